@@ -1,0 +1,135 @@
+"""Every option of the scripts, once: name, default, unit and range. The command line is made from it."""
+
+import argparse
+import dataclasses
+import json
+import math
+from dataclasses import dataclass
+
+
+class ExpectedError(Exception):
+    """Something the user can put right: printed as one line, exit code 2, no traceback."""
+
+
+def option(default, text, parse=str, **settings):
+    """A dataclass field that is also a command-line option; `settings` go to argparse."""
+    return dataclasses.field(default=default, metadata={"help": text, "parse": parse, **settings})
+
+
+def length(text):
+    """Parse a length in pixel units of [0, 1], as a decimal or as papers write it: `8/255`."""
+    try:
+        numerator, slash, denominator = text.partition("/")
+        value = float(numerator) / (float(denominator) if slash else 1)
+    except (ValueError, ZeroDivisionError):
+        raise argparse.ArgumentTypeError(
+            f"expected a number in [0, 1] such as 0.03 or 8/255. Received: {text!r}"
+        ) from None
+    if not 0 <= value <= 1:
+        hint = f" Did you mean {text}/255?" if 1 < value <= 255 and "/" not in text else ""
+        raise argparse.ArgumentTypeError(
+            f"images run from 0 to 1, so a length must lie in [0, 1]. Received: {text}.{hint}"
+        )
+    return value
+
+
+def number(kind, low, high=math.inf, *, open_low=False, open_high=False):
+    """A parser for an `int` or `float` between `low` and `high`; an open end is excluded."""
+    bounds = f"{'>' if open_low else '>='} {low}"
+    if high < math.inf:
+        bounds += f" and {'<' if open_high else '<='} {high}"
+
+    def parse(text):
+        try:
+            value = kind(text)
+        except ValueError:
+            value = math.nan
+        inside = (low < value if open_low else low <= value) and (value < high if open_high else value <= high)
+        if not inside or math.isinf(value):
+            noun = "a whole number" if kind is int else "a number"
+            raise argparse.ArgumentTypeError(f"expected {noun} {bounds}. Received: {text}")
+        return value
+
+    return parse
+
+
+@dataclass(frozen=True)
+class BaselineConfig:
+    """Options of `diagnosis.py`; `diagnosis_adv.py` has them too."""
+
+    data: str = option(
+        "chestmnist",
+        "chestmnist, pneumoniamnist, another 2-D MedMNIST set, phantom (made-up data), or a path to an .npz file",
+    )
+    size: int | None = option(
+        None, "image size in pixels (default: what a file holds, else 28)", int, choices=(28, 64, 128, 224)
+    )
+    data_dir: str = option("~/.medmnist", "folder of the MedMNIST files, shared with the medmnist package")
+    limit: int | None = option(None, "use only this many images of each split, by a fixed shuffle", number(int, 1))
+    run: str = option("runs/baseline", "folder that this run writes")
+    overwrite: bool = option(False, "replace a run that is already in the folder", bool)
+    resume: bool = option(False, "continue an unfinished run in the folder", bool)
+    seed: int = option(0, "seed of weights, shuffling, dropout and attacks", number(int, 0, 2**31 - 1))
+
+    epochs: int = option(20, "largest number of passes over the training images", number(int, 1))
+    batch_size: int = option(64, "images per training step", number(int, 1))
+    learning_rate: float = option(1e-3, "learning rate at the start", number(float, 0, open_low=True))
+    optimizer: str = option("adam", "optimizer", choices=("adam", "adamw", "rmsprop", "sgd"))
+    schedule: str = option(
+        "exponential",
+        "learning rate over time: exponential multiplies it by 0.9 per 1000 steps, cosine ends at 0",
+        choices=("exponential", "cosine", "constant"),
+    )
+    patience: int = option(5, "epochs without a better validation macro AUC before training stops", number(int, 1))
+    dropout: float = option(0.5, "share of units dropped before each dense layer", number(float, 0, 1, open_high=True))
+
+    epsilon: float = option(0.05, "radius of the evaluation attacks in pixel units of [0, 1], e.g. 8/255", length)
+    step_size: float = option(0.01, "length of one PGD step of the evaluation, same units", length)
+    steps: int = option(10, "PGD steps of the evaluation", number(int, 1))
+    restarts: int = option(1, "random starts of the evaluation's PGD; the worst per image counts", number(int, 1))
+
+
+@dataclass(frozen=True)
+class AdversarialConfig(BaselineConfig):
+    """Options of `diagnosis_adv.py`."""
+
+    run: str = option("runs/robust", "folder that this run writes")
+    init_from: str | None = option(None, "run whose weights to start from (fine-tuning) instead of random ones")
+    baseline: str | None = option(
+        None, "finished run to compare with (default: runs/baseline if it fits, else one is trained in RUN/baseline)"
+    )
+    adv_weight: float = option(0.5, "share of the loss that comes from adversarial images", number(float, 0, 1))
+    train_epsilon: float = option(0.05, "radius of the training attacks in pixel units of [0, 1]", length)
+    train_step_size: float = option(0.0125, "length of one PGD step in training, same units", length)
+    train_steps: int = option(7, "PGD steps in training", number(int, 1))
+
+
+class OneLineParser(argparse.ArgumentParser):
+    """argparse without abbreviations, whose errors are one line."""
+
+    def __init__(self, **settings):
+        super().__init__(allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter, **settings)
+
+    def error(self, message):
+        self.exit(2, f"{self.prog}: error: {message}\n")
+
+
+def parse(config_class, arguments=None, **settings):
+    """Read a `config_class` from the command line; wrong options end the program with one line and code 2."""
+    parser = OneLineParser(**settings)
+    for field in dataclasses.fields(config_class):
+        settings = dict(field.metadata)
+        kind = settings.pop("parse")
+        if kind is bool:
+            settings["action"] = argparse.BooleanOptionalAction
+        else:
+            settings["type"] = kind
+        # A suppressed default keeps "(default: None)" out of the help; the dataclass supplies the None.
+        default = argparse.SUPPRESS if field.default is None else field.default
+        parser.add_argument("--" + field.name.replace("_", "-"), dest=field.name, default=default, **settings)
+    return config_class(**vars(parser.parse_args(arguments)))
+
+
+def to_json(config):
+    """The configuration as indented JSON text."""
+    return json.dumps(dataclasses.asdict(config), indent=2) + "\n"

@@ -1,0 +1,75 @@
+"""The front door to data: `load` returns `Splits`, `batches` feeds them to a model, uint8 until the last moment."""
+
+from pathlib import Path
+
+import numpy as np
+
+from sources import DataError, Splits, medmnist_npz, phantom
+
+
+def load(data, *, size=None, data_dir="~/.medmnist", limit=None) -> Splits:
+    """Load a data set; TensorFlow isn't needed.
+
+    Args:
+        data: `"chestmnist"`, `"pneumoniamnist"`, another 2-D MedMNIST name, `"phantom"`, or a path to an npz file.
+        size: Height and width in pixels; None takes what a file holds, else 28.
+        data_dir: Folder where files are looked for by name, and downloaded to.
+        limit: Largest number of images per split, chosen by a fixed shuffle.
+
+    Raises:
+        DataError: With one line that says what is wrong, where, what was expected and what to do.
+    """
+    data_dir = Path(data_dir).expanduser()
+    if data == "phantom":
+        return phantom.load(size=size or 28, limit=limit)
+    path = Path(data).expanduser()
+    if data.lower() not in medmnist_npz.NAMES and (len(path.parts) > 1 or path.suffix or path.exists()):
+        splits = medmnist_npz.load_path(path, size=size, data_dir=data_dir)
+    else:
+        splits = medmnist_npz.load_name(data.lower(), size=size, data_dir=data_dir)
+    return splits.limited(limit)
+
+
+def check_trainable(splits):
+    """Refuse data on which no checkpoint could be chosen or nothing be reported."""
+    for part in ("val", "test"):
+        labels = splits.parts[part].labels
+        if not np.any(labels.min(axis=0) < labels.max(axis=0)):
+            raise DataError(
+                f"{splits.name}: {part}: expected a label with both positives and negatives among {len(labels)} images, "
+                "else no AUC is defined. Received none. Use more images (--limit)."
+            )
+
+
+def shuffled(count, *, seed, epoch):
+    """The order of the training images in an epoch: a function of (seed, epoch) alone."""
+    return np.random.default_rng([seed, epoch]).permutation(count)
+
+
+def batches(split, batch_size, *, order=None, start=0):
+    """A `tf.data.Dataset` of `(images, labels, indices)`, prefetched; nothing but the batches is copied.
+
+    Args:
+        split: A `Split`.
+        batch_size: Images per batch; the last batch may be smaller.
+        order: Indices of the images in the order wanted; default: as they lie.
+        start: Number of batches to leave out at the start.
+
+    Returns:
+        Batches of uint8 images, uint8 labels and int64 indices into the split.
+    """
+    import tensorflow as tf  # Here, so that data can be checked before TensorFlow is loaded.
+
+    order = np.arange(len(split)) if order is None else order
+
+    def generate():
+        for begin in range(start * batch_size, len(order), batch_size):
+            indices = order[begin : begin + batch_size]
+            yield split.images[indices], split.labels[indices], indices
+
+    signature = (
+        tf.TensorSpec((None, *split.images.shape[1:]), tf.uint8),
+        tf.TensorSpec((None, *split.labels.shape[1:]), tf.uint8),
+        tf.TensorSpec((None,), tf.int64),
+    )
+    return tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(2)

@@ -1,0 +1,49 @@
+"""Train a baseline on chest X-rays, then see how badly it can be fooled.
+
+    python diagnosis.py                    ChestMNIST, 28 px
+    python diagnosis.py --data phantom     built-in made-up data, nothing to download
+
+Writes RUN/model.keras, RUN/results.json, RUN/history.csv and RUN/chestxray.png, and prints a table.
+"""
+
+import sys
+
+import config
+import data
+import report
+import runs
+import startup
+
+
+def main(arguments=None):
+    """Train, attack, report."""
+    options = config.parse(config.BaselineConfig, arguments, description=__doc__)
+    run = runs.claim(options)
+    if run.finished and options.resume:
+        results = run.read("results.json")
+    else:
+        splits = data.load(options.data, size=options.size, data_dir=options.data_dir, limit=options.limit)
+        _, results = train_baseline(options, splits, run)
+    print(report.table(results), f"\nFigure: {run.path / 'chestxray.png'}", sep="\n")
+
+
+def train_baseline(options, splits, run):
+    """Train and evaluate a standard model in `run`; returns it with what `results.json` holds."""
+    data.check_trainable(splits)
+    startup.import_tensorflow()
+    import experiment
+    import robustness
+    import training
+
+    run.start(options)
+    print(f"Baseline, {report.data_title(splits.summary())}, in {run.path}")
+    classifier = experiment.new_classifier(options, splits)
+    classifier, summary = training.train(classifier, splits, options, run)
+    suite = robustness.quick_suite(options)
+    evaluations = robustness.evaluate(classifier, splits, suite)
+    experiment.draw(classifier, splits, suite, run)
+    return classifier, run.finish(options, splits, evaluations=evaluations, training=summary)
+
+
+if __name__ == "__main__":
+    sys.exit(startup.run_script(main))

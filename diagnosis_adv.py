@@ -1,0 +1,102 @@
+"""Train a robust model on chest X-rays and put it beside the baseline, under the same attacks.
+
+    python diagnosis_adv.py                         after python diagnosis.py
+    python diagnosis_adv.py --data phantom          built-in made-up data, nothing to download
+    python diagnosis_adv.py --init-from RUN         fine-tune a trained model instead of starting from scratch
+
+Writes what diagnosis.py writes, and ends with both models in one table.
+"""
+
+import dataclasses
+import sys
+from pathlib import Path
+
+import config
+import data
+import report
+import runs
+import startup
+from diagnosis import train_baseline
+
+
+def main(arguments=None):
+    """Train adversarially, attack both models, report."""
+    options = config.parse(config.AdversarialConfig, arguments, description=__doc__)
+    run = runs.claim(options)
+    if run.finished and options.resume:
+        results = run.read("results.json")
+    else:
+        source = runs.finished(options.init_from) if options.init_from else None
+        baseline = runs.finished(options.baseline) if options.baseline else None
+        splits = data.load(options.data, size=options.size, data_dir=options.data_dir, limit=options.limit)
+        results = train_robust(options, splits, run, source, baseline)
+    print(report.comparison(results), f"\nFigure: {run.path / 'chestxray.png'}", sep="\n")
+
+
+def train_robust(options, splits, run, source, baseline):
+    """Train and evaluate a robust model in `run`, and a baseline on the way if there is none; returns the results.
+
+    Args:
+        options: An `AdversarialConfig`.
+        splits: The `Splits`.
+        run: The `Run` to write.
+        source: The finished `Run` whose weights to start from, or None.
+        baseline: The finished `Run` to compare with, or None to find or train one.
+    """
+    data.check_trainable(splits)
+    for other in filter(None, (source, baseline)):
+        runs.check_fits(other, splits)
+    startup.import_tensorflow()
+    import experiment
+    import losses
+    import models
+    import robustness
+    import training
+
+    run.start(options)
+    baseline = baseline or _default_baseline(options, splits) or _train_own_baseline(options, splits, run)
+    classifier = experiment.new_classifier(options, splits)
+    if source:
+        classifier.set_weights(experiment.load_classifier(source).get_weights())
+    examples = training.adversarial_examples(models.logits(classifier), losses.for_task(splits.task), options)
+    clean, fgsm, pgd = suite = robustness.quick_suite(options)
+    print(f"Robust model, {report.data_title(splits.summary())}, in {run.path}")
+    classifier, summary = training.train(
+        classifier, splits, options, run, examples=examples, selection=dataclasses.replace(pgd, restarts=1)
+    )
+    print("Attacking both models")
+    results = {
+        "evaluations": robustness.evaluate(classifier, splits, suite),
+        "training": summary,
+        "baseline": {
+            "run": str(baseline.path),
+            "evaluations": robustness.evaluate(experiment.load_classifier(baseline), splits, suite),
+        },
+    }
+    experiment.draw(classifier, splits, suite, run)
+    return run.finish(options, splits, **results)
+
+
+def _default_baseline(options, splits):
+    """`runs/baseline`, if it is finished and was trained on the same images with the same seed."""
+    run = runs.Run(Path(config.BaselineConfig.run))
+    if not run.finished:
+        return None
+    results = run.read("results.json")
+    same = all(results["data"][key] == splits.summary()[key] for key in ("sha256", "counts"))
+    return run if same and results["config"]["seed"] == options.seed else None
+
+
+def _train_own_baseline(options, splits, run):
+    """Train a baseline with the same options in `RUN/baseline`, or finish the one begun there."""
+    names = [field.name for field in dataclasses.fields(config.BaselineConfig)]
+    own = {**{name: getattr(options, name) for name in names}, "run": str(run.path / "baseline")}
+    own_options = config.BaselineConfig(**{**own, "resume": True, "overwrite": False})
+    own_run = runs.claim(own_options)
+    if not own_run.finished:
+        train_baseline(own_options, splits, own_run)
+    return own_run
+
+
+if __name__ == "__main__":
+    sys.exit(startup.run_script(main))

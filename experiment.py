@@ -1,0 +1,55 @@
+"""What both training scripts do around training: a fresh model, a picture, and the baseline to compare with."""
+
+import keras
+import numpy as np
+
+import figures
+import losses
+import metrics
+import models
+import report
+import runs
+
+
+def new_classifier(options, splits):
+    """The default model with weights from the options' seed."""
+    keras.utils.set_random_seed(options.seed)
+    return models.build_cnn(
+        splits.image_shape,
+        len(splits.label_names),
+        dropout=options.dropout,
+        activation="softmax" if splits.task == "multi-class" else "sigmoid",
+    )
+
+
+def load_classifier(run):
+    """The model of a finished run."""
+    return keras.models.load_model(run.path / "model.keras")
+
+
+def draw(classifier, splits, suite, run):
+    """Write `chestxray.png`: one test image with a finding, clean and attacked.
+
+    Of the first such images it is the one in the middle by how sure the model is of its finding: neither a picture that
+    is fooled more easily than others, nor one that is harder to fool.
+    """
+    test, model = splits.test, models.logits(classifier)
+    candidates = np.flatnonzero(test.labels.any(axis=1))[:256]
+    images, labels = test.images[candidates].astype(np.float32) / 255, test.labels[candidates]
+    confidence = (labels * classifier.predict(images, batch_size=16, verbose=0)).max(axis=1)
+    chosen = int(np.argsort(confidence, kind="stable")[len(confidence) // 2])
+    image, truth = images[chosen : chosen + 1], labels[chosen : chosen + 1]
+    pictures = {
+        attack.title: attack(
+            model, image, truth, loss=losses.for_task(splits.task), indices=candidates[chosen : chosen + 1]
+        )[0]
+        for attack in suite
+    }
+    answers = metrics.probabilities(splits.task, model(np.stack(list(pictures.values())), training=False))
+    present = [name for name, label in zip(splits.label_names, truth[0], strict=True) if label]
+    heading = f"{report.data_title(splits.summary())}, test image {candidates[chosen]}: {', '.join(present)}"
+    figure = figures.perturbation(
+        pictures, dict(zip(pictures, answers, strict=True)), splits.label_names, title=heading, present=present
+    )
+    with runs.replacing(run.path / "chestxray.png") as temporary:
+        figures.save(figure, temporary)

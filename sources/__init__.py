@@ -1,0 +1,107 @@
+"""What every source of images returns, and how it refuses. One file per kind of source."""
+
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from config import ExpectedError
+
+CHEST_LABELS = (
+    "atelectasis",
+    "cardiomegaly",
+    "effusion",
+    "infiltration",
+    "mass",
+    "nodule",
+    "pneumonia",
+    "pneumothorax",
+    "consolidation",
+    "edema",
+    "emphysema",
+    "fibrosis",
+    "pleural",
+    "hernia",
+)
+
+
+class DataError(ExpectedError):
+    """Data that is missing, broken or not what was asked for."""
+
+
+@dataclass(frozen=True)
+class Split:
+    """Images and their labels.
+
+    Attributes:
+        images: uint8, `(count, height, width, channels)`, 0 to 255.
+        labels: uint8, `(count, num_labels)`: multi-hot; one column of 0 and 1 if binary; one-hot if multi-class.
+    """
+
+    images: np.ndarray
+    labels: np.ndarray
+
+    def __len__(self):
+        return len(self.images)
+
+    def __getitem__(self, index):
+        return Split(self.images[index], self.labels[index])
+
+
+@dataclass(frozen=True)
+class Splits:
+    """A data set as every source returns it.
+
+    Attributes:
+        name: What results call it.
+        task: `"multi-label"`, `"binary"` or `"multi-class"`.
+        label_names: One name per column of the labels.
+        train, val, test: The `Split`s.
+        sha256: Identity of the data: of the file, or of the parameters of made-up data.
+        synthetic: Whether the data are made up.
+        note: What a reader of results must know about the data, or an empty string.
+    """
+
+    name: str
+    task: str
+    label_names: tuple[str, ...]
+    train: Split
+    val: Split
+    test: Split
+    sha256: str
+    synthetic: bool = False
+    note: str = ""
+
+    @property
+    def parts(self):
+        return {"train": self.train, "val": self.val, "test": self.test}
+
+    @property
+    def image_shape(self):
+        return self.train.images.shape[1:]
+
+    def limited(self, limit):
+        """The same data set with at most `limit` images per split."""
+        return replace(self, **{key: split[selection(len(split), limit)] for key, split in self.parts.items()})
+
+    def summary(self):
+        """What `results.json` says about the data."""
+        return {
+            "name": self.name,
+            "task": self.task,
+            "sha256": self.sha256,
+            "synthetic": self.synthetic,
+            "note": self.note,
+            "image_shape": list(self.image_shape),
+            "label_names": list(self.label_names),
+            "counts": {key: len(split) for key, split in self.parts.items()},
+        }
+
+
+def selection(count, limit):
+    """Indices of the images that `--limit` keeps: the start of a shuffle that never changes, in file order.
+
+    The seed is fixed, so that runs with different `--seed` are compared on the same images.
+    """
+    if limit is None or limit >= count:
+        return slice(None)
+    return np.sort(np.random.default_rng(0).permutation(count)[:limit])

@@ -1,0 +1,47 @@
+"""How every script starts and fails: TensorFlow loads without its log lines, expected errors are one line."""
+
+import contextlib
+import os
+import sys
+import tempfile
+
+from config import ExpectedError
+
+
+def run_script(main):
+    """Call `main` and turn its outcome into an exit code: 2 for an expected error, 130 for Ctrl-C."""
+    try:
+        main()
+    except ExpectedError as error:
+        print(f"{os.path.basename(sys.argv[0])}: error: {' '.join(str(error).split())}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nInterrupted. The same command with --resume continues.", file=sys.stderr)
+        return 130
+    return 0
+
+
+def import_tensorflow():
+    """Import TensorFlow without its start-up lines.
+
+    Its C++ side writes some of them before any log level holds, so standard error is held back meanwhile, and shown
+    only if the import fails.
+    """
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    with tempfile.TemporaryFile() as held, contextlib.ExitStack() as stack:
+        sys.stderr.flush()
+        terminal = os.dup(2)
+        stack.callback(os.close, terminal)
+        os.dup2(held.fileno(), 2)
+        try:
+            import tensorflow
+
+            # Looking for GPUs logs too, whether or not there are any.
+            tensorflow.config.list_physical_devices()
+        except BaseException:
+            os.dup2(terminal, 2)
+            held.seek(0)
+            sys.stderr.write(held.read().decode(errors="replace"))
+            raise
+        finally:
+            os.dup2(terminal, 2)

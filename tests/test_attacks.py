@@ -1,0 +1,273 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+import attacks
+import losses
+import models
+import training
+from config import AdversarialConfig
+
+
+class Linear:
+    """Logits `images @ weights + bias`: the worst image in a box is known in closed form."""
+
+    def __init__(self, weights, bias=0.0):
+        self.weights, self.bias = tf.constant(weights, tf.float32), bias
+        self.calls, self.largest_batch = 0, 0
+
+    def __call__(self, images, training=False):
+        assert training is False
+        self.calls += 1
+        return tf.reshape(images, (-1, self.weights.shape[0])) @ self.weights + self.bias
+
+
+@pytest.fixture
+def cnn():
+    keras.utils.set_random_seed(0)
+    return models.build_cnn((8, 8, 1), 3)
+
+
+@pytest.fixture
+def batch():
+    rng = np.random.default_rng(1)
+    return rng.random((10, 8, 8, 1), np.float32), (rng.random((10, 3)) < 0.5).astype(np.float32)
+
+
+def bce(model, images, labels):
+    return losses.binary_cross_entropy(labels, model(images, training=False)).numpy()
+
+
+PGD = {"epsilon": 0.05, "step_size": 0.01, "steps": 10}
+
+
+def test_pgd_reaches_the_closed_form_optimum_of_a_linear_model():
+    model = Linear([[1.0], [-2.0]])
+    images = tf.constant([0.5, 0.95], shape=(1, 1, 2, 1))
+    adversarial = attacks.pgd(model, images, tf.ones((1, 1)), epsilon=0.1, step_size=0.02, steps=10)
+    # Label 1, so lower the logit: x - epsilon * sign(w), and pixel 2 stops at 1.0.
+    np.testing.assert_allclose(tf.squeeze(adversarial), [0.4, 1.0], atol=1e-6)
+
+
+def test_each_label_pulls_with_its_own_sign():
+    model = Linear([[1.0, 0.0], [0.0, 1.0]])
+    images = np.full((1, 1, 2, 1), 0.5, np.float32)
+    adversarial = attacks.fgsm(model, images, np.array([[1, 0]]), epsilon=0.1)
+    # Label 1 present: its pixel falls. Label 2 absent: its pixel rises.
+    np.testing.assert_allclose(adversarial.squeeze(), [0.4, 0.6], atol=1e-6)
+
+
+def test_fgsm_is_one_full_step_of_pgd_from_the_image(cnn, batch):
+    model = models.logits(cnn)
+    one = attacks.pgd(model, *batch, epsilon=0.05, step_size=0.05, steps=1, random_start=False)
+    np.testing.assert_array_equal(attacks.fgsm(model, *batch, epsilon=0.05), one)
+
+
+@pytest.mark.parametrize("random_start", [False, True])
+@pytest.mark.parametrize("epsilon", [0.0, 8 / 255, 0.3, 1.0])
+def test_results_stay_in_the_ball_and_in_the_pixel_range(cnn, batch, epsilon, random_start):
+    images, labels = batch
+    images[0], images[1] = 0, 1
+    adversarial = attacks.pgd(
+        models.logits(cnn), images, labels, epsilon=epsilon, step_size=0.1, steps=5, random_start=random_start
+    )
+    assert np.abs(adversarial - images).max() <= epsilon + 1e-6
+    assert adversarial.min() >= 0
+    assert adversarial.max() <= 1
+    assert np.isfinite(adversarial).all()
+    if epsilon == 0:
+        np.testing.assert_array_equal(adversarial, images)
+    else:
+        assert np.abs(adversarial - images).max() > 0.5 * epsilon
+
+
+def test_attacks_raise_the_loss_of_every_image_and_more_steps_raise_it_more(cnn, batch):
+    model = models.logits(cnn)
+    images, labels = batch
+    clean = bce(model, images, labels)
+    fast = bce(model, attacks.fgsm(model, images, labels, epsilon=0.05), labels)
+    slow = bce(model, attacks.pgd(model, images, labels, **PGD), labels)
+    assert (fast > clean).all()
+    assert (slow > clean).all()
+    assert slow.sum() >= fast.sum() - 1e-4
+
+
+def test_images_without_any_finding_are_attacked_too(cnn, batch):
+    images = batch[0]
+    labels = np.zeros((10, 3), np.float32)
+    model = models.logits(cnn)
+    adversarial = attacks.pgd(model, images, labels, **PGD)
+    assert (bce(model, adversarial, labels) > bce(model, images, labels)).all()
+
+
+@pytest.mark.parametrize("kind", ["numpy", "tensor"])
+def test_the_result_is_of_the_kind_shape_and_dtype_of_the_images(cnn, batch, kind):
+    images = batch[0].astype(np.float64) if kind == "numpy" else tf.constant(batch[0])
+    adversarial = attacks.fgsm(models.logits(cnn), images, batch[1], epsilon=0.05)
+    assert type(adversarial) is type(images)
+    assert adversarial.shape == images.shape
+    assert adversarial.dtype == images.dtype
+
+
+def test_a_saturated_sigmoid_does_not_stop_an_attack_on_logits(batch):
+    # At a logit of 100 a float32 sigmoid is exactly 1 and its gradient exactly 0; the logit still has one.
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.Dense(3, name="logits", bias_initializer=keras.initializers.Constant(100.0))(
+        keras.layers.Flatten()(inputs)
+    )
+    classifier = keras.Model(inputs, keras.layers.Activation("sigmoid")(x))
+    images, labels = batch[0], np.ones((10, 3), np.float32)
+    adversarial = attacks.fgsm(models.logits(classifier), images, 1 - labels, epsilon=0.05)
+    assert (adversarial != images).mean() > 0.9
+    through_sigmoid = attacks.fgsm(lambda x, training: classifier(x, training=training), images, labels, epsilon=0.05)
+    assert (
+        bce(models.logits(classifier), adversarial, 1 - labels).sum()
+        > bce(models.logits(classifier), through_sigmoid, 1 - labels).sum()
+    )
+
+
+def test_the_model_is_not_changed_and_runs_in_inference_mode(cnn, batch):
+    before = [variable.numpy().copy() for variable in cnn.variables]
+    attacks.pgd(models.logits(cnn), *batch, **PGD)
+    for variable, old in zip(cnn.variables, before, strict=True):
+        np.testing.assert_array_equal(variable.numpy(), old)
+    # Linear asserts `training is False` at every call.
+    attacks.pgd(Linear(np.ones((64, 3))), *batch, **PGD)
+
+
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(cnn, batch):
+    model = models.logits(cnn)
+    first, again, other = (attacks.pgd(model, *batch, **PGD, seed=seed) for seed in (5, 5, 6))
+    assert first.tobytes() == again.tobytes()
+    assert first.tobytes() != other.tobytes()
+
+
+def test_the_random_start_is_on_by_default_and_differs_between_images():
+    flat = Linear(np.zeros((64, 3)))
+    images, labels = np.full((4, 8, 8, 1), 0.5, np.float32), np.zeros((4, 3), np.float32)
+    moved = attacks.pgd(flat, images, labels, **PGD) - images
+    # A flat loss leaves the start as it is: uniform in the ball.
+    assert len({image.tobytes() for image in moved}) == 4
+    assert np.abs(moved).max() <= 0.05 + 1e-6
+    assert abs(moved.mean()) < 0.01
+    assert moved.std() == pytest.approx(0.05 / np.sqrt(3), rel=0.1)
+
+
+def test_results_do_not_depend_on_batches_or_pieces(cnn, batch):
+    model = models.logits(cnn)
+    images, labels = batch
+    whole = attacks.pgd(model, images, labels, **PGD, restarts=2)
+    np.testing.assert_allclose(attacks.pgd(model, images, labels, **PGD, restarts=2, batch_size=3), whole, atol=1e-6)
+    pieces = [
+        attacks.pgd(
+            model, images[at : at + 4], labels[at : at + 4], **PGD, restarts=2, indices=np.arange(at, min(at + 4, 10))
+        )
+        for at in (0, 4, 8)
+    ]
+    np.testing.assert_allclose(np.concatenate(pieces), whole, atol=1e-6)
+
+
+def test_restarts_keep_the_worst_start_of_each_image(cnn, batch):
+    model = models.logits(cnn)
+    settings = {"epsilon": 0.2, "step_size": 0.2, "steps": 1}
+    runs = [attacks.pgd(model, *batch, **settings, restarts=count) for count in (1, 2, 5)]
+    one, two, five = (bce(model, images, batch[1]) for images in runs)
+    assert (one <= two + 1e-6).all()
+    assert (two <= five + 1e-6).all()
+    assert five.sum() > one.sum()
+
+
+def test_any_number_of_images_traces_the_model_once(batch):
+    model = Linear(np.ones((64, 3)))
+    for count in (1, 10, 7, 3):
+        attacks.pgd(model, batch[0][:count], batch[1][:count], **PGD, restarts=2, batch_size=4)
+    # Once for the step, once for the loss that compares restarts.
+    assert model.calls == 2
+
+
+def test_a_split_is_never_attacked_in_one_tape():
+    sizes = []
+
+    def model(images, training=False):
+        tf.py_function(lambda x: sizes.append(len(x)), [images], [])
+        return tf.reduce_sum(images, (1, 2))
+
+    attacks.fgsm(model, np.zeros((50, 4, 4, 1), np.float32), np.zeros((50, 1)), epsilon=0.1, batch_size=16)
+    assert sizes == [16, 16, 16, 16]
+
+
+def test_multi_class_models_are_attacked_by_their_own_loss():
+    model = Linear([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    images = np.array([0.9, 0.1, 0.5], np.float32).reshape(1, 1, 3, 1)
+    adversarial = attacks.fgsm(model, images, np.array([[1, 0, 0]]), epsilon=0.05, loss=losses.cross_entropy)
+    np.testing.assert_allclose(adversarial.squeeze(), [0.85, 0.15, 0.55], atol=1e-6)
+
+
+def test_a_model_without_gradient_returns_the_start(batch):
+    adversarial = attacks.fgsm(lambda images, training: tf.round(images)[:, 0, :3, 0], *batch, epsilon=0.05)
+    np.testing.assert_array_equal(adversarial, batch[0])
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"epsilon": -0.1}, "epsilon=-0.1"),
+        ({"epsilon": 8}, "8 / 255"),
+        ({"step_size": -1}, "step_size=-1"),
+        ({"steps": 0}, "steps=0"),
+        ({"restarts": 0}, "restarts=0"),
+        ({"restarts": 2, "random_start": False}, "random_start=False"),
+        ({"images": np.zeros((10, 8, 8, 1), np.uint8)}, "divide uint8"),
+        ({"images": np.full((10, 8, 8, 1), 255, np.float32)}, "maximum 255"),
+        ({"images": np.full((10, 8, 8, 1), np.nan, np.float32)}, "nan"),
+        ({"images": np.zeros((8, 8, 1), np.float32)}, r"\(8, 8, 1\)"),
+        ({"labels": np.zeros((9, 3))}, r"\(9, 3\)"),
+        ({"labels": np.zeros(10)}, r"\(10,\)"),
+    ],
+)
+def test_bad_arguments_are_refused_with_the_value_received(cnn, batch, change, message):
+    settings = {"images": batch[0], "labels": batch[1], **PGD, **change}
+    with pytest.raises(ValueError, match=message):
+        attacks.pgd(models.logits(cnn), **settings)
+
+
+def test_an_attack_without_a_model_fails(batch):
+    # The published code that this project follows crafted its training set with `model=None`.
+    with pytest.raises(TypeError):
+        attacks.fgsm(None, *batch, epsilon=0.1)
+
+
+def examples_of(model, images, labels, **options):
+    config = AdversarialConfig(train_epsilon=0.1, train_step_size=0.03, train_steps=5, **options)
+    make = training.adversarial_examples(model, losses.binary_cross_entropy, config)
+    return make(tf.constant(images), tf.constant(labels), (0, 0), tf.range(len(images), dtype=tf.int64))
+
+
+def test_training_examples_keep_each_image_with_its_labels(batch):
+    model = Linear(np.random.default_rng(0).normal(size=(64, 3)))
+    images, labels = batch
+    views, view_labels, weights = examples_of(model, images, labels, adv_weight=0.7)
+    np.testing.assert_array_equal(views[:10], images)
+    np.testing.assert_array_equal(view_labels, np.concatenate([labels, labels]))
+    assert np.abs(views[10:] - images).max() <= 0.1 + 1e-6
+    # Every attacked image is worse than its clean one under the labels it is trained with.
+    assert (bce(model, views[10:], view_labels[10:]) > bce(model, images, labels)).all()
+    np.testing.assert_allclose(weights[:10], 0.03, rtol=1e-6)
+    np.testing.assert_allclose(weights[10:], 0.07, rtol=1e-6)
+
+
+def test_training_examples_are_made_anew_from_the_current_weights(batch):
+    rng = np.random.default_rng(0)
+    model = Linear(rng.normal(size=(64, 3)))
+    before = examples_of(model, *batch)[0]
+    model.weights = tf.constant(rng.normal(size=(64, 3)), tf.float32)
+    after = examples_of(model, *batch)[0]
+    np.testing.assert_array_equal(before[:10], after[:10])
+    assert (before[10:] != after[10:]).numpy().mean() > 0.3
+
+
+def test_a_last_batch_of_one_image_can_be_trained_on(cnn, batch):
+    views, _, weights = examples_of(models.logits(cnn), batch[0][:1], batch[1][:1])
+    assert views.shape == (3, 8, 8, 1)
+    assert float(tf.reduce_sum(weights)) == pytest.approx(1)

@@ -1,0 +1,264 @@
+"""One training loop for clean and adversarial training; they differ in the function that makes a step's examples.
+
+The loop is our own, around one compiled step, because Keras's `fit` can't resume in the middle of an epoch. It still
+drives Keras's callbacks for the bar, the CSV file and TensorBoard. Whatever the loop needs to continue is in `State`
+and in variables, and every random number is a function of (seed, epoch, image) or of a saved variable.
+"""
+
+import json
+import time
+from dataclasses import asdict, dataclass, field
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+import attacks
+import data
+import losses
+import metrics
+import models
+import robustness
+import runs
+from config import ExpectedError
+
+SAVE_EVERY = 60  # seconds between checkpoints inside an epoch
+
+
+@dataclass
+class State:
+    """Where training stands, apart from variables: what a resumed run starts from."""
+
+    epoch: int = 0
+    step: int = 0
+    best: float = -1.0
+    best_epoch: int = -1
+    seconds: float = 0.0
+    history: list = field(default_factory=list)
+
+
+def clean_examples(images, labels, seed, indices):
+    """Train on the images as they are.
+
+    Args:
+        images: Float images in [0, 1], `(batch, height, width, channels)`.
+        labels: Float labels, `(batch, num_labels)`.
+        seed: Two integers that change with seed and epoch.
+        indices: Number of each image in the training split, `(batch,)`.
+
+    Returns:
+        Images, labels and weights of the examples; the weights sum to 1.
+    """
+    del seed, indices
+    return images, labels, _equal_weights(images)
+
+
+def adversarial_examples(model, loss, config):
+    """A function like `clean_examples` that adds adversarial images of the current weights to the clean ones.
+
+    The first half of the batch is attacked by FGSM, the second by PGD with a random start; clean and adversarial
+    images share the step, with `1 - adv_weight` and `adv_weight` of the loss.
+
+    Args:
+        model: Callable returning logits.
+        loss: Function from `losses`.
+        config: An `AdversarialConfig`.
+    """
+    epsilon, step_size = config.train_epsilon, config.train_step_size
+
+    def examples(images, labels, seed, indices):
+        count = tf.shape(images)[0]
+        half = (count + 1) // 2  # The middle image of an odd batch gets both, so that no half is ever empty.
+        lower, upper = attacks.box(images, epsilon)
+        fast = attacks.ascend(model, loss, images[:half], labels[:half], lower[:half], upper[:half], epsilon)
+        late = slice(count - half, count)
+        slow = attacks.random_start(images[late], epsilon, seed, indices[late])
+        for _ in range(config.train_steps):
+            slow = attacks.ascend(model, loss, slow, labels[late], lower[late], upper[late], step_size)
+        attacked = tf.concat([fast, slow], 0)
+        weights = [(1 - config.adv_weight) * _equal_weights(images), config.adv_weight * _equal_weights(attacked)]
+        labels = tf.concat([labels, labels[:half], labels[late]], 0)
+        return tf.concat([images, attacked], 0), labels, tf.concat(weights, 0)
+
+    return examples
+
+
+def _equal_weights(images):
+    count = tf.shape(images)[0]
+    return tf.fill([count], 1 / tf.cast(count, tf.float32))
+
+
+def train(classifier, splits, config, run, *, examples=clean_examples, selection=robustness.CLEAN):
+    """Train a classifier and keep the weights with the best validation macro AUC.
+
+    Args:
+        classifier: A `keras.Model` with a layer named `logits`; its weights change.
+        splits: The `Splits`; the test split isn't touched.
+        config: A `BaselineConfig`.
+        run: The `Run` to write `model.keras`, `history.csv`, `logs/` and, while unfinished, `state.npz` to.
+        examples: What a step trains on; see `clean_examples`.
+        selection: The `Attack` under which the validation macro AUC chooses the checkpoint and stops training.
+
+    Returns:
+        The classifier with the best weights, loaded from `model.keras`, and a summary for `results.json`.
+
+    Raises:
+        TrainingError: If the loss is no longer a finite number.
+    """
+    model = models.logits(classifier)
+    steps_per_epoch = -(-len(splits.train) // config.batch_size)
+    model.compile(_optimizer(config, steps_per_epoch))
+    model.optimizer.build(model.trainable_variables)
+    running = _running_metrics(splits)
+    step = _compiled_step(model, splits, examples, running)
+    variables = [*model.variables, *model.optimizer.variables, *(v for metric in running for v in metric.variables)]
+    state = _restore(run.path / "state.npz", variables, splits) or State()
+
+    csv = keras.callbacks.CSVLogger(str(run.path / "history.csv"))
+    board = keras.callbacks.TensorBoard(str(run.path / "logs"), write_graph=False)
+    callbacks = keras.callbacks.CallbackList(
+        [csv, board], add_progbar=True, model=model, verbose=1, epochs=config.epochs, steps=steps_per_epoch
+    )
+    callbacks.on_train_begin()
+    for epoch, logs in enumerate(state.history):
+        csv.on_epoch_end(epoch, logs)
+
+    saved = begun = time.monotonic()
+    before = state.seconds
+
+    def save():
+        nonlocal saved
+        saved = time.monotonic()
+        state.seconds = before + saved - begun
+        _save(run.path / "state.npz", variables, state, splits)
+
+    while state.epoch < config.epochs and state.epoch - state.best_epoch <= config.patience:
+        callbacks.on_epoch_begin(state.epoch)
+        if state.step == 0:
+            for metric in running:
+                metric.reset_state()
+        order = data.shuffled(len(splits.train), seed=config.seed, epoch=state.epoch)
+        for batch in data.batches(splits.train, config.batch_size, order=order, start=state.step):
+            callbacks.on_train_batch_begin(state.step)
+            step(*batch, (config.seed, state.epoch))
+            logs = {metric.name: float(metric.result()) for metric in running}
+            if not np.isfinite(logs["loss"]):
+                raise TrainingError(
+                    f"The loss is {logs['loss']} in epoch {state.epoch + 1}, step {state.step + 1}. "
+                    f"Expected a finite number. Try a --learning-rate below {config.learning_rate:g}."
+                )
+            callbacks.on_train_batch_end(state.step, logs)
+            state.step += 1
+            if time.monotonic() - saved > SAVE_EVERY:
+                save()
+        logs |= _validate(model, splits, selection)
+        logs["learning_rate"] = float(model.optimizer.learning_rate)
+        score = logs["val_auc" if selection.attack == "clean" else f"val_{selection.attack}_auc"]
+        if score > state.best:
+            state.best, state.best_epoch = score, state.epoch
+            with runs.replacing(run.path / "model.keras") as temporary:
+                classifier.save(temporary)
+        state.history.append(logs)
+        epoch, state.epoch, state.step = state.epoch, state.epoch + 1, 0
+        save()
+        callbacks.on_epoch_end(epoch, logs)
+    callbacks.on_train_end()
+    save()
+    return keras.models.load_model(run.path / "model.keras"), {
+        "seconds": round(state.seconds, 1),
+        "epochs": state.epoch,
+        "best_epoch": state.best_epoch + 1,
+        "best_val_auc": state.best,
+        "selected_on": selection.title,
+        "images_per_second": round(state.epoch * len(splits.train) / state.seconds, 1),
+    }
+
+
+class TrainingError(ExpectedError):
+    """Training that can't go on."""
+
+
+def _optimizer(config, steps_per_epoch):
+    schedules = {
+        "exponential": lambda rate: keras.optimizers.schedules.ExponentialDecay(rate, 1000, 0.9),
+        "cosine": lambda rate: keras.optimizers.schedules.CosineDecay(rate, config.epochs * steps_per_epoch),
+        "constant": lambda rate: rate,
+    }
+    optimizers = {
+        "adam": keras.optimizers.Adam,
+        "adamw": keras.optimizers.AdamW,
+        "rmsprop": keras.optimizers.RMSprop,
+        "sgd": lambda rate: keras.optimizers.SGD(rate, momentum=0.9),
+    }
+    return optimizers[config.optimizer](schedules[config.schedule](config.learning_rate))
+
+
+def _running_metrics(splits):
+    """Metrics of the training examples for the bar; the AUC among them is Keras's binned estimate."""
+    multi_class = splits.task == "multi-class"
+    return (
+        keras.metrics.Mean(name="loss"),
+        keras.metrics.CategoricalAccuracy() if multi_class else keras.metrics.BinaryAccuracy(),
+        keras.metrics.AUC(multi_label=True, num_labels=len(splits.label_names), name="auc"),
+    )
+
+
+def _compiled_step(model, splits, examples, running):
+    """One optimizer step as a graph: `step(images, labels, indices, seed)`, images and labels uint8."""
+    loss, activation = losses.averaged(splits.task), losses.activation(splits.task)
+    mean, accuracy, auc = running
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec((None, *splits.image_shape), tf.uint8),
+            tf.TensorSpec((None, len(splits.label_names)), tf.uint8),
+            tf.TensorSpec((None,), tf.int64),
+            tf.TensorSpec((2,), tf.int64),
+        ]
+    )
+    def step(images, labels, indices, seed):
+        images, labels, weights = examples(
+            tf.cast(images, tf.float32) / 255, tf.cast(labels, tf.float32), seed, indices
+        )
+        with tf.GradientTape() as tape:
+            logits = model(images, training=True)
+            total = tf.reduce_sum(weights * loss(labels, logits))
+        model.optimizer.apply(tape.gradient(total, model.trainable_variables), model.trainable_variables)
+        mean.update_state(total)
+        accuracy.update_state(labels, activation(logits))
+        auc.update_state(labels, activation(logits))
+
+    return step
+
+
+def _validate(model, splits, selection):
+    """Scores on the validation split: clean, and under the attack that selects the checkpoint."""
+    logs = {}
+    for attack in dict.fromkeys((robustness.CLEAN, selection)):
+        logits, _ = robustness.run(model, splits.task, splits.val, attack)
+        prefix = "val" if attack.attack == "clean" else f"val_{attack.attack}"
+        image_losses = losses.averaged(splits.task)(splits.val.labels.astype(np.float32), logits)
+        logs[f"{prefix}_loss"] = float(np.mean(image_losses))
+        logs[f"{prefix}_auc"] = metrics.macro(metrics.auc(splits.val.labels, metrics.ranks(splits.task, logits)))
+    return logs
+
+
+def _save(path, variables, state, splits):
+    arrays = {str(number): variable.numpy() for number, variable in enumerate(variables)}
+    with runs.replacing(path) as temporary:
+        np.savez(temporary, state=json.dumps({"data": splits.sha256, **asdict(state)}), **arrays)
+
+
+def _restore(path, variables, splits):
+    """The `State` in a file, with the variables set from it; None if there is no such file."""
+    if not path.exists():
+        return None
+    with np.load(path, allow_pickle=False) as archive:
+        saved = json.loads(str(archive["state"]))
+        if saved.pop("data") != splits.sha256:
+            raise TrainingError(
+                f"{path}: expected the data the run was started with. Received other data. Use --overwrite."
+            )
+        for number, variable in enumerate(variables):
+            variable.assign(archive[str(number)])
+    return State(**saved)
