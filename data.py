@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import numpy as np
+from tqdm import tqdm
 
 from sources import DataError, Splits, medmnist_npz, phantom
 
@@ -21,7 +22,9 @@ def load(data, *, size=None, data_dir="~/.medmnist", limit=None) -> Splits:
     """
     data_dir = Path(data_dir).expanduser()
     if data == "phantom":
-        return phantom.load(size=size or 28, limit=limit)
+        return phantom.load(
+            size=size or 28, limit=limit, progress=lambda chunks: tqdm(chunks, "Drawing the phantom", leave=False)
+        )
     path = Path(data).expanduser()
     if data.lower() not in medmnist_npz.NAMES and (len(path.parts) > 1 or path.suffix or path.exists()):
         splits = medmnist_npz.load_path(path, size=size, data_dir=data_dir)
@@ -36,7 +39,7 @@ def check_trainable(splits):
         labels = splits.parts[part].labels
         if not np.any(labels.min(axis=0) < labels.max(axis=0)):
             raise DataError(
-                f"{splits.name}: {part}: expected a label with both positives and negatives among {len(labels)} images, "
+                f"{splits.name}: {part}: expected a label with positives and negatives among {len(labels)} images, "
                 "else no AUC is defined. Received none. Use more images (--limit)."
             )
 

@@ -59,10 +59,10 @@ def train_robust(options, splits, run, source, baseline):
     if source:
         classifier.set_weights(experiment.load_classifier(source).get_weights())
     examples = training.adversarial_examples(models.logits(classifier), losses.for_task(splits.task), options)
-    clean, fgsm, pgd = suite = robustness.quick_suite(options)
+    suite = robustness.quick_suite(options)
     print(f"Robust model, {report.data_title(splits.summary())}, in {run.path}")
     classifier, summary = training.train(
-        classifier, splits, options, run, examples=examples, selection=dataclasses.replace(pgd, restarts=1)
+        classifier, splits, options, run, examples=examples, selection=dataclasses.replace(suite[-1], restarts=1)
     )
     print("Attacking both models")
     results = {

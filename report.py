@@ -37,7 +37,15 @@ def title(entry):
         return "clean"
     steps = f"-{entry['steps']}" if entry["attack"] == "pgd" else ""
     restarts = f", {entry['restarts']} restarts" if (entry["restarts"] or 1) > 1 else ""
-    return f"{entry['attack'].upper()}{steps}, epsilon {entry['epsilon']:.4g}{restarts}"
+    return f"{entry['attack'].upper()}{steps}, epsilon {length(entry['epsilon'])}{restarts}"
+
+
+def length(value):
+    """A length in pixel units of [0, 1], with its k/255 where it is one, e.g. `0.0157 (4/255)`."""
+    levels = 255 * value
+    return (
+        f"{value:.3g} ({levels:.3g}/255)" if levels and abs(2 * levels - round(2 * levels)) < 1e-6 else f"{value:.3g}"
+    )
 
 
 def _report(results, header, rows):

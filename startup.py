@@ -27,7 +27,7 @@ def import_tensorflow():
     Its C++ side writes some of them before any log level holds, so standard error is held back meanwhile, and shown
     only if the import fails.
     """
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "2")
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with tempfile.TemporaryFile() as held, contextlib.ExitStack() as stack:
         sys.stderr.flush()
         terminal = os.dup(2)

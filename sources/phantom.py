@@ -5,19 +5,20 @@ diagnosis. Coordinates are the patient's: x runs from -1 (image left, the patien
 y from -1 (top) to 1 (bottom), whatever the size in pixels. Brightness is in [0, 1], bone white.
 """
 
+import hashlib
+import json
 from types import SimpleNamespace
 
 import numpy as np
 
-# ChestMNIST's label order, with the number of positives among the 22,433 test images.
-POSITIVES = {
-    "atelectasis": 2420, "cardiomegaly": 582, "effusion": 2754, "infiltration": 3938, "mass": 1133,
-    "nodule": 1335, "pneumonia": 242, "pneumothorax": 1089, "consolidation": 957, "edema": 413,
-    "emphysema": 509, "fibrosis": 362, "pleural": 734, "hernia": 42,
-}  # fmt: skip
-FINDINGS = tuple(POSITIVES)
-# Softened, so that a few hundred images hold several of every finding.
-FREQUENCIES = 0.3 * np.sqrt(np.array(list(POSITIVES.values())) / 22_433)
+from . import CHEST_LABELS as FINDINGS
+from . import Split, Splits, selection
+
+COUNTS = {"train": 4200, "val": 600, "test": 1200}
+VERSION = 1  # of the pictures: part of the data's identity, to be raised with every change that alters one
+# Positives among ChestMNIST's 22,433 test images, softened, so that a few hundred images hold several of every finding.
+POSITIVES = np.array([2420, 582, 2754, 3938, 1133, 1335, 242, 1089, 957, 413, 509, 362, 734, 42])
+FREQUENCIES = 0.3 * np.sqrt(POSITIVES / 22_433)
 SICK = 0.6  # only these patients have findings, so that about half of the images have none
 COMPANIONS = (("edema", "effusion"), ("edema", "cardiomegaly"), ("pneumonia", "infiltration"))
 COMPANION_FREQUENCY = 0.3  # how often the first of a pair brings the second along
@@ -26,6 +27,31 @@ LABEL_STREAM, IMAGE_STREAM = 1, 2  # keep the random numbers of labels and image
 CHUNK_PIXELS = 2**18  # drawn at once: about 1 MB per layer, some 50 MB in all
 WAVES = 12  # waves that make up a texture
 BLOCKS, DRAWS = 2 + len(FINDINGS), 64  # random numbers for the anatomy, the texture and each finding
+
+
+def load(*, size=28, limit=None, seed=0, counts=COUNTS, progress=None):
+    """The phantom as a data set; only the images that `limit` keeps are drawn.
+
+    Args:
+        size: Height and width in pixels.
+        limit: Largest number of images per split.
+        seed: Which set of patients; it is no option of the scripts, so that all their runs share their images.
+        counts: Images of each split.
+        progress: See `render`.
+
+    Returns:
+        The `Splits`.
+    """
+    identity = json.dumps({"phantom": VERSION, "size": size, "seed": seed, "counts": counts}, sort_keys=True)
+    findings = labels(sum(counts.values()), seed=seed)
+    parts, first = {}, 0
+    for part, count in counts.items():
+        indices = np.arange(first, first + count)[selection(count, limit)]
+        first += count
+        images = render(indices, findings[indices], size=size, seed=seed, progress=progress)
+        parts[part] = Split(images, findings[indices])
+    sha256 = hashlib.sha256(identity.encode()).hexdigest()
+    return Splits("phantom", "multi-label", FINDINGS, **parts, sha256=sha256, synthetic=True)
 
 
 def labels(count, *, seed=0):
@@ -182,7 +208,7 @@ def lungs(scene, draws, severity, collapsed):
     """Two air-filled lungs: a chest wall that closes over the apex, and a dome on either side."""
     scene.width = draws(0.54, 0.68) + 0.03 * severity["emphysema"]
     scene.apex = draws(-0.84, -0.72)
-    scene.dome = draws(0.25, 0.47) + 0.13 * severity["emphysema"] - 0.07 * severity["fibrosis"]
+    scene.dome = draws(0.25, 0.47) + 0.17 * severity["emphysema"] - 0.07 * severity["fibrosis"]
     right_dome = scene.dome - draws(0.01, 0.07)
     volume_loss = 0.2 * severity["atelectasis"] * scene.on(collapsed)
     curvature = draws(0.9, 2.0) * (1 - 0.75 * severity["emphysema"])
@@ -193,7 +219,7 @@ def lungs(scene, draws, severity, collapsed):
     scene.above = floor + curvature * np.square(scene.lateral - draws(0.24, 0.32)) - scene.y
     scene.lung = scene.edge(scene.inside, 0.03) * scene.edge(scene.above, 0.02)
     depth = 0.6 + 0.4 * np.clip(np.minimum(scene.inside, scene.above) / 0.25, 0, 1)
-    scene.air = scene.lung * depth * (draws(0.32, 0.46) + 0.1 * severity["emphysema"])
+    scene.air = scene.lung * depth * (draws(0.32, 0.44) + 0.12 * severity["emphysema"])
 
 
 def heart(scene, draws, severity):
@@ -289,7 +315,7 @@ def atelectasis(scene, severity, side, draws):
 def effusion(scene, severity, side, draws):
     """Fluid in the costophrenic angle, climbing the chest wall as a meniscus."""
     climb = np.square(np.maximum(scene.lateral - 0.15, 0) / (scene.width - 0.15))
-    fluid = scene.edge((0.1 + 0.5 * severity) * (0.3 + climb) - scene.above - 0.02, 0.05) * scene.on(side)
+    fluid = scene.edge((0.1 + 0.6 * severity) * (0.3 + climb) - scene.above - 0.02, 0.05) * scene.on(side)
     return 0.95 * fluid * opaque(scene)
 
 
@@ -377,10 +403,10 @@ def hernia(scene, severity, side, draws):
 SIGNS = {
     sign.__name__: sign
     for sign in (
-        atelectasis, effusion, infiltration, mass, nodule, pneumonia, pneumothorax, consolidation, edema, fibrosis,
-        pleural, hernia,
+        *(atelectasis, effusion, infiltration, mass, nodule, pneumonia),
+        *(pneumothorax, consolidation, edema, fibrosis, pleural, hernia),
     )
-}  # fmt: skip
+}
 
 
 def expose(scene, image, draws, grain):

@@ -66,7 +66,10 @@ def test_the_command_line_gives_the_defaults_of_the_dataclass():
 def test_every_option_reaches_its_field_and_the_json():
     options = config.parse(
         config.AdversarialConfig,
-        "--data phantom --size 64 --limit 7 --overwrite --epsilon 4/255 --train-epsilon 0.02 --adv-weight 1".split(),
+        [
+            *("--data=phantom", "--size=64", "--limit=7", "--overwrite"),
+            *("--epsilon=4/255", "--train-epsilon=0.02", "--adv-weight=1"),
+        ],
     )
     assert (options.data, options.size, options.limit, options.overwrite) == ("phantom", 64, 7, True)
     assert (options.epsilon, options.train_epsilon, options.adv_weight) == (pytest.approx(4 / 255), 0.02, 1.0)

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from sources import phantom
+from sources import phantom, selection
 from sources.phantom import FINDINGS, labels, render
 
 # Share of positives among ChestMNIST's test images, in its label order.
@@ -24,7 +24,7 @@ PLACES = {
     "pneumothorax": (-1, [(0.1, 0.4, 0.2, 0.42), (0.1, 0.4, 0.58, 0.8)]),
     "consolidation": (+1, LUNGS),
     "edema": (+1, [(0.25, 0.65, 0.28, 0.42), (0.25, 0.65, 0.58, 0.74)]),
-    "emphysema": (-1, LUNGS),
+    "emphysema": (-1, [(0.15, 0.75, 0.2, 0.42), (0.15, 0.75, 0.58, 0.82)]),
     "fibrosis": (+1, LUNG_BASES),
     "pleural": (+1, [(0.2, 0.65, 0.12, 0.26), (0.2, 0.65, 0.76, 0.9)]),
     "hernia": (-1, [(0.55, 0.63, 0.42, 0.6)]),
@@ -165,3 +165,30 @@ def test_one_sided_findings_come_on_either_side():
         weight = np.abs(changes(finding))
         right_share = weight[:, :, 14:].sum((1, 2)) / weight.sum((1, 2))
         assert 0.25 < (right_share > 0.5).mean() < 0.75
+
+
+def test_a_loaded_phantom_is_a_data_set_whose_limit_only_leaves_images_out():
+    counts = {"train": 12, "val": 5, "test": 6}
+    whole = phantom.load(counts=counts)
+    some = phantom.load(counts=counts, limit=4)
+    assert whole.synthetic
+    assert (whole.name, whole.task, whole.image_shape) == ("phantom", "multi-label", (28, 28, 1))
+    assert whole.summary()["counts"] == counts
+    for part, split in some.parts.items():
+        chosen = selection(counts[part], 4)
+        np.testing.assert_array_equal(split.images, whole.parts[part].images[chosen])
+        np.testing.assert_array_equal(split.labels, whole.parts[part].labels[chosen])
+
+
+def test_no_patient_is_in_two_splits():
+    whole = phantom.load(counts={"train": 12, "val": 5, "test": 6})
+    images = np.concatenate([split.images for split in whole.parts.values()])
+    assert len({image.tobytes() for image in images}) == 23
+
+
+def test_the_identity_of_a_phantom_is_that_of_its_parameters():
+    counts = {"train": 2, "val": 2, "test": 2}
+    identities = {
+        phantom.load(size=size, seed=seed, counts=counts).sha256 for size, seed in ((28, 0), (64, 0), (28, 1), (28, 0))
+    }
+    assert len(identities) == 3

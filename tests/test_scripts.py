@@ -1,0 +1,212 @@
+"""Both scripts as a user runs them: on small made-up data, and on real samples where they are at hand."""
+
+import csv
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from conftest import make_splits
+from matplotlib import image
+
+ROOT = Path(__file__).resolve().parents[1]
+QUICK = ["--epochs", "2", "--batch-size", "16", "--steps", "3"]
+
+
+def script(name, *arguments, cwd):
+    """Run a script; returns the finished process."""
+    return subprocess.run(
+        [sys.executable, str(ROOT / name), *map(str, arguments)],
+        cwd=cwd,
+        capture_output=True,
+        text=True,
+        check=False,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "COLUMNS": "120"},
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A working folder with `data.npz`: 14 labels that can be seen, the last one never positive in val and test."""
+    path = tmp_path_factory.mktemp("scripts")
+    splits = make_splits((48, 24, 24), size=28, num_labels=14)
+    arrays = {}
+    for part, split in splits.parts.items():
+        labels = split.labels.copy()
+        labels[:, 13] = 0 if part != "train" else labels[:, 13]
+        arrays |= {f"{part}_images": split.images[..., 0], f"{part}_labels": labels}
+    np.savez(path / "data.npz", **arrays)
+    return path
+
+
+@pytest.fixture(scope="module")
+def both(folder):
+    """Both scripts run once; returns the finished processes."""
+    common = ["--data", "data.npz", "--data-dir", "cache", *QUICK]
+    baseline = script("diagnosis.py", *common, "--run", "base", cwd=folder)
+    assert baseline.returncode == 0, baseline.stderr
+    robust = script(
+        "diagnosis_adv.py", *common, "--baseline", "base", "--run", "robust", "--train-steps", 2, cwd=folder
+    )
+    assert robust.returncode == 0, robust.stderr
+    return baseline, robust
+
+
+def results(path):
+    return json.loads((path / "results.json").read_text())
+
+
+def test_results_hold_everything_a_reviewer_asks_for(both, folder):
+    found = results(folder / "base")
+    assert found["schema"] == 1
+    assert found["data"]["name"] == "data"
+    assert found["data"]["counts"] == {"train": 48, "val": 24, "test": 24}
+    assert found["data"]["synthetic"] is False
+    assert len(found["data"]["sha256"]) == 64
+    assert found["config"]["epochs"] == 2
+    assert {"python", "tensorflow", "keras", "numpy", "scikit-learn"} <= set(found["versions"])
+    assert {"seconds", "epochs", "images_per_second"} <= set(found["training"])
+    assert [entry["attack"] for entry in found["evaluations"]] == ["clean", "fgsm", "pgd"]
+    for entry in found["evaluations"]:
+        assert entry["images"] == 24
+        assert entry["undefined_labels"] == ["hernia"]
+        assert entry["per_label_auc"]["hernia"] is None
+        defined = [value for value in entry["per_label_auc"].values() if value is not None]
+        assert entry["macro_auc"] == pytest.approx(np.mean(defined))
+        assert entry["max_perturbation"] <= entry["epsilon"] + 1e-6
+        assert (entry["max_perturbation"] > 0) == (entry["attack"] != "clean")
+    pgd = found["evaluations"][2]
+    assert (pgd["epsilon"], pgd["step_size"], pgd["steps"], pgd["restarts"], pgd["random_start"], pgd["seed"]) == (
+        *(0.05, 0.01, 3, 1),
+        *(True, 0),
+    )
+
+
+def test_both_models_stand_in_one_table_under_the_same_attacks(both, folder):
+    robust, baseline = results(folder / "robust"), results(folder / "base")
+    assert robust["baseline"]["run"] == "base"
+    # Attacked again by the same attacks with the same seeds, so the same numbers.
+    assert robust["baseline"]["evaluations"] == baseline["evaluations"]
+    parameters = ("attack", "epsilon", "step_size", "steps", "restarts", "random_start", "seed", "images")
+    for ours, theirs in zip(robust["evaluations"], robust["baseline"]["evaluations"], strict=True):
+        assert [ours[key] for key in parameters] == [theirs[key] for key in parameters]
+    table = [line for line in both[1].stdout.splitlines() if line.startswith("|")]
+    assert [line.split("|")[1].strip() for line in table[2:]] == ["clean", "FGSM, epsilon 0.05", "PGD-3, epsilon 0.05"]
+    before, after, difference = (float(cell) for cell in table[4].split("|")[2:5])
+    assert before == pytest.approx(robust["baseline"]["evaluations"][2]["macro_auc"], abs=1e-4)
+    assert after == pytest.approx(robust["evaluations"][2]["macro_auc"], abs=1e-4)
+    assert difference == pytest.approx(after - before, abs=2e-4)
+    assert "hernia" in both[1].stdout
+
+
+def test_the_run_folder_is_complete_and_the_model_loads(both, folder):
+    for name in ("base", "robust"):
+        assert {path.name for path in (folder / name).iterdir()} == {
+            *("config.json", "history.csv", "model.keras", "results.json", "chestxray.png", "logs")
+        }
+        classifier = keras.models.load_model(folder / name / "model.keras")
+        assert classifier.output_shape == (None, 14)
+        picture = image.imread(folder / name / "chestxray.png")
+        assert picture.shape[0] > 500
+        assert picture[..., :3].std() > 0.1
+        with (folder / name / "history.csv").open() as file:
+            assert len(list(csv.DictReader(file))) == 2
+
+
+def test_a_good_run_writes_no_tensorflow_chatter(both):
+    for done in both:
+        assert "Warning" not in done.stderr
+        assert "oneDNN" not in done.stderr
+        assert "cuda" not in done.stderr.lower()
+
+
+def test_a_finished_run_is_refused_and_resuming_it_prints_its_table(both, folder):
+    common = ["--data", "data.npz", "--data-dir", "cache", *QUICK, "--run", "base"]
+    refused = script("diagnosis.py", *common, cwd=folder)
+    assert (refused.returncode, refused.stderr.count("\n")) == (2, 1)
+    assert "--overwrite" in refused.stderr
+    again = script("diagnosis.py", *common, "--resume", cwd=folder)
+    assert again.returncode == 0
+    assert [line for line in again.stdout.splitlines() if line.startswith("|")] == [
+        line for line in both[0].stdout.splitlines() if line.startswith("|")
+    ]
+
+
+def test_without_a_baseline_one_is_trained_and_fine_tuning_starts_from_a_run(both, folder):
+    common = ["--data", "data.npz", "--data-dir", "cache", *QUICK, "--train-steps", 2]
+    done = script("diagnosis_adv.py", *common, "--run", "own", "--init-from", "base", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert results(folder / "own")["baseline"]["run"] == "own/baseline"
+    ours = results(folder / "own" / "baseline")["evaluations"]
+    assert ours == results(folder / "base")["evaluations"]
+    with (folder / "own" / "history.csv").open() as tuned, (folder / "robust" / "history.csv").open() as scratch:
+        first = [float(next(csv.DictReader(file))["val_loss"]) for file in (tuned, scratch)]
+    assert first[0] != first[1]
+
+
+def test_a_fitting_run_in_the_default_folder_is_taken_as_the_baseline(both, folder):
+    (folder / "runs").mkdir()
+    (folder / "runs" / "baseline").symlink_to(folder / "base")
+    common = ["--data", "data.npz", "--data-dir", "cache", *QUICK, "--train-steps", 1, "--epochs", 1]
+    done = script("diagnosis_adv.py", *common, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert results(folder / "runs" / "robust")["baseline"]["run"] == "runs/baseline"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--data", "missing.npz"], ["missing.npz", "expected"]),
+        (["--data", "data.npz", "--size", "64"], ["data.npz", "train_images", "64", "28"]),
+        (["--data", "data.npz", "--epsilon", "8"], ["--epsilon", "8/255"]),
+        (["--data", "data.npz", "--baseline", "nowhere"], ["nowhere", "finished run"]),
+        (["--data", "data.npz", "--init-from", "nowhere"], ["nowhere", "finished run"]),
+        (["--data", "data.npz", "--limit", "1"], ["--limit"]),
+        (["--data", "data.npz", "--run", "data.npz"], ["data.npz", "a file"]),
+    ],
+)
+def test_bad_input_is_one_line_code_2_and_nothing_is_written(folder, arguments, parts):
+    before = sorted(folder.rglob("*"))
+    done = script("diagnosis_adv.py", "--run", "new", "--data-dir", "cache", *arguments, cwd=folder)
+    assert done.returncode == 2
+    assert done.stderr.count("\n") == 1, done.stderr
+    for part in parts:
+        assert part in done.stderr
+    after = [path for path in sorted(folder.rglob("*")) if "cache" not in path.parts]
+    assert after == [path for path in before if "cache" not in path.parts]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [28, 128, 224])
+def test_real_nih_images_run_end_to_end_in_both_scripts(samples, tmp_path, size):
+    data = samples / "nih_mini" / f"chestmnist_{size}.npz"
+    common = ["--data", data, "--data-dir", "cache", "--epochs", 1, "--steps", 2, "--limit", 128]
+    assert script("diagnosis.py", *common, cwd=tmp_path).returncode == 0
+    done = script("diagnosis_adv.py", *common, "--train-steps", 1, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    for run in ("baseline", "robust"):
+        for entry in results(tmp_path / "runs" / run)["evaluations"]:
+            assert entry["macro_auc"] is not None
+            if size > 28:
+                assert "hernia" in entry["undefined_labels"]
+                assert entry["per_label_auc"]["hernia"] is None
+
+
+@pytest.mark.slow
+def test_on_real_pneumonia_images_the_baseline_collapses_and_the_robust_model_holds(samples, tmp_path):
+    data = ["--data", samples / "pneumoniamnist.npz", "--data-dir", "cache"]
+    attack = ["--epsilon", "0.03", "--step-size", "0.005", "--steps", "10"]
+    assert script("diagnosis.py", *data, *attack, "--run", "pneu", cwd=tmp_path).returncode == 0
+    done = script("diagnosis_adv.py", *data, *attack, "--baseline", "pneu", "--run", "adv", "--epochs", 8, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    baseline, robust = (
+        [entry["macro_auc"] for entry in results(tmp_path / run)["evaluations"]] for run in ("pneu", "adv")
+    )
+    assert baseline[0] >= 0.95
+    assert baseline[2] <= 0.05
+    assert robust[0] >= 0.92
+    assert robust[2] >= 0.70
