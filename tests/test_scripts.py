@@ -210,3 +210,47 @@ def test_on_real_pneumonia_images_the_baseline_collapses_and_the_robust_model_ho
     assert baseline[2] <= 0.05
     assert robust[0] >= 0.92
     assert robust[2] >= 0.70
+
+
+@pytest.mark.slow
+def test_memory_grows_by_the_uint8_bytes_alone(tmp_path):
+    rng = np.random.default_rng(0)
+    peaks = {}
+    for count in (100, 1000):
+        arrays = {}
+        for part in ("train", "val", "test"):
+            arrays[f"{part}_images"] = rng.integers(
+                0, 256, (count if part == "train" else 100, 224, 224), dtype=np.uint8
+            )
+            arrays[f"{part}_labels"] = rng.integers(0, 2, (len(arrays[f"{part}_images"]), 14), dtype=np.uint8)
+        np.savez(tmp_path / "data.npz", **arrays)
+        arguments = [
+            "--data",
+            "data.npz",
+            "--data-dir",
+            "cache",
+            "--epochs",
+            "1",
+            "--steps",
+            "1",
+            "--run",
+            f"run{count}",
+        ]
+        code = (
+            "import resource, runpy, sys\n"
+            f"sys.argv = {['diagnosis.py', *arguments]}\n"
+            f"try: runpy.run_path({str(ROOT / 'diagnosis.py')!r}, run_name='__main__')\n"
+            "except SystemExit as stop: assert not stop.code\n"
+            "print('peak', resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)\n"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code],
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            check=True,
+            env={**os.environ, "PYTHONPATH": str(ROOT)},
+        )
+        peaks[count] = int(done.stdout.split()[-1]) * 1024
+    added = 900 * 224 * 224
+    assert peaks[1000] - peaks[100] <= added + 150e6, peaks

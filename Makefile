@@ -1,0 +1,31 @@
+# make setup | demo | test | test-slow | lint
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+PHANTOM := --data phantom --limit 3000 --epsilon 4/255 --step-size 1/255
+
+.PHONY: setup demo test test-slow lint
+
+setup: $(VENV)/ready
+
+# medmnist without its dependencies, which would bring PyTorch: its labels and its evaluator need none of them.
+$(VENV)/ready: requirements.txt requirements-dev.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --no-deps "medmnist>=3.0.2,<4"
+	touch $@
+
+demo: setup
+	$(BIN)/python diagnosis.py $(PHANTOM) --epochs 12 --run runs/demo/baseline --overwrite
+	$(BIN)/python diagnosis_adv.py $(PHANTOM) --epochs 12 --baseline runs/demo/baseline --run runs/demo/robust \
+	    --train-epsilon 4/255 --train-step-size 1/255 --train-steps 5 --overwrite
+
+test: setup
+	$(BIN)/python -m pytest -q
+
+test-slow: setup
+	$(BIN)/python -m pytest -q -m slow --durations=5
+
+lint: setup
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
