@@ -7,13 +7,13 @@ Images are floats in [0, 1] and every length is in these pixel units. The model 
 """
 
 import functools
-from collections.abc import Callable
-from dataclasses import dataclass
+import itertools
 
 import numpy as np
 import tensorflow as tf
 
 from losses import binary_cross_entropy
+from norms import LINF
 
 
 def fgsm(model, images, labels, *, epsilon, loss=binary_cross_entropy, batch_size=256):
@@ -58,12 +58,14 @@ def pgd(
     steps,
     random_start=True,
     restarts=1,
+    momentum=0.0,
+    norm=LINF,
     seed=0,
     loss=binary_cross_entropy,
     indices=None,
     batch_size=256,
 ):
-    """Projected gradient descent (PGD-k) in the L-infinity ball.
+    """Projected gradient descent (PGD-k), with `momentum` the momentum iterative method (MI-FGSM).
 
     Args:
         model: Callable `model(images, training=False)` returning logits, e.g. from `models.logits`.
@@ -74,6 +76,8 @@ def pgd(
         steps: Number of steps, the k of PGD-k.
         random_start: Whether to start uniformly in the ball instead of at `images`.
         restarts: Number of random starts; the one with the highest final loss is kept for each image.
+        momentum: Share of the last step's (normalized) gradient that is kept; 1 in the MI-FGSM paper.
+        norm: `norms.LINF` or `norms.L2`; in the latter `epsilon` may exceed 1.
         seed: Seed of the random starts.
         loss: Function `loss(labels, logits)` returning a value per image, from `losses`.
         indices: Number of each image, which fixes its random start together with `seed`;
@@ -86,9 +90,163 @@ def pgd(
     Raises:
         ValueError: If a length, the images or the labels are out of range or shape.
 
-    Reference: Madry et al., 2018, https://arxiv.org/abs/1706.06083
+    References: Madry et al., 2018, https://arxiv.org/abs/1706.06083;
+        momentum: Dong et al., 2018, https://arxiv.org/abs/1710.06081
     """
-    if not 0 <= epsilon <= 1 or not 0 <= step_size <= 1:
+    check_options(epsilon, norm, steps=steps, restarts=restarts, random_start=random_start, step_size=step_size)
+
+    def climb(loss_gradient, start, clean):
+        candidate, velocity = start, 0.0
+        for _ in range(steps):
+            _, gradient = loss_gradient(candidate)
+            if momentum:
+                size = tf.reduce_sum(tf.abs(gradient), axis=(1, 2, 3), keepdims=True)
+                gradient = velocity = momentum * velocity + tf.math.divide_no_nan(gradient, size)
+            candidate = norm.project(candidate + step_size * norm.direction(gradient), clean, epsilon)
+        return candidate
+
+    return worst_of_restarts(
+        climb,
+        *(model, images, labels),
+        epsilon=epsilon,
+        norm=norm,
+        random_start=random_start,
+        restarts=restarts,
+        seed=seed,
+        loss=loss,
+        indices=indices,
+        batch_size=batch_size,
+    )
+
+
+def apgd(
+    model,
+    images,
+    labels,
+    *,
+    epsilon,
+    steps=100,
+    restarts=1,
+    norm=LINF,
+    seed=0,
+    loss=binary_cross_entropy,
+    indices=None,
+    batch_size=256,
+):
+    """Auto-PGD: PGD with momentum that halves its step size by itself, per image, and returns the best point it saw.
+
+    It starts with steps of twice `epsilon`. At checkpoints, an image whose loss rose in fewer than 3 of 4 steps, or not
+    at all since the last checkpoint, goes back to its best point and continues with half the step size.
+
+    Args and returns are those of `pgd`; there is no step size to choose.
+
+    Reference: Croce and Hein, 2020, https://arxiv.org/abs/2003.01690
+    """
+    check_options(epsilon, norm, steps=steps, restarts=restarts)
+    checkpoints = _checkpoints(steps)
+
+    def climb(loss_gradient, start, clean):
+        previous = current = best = start
+        value, gradient = loss_gradient(current)
+        best_value, best_gradient = value, gradient
+        step_size = tf.fill([len(start), 1, 1, 1], 2.0 * epsilon)
+        rises, last_best, halved = tf.zeros_like(value), value, tf.zeros_like(value, bool)
+        for step in range(1, steps + 1):
+            ahead = norm.project(current + step_size * norm.direction(gradient), clean, epsilon)
+            if step > 1:
+                moved = current + 0.75 * (ahead - current) + 0.25 * (current - previous)
+                ahead = norm.project(moved, clean, epsilon)
+            previous, current, before = current, ahead, value
+            value, gradient = loss_gradient(current)
+            rises += tf.cast(value > before, tf.float32)
+            better = value > best_value
+            best_value = tf.where(better, value, best_value)
+            best, best_gradient = _chosen(better, current, best), _chosen(better, gradient, best_gradient)
+            if step in checkpoints:
+                halved = (rises < 0.75 * checkpoints[step]) | (~halved & (best_value <= last_best))
+                step_size = _chosen(halved, step_size / 2, step_size)
+                value = tf.where(halved, best_value, value)
+                current, gradient = _chosen(halved, best, current), _chosen(halved, best_gradient, gradient)
+                rises, last_best = tf.zeros_like(rises), best_value
+        return best
+
+    return worst_of_restarts(
+        climb,
+        *(model, images, labels),
+        epsilon=epsilon,
+        norm=norm,
+        random_start=True,
+        restarts=restarts,
+        seed=seed,
+        loss=loss,
+        indices=indices,
+        batch_size=batch_size,
+    )
+
+
+def worst_of_restarts(
+    climb, model, images, labels, *, epsilon, norm, random_start, restarts, seed, loss, indices, batch_size
+):
+    """Attack images batch by batch, and keep for each image the restart with the highest loss.
+
+    Args:
+        climb: Function `climb(loss_gradient, start, clean)` returning a batch of adversarial images, where
+            `loss_gradient(images)` gives a loss `(batch,)` and its gradient. The other arguments are those of `pgd`.
+
+    Returns:
+        Adversarial images in [0, 1], of the kind, shape and dtype of `images`.
+    """
+    clean, labels = np.asarray(images), np.asarray(labels)
+    check(clean, labels)
+    indices = np.arange(len(clean)) if indices is None else np.asarray(indices)
+    loss_gradient, image_loss = _compiled(model, loss, clean.shape[1:], labels.shape[1:])
+    adversarial = np.empty_like(clean)
+    size = min(batch_size, len(clean))
+    for begin in range(0, len(clean), size):
+        piece = slice(begin, begin + size)
+        batch, truth, numbers = (_padded(array[piece], size) for array in (clean, labels, indices))
+        gradient_here = functools.partial(loss_gradient, labels=truth)
+        worst, worst_loss = batch, tf.fill([size], -np.inf)
+        for restart in range(restarts):
+            first = random_images(batch, epsilon, (seed, restart), numbers, norm) if random_start else batch
+            candidate = climb(gradient_here, first, batch)
+            if restarts == 1:
+                worst = candidate
+                break
+            candidate_loss = image_loss(candidate, truth)
+            better = candidate_loss > worst_loss
+            worst, worst_loss = _chosen(better, candidate, worst), tf.where(better, candidate_loss, worst_loss)
+        adversarial[piece] = worst[: len(clean) - begin]
+    return tf.convert_to_tensor(adversarial) if tf.is_tensor(images) else adversarial
+
+
+def value_and_gradient(model, loss, images, labels):
+    """The loss of each image, `(batch,)`, and its gradient, shaped like `images`. Pure: runs inside any graph."""
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(images)
+        losses = loss(labels, model(images, training=False))
+    return losses, tape.gradient(losses, images, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+
+def ascend(model, loss, images, labels, clean, *, epsilon, step_size, norm=LINF):
+    """One step of PGD. Pure: training calls it inside its own graph."""
+    _, gradient = value_and_gradient(model, loss, images, labels)
+    return norm.project(images + step_size * norm.direction(gradient), clean, epsilon)
+
+
+def random_images(images, epsilon, seed, indices, norm=LINF):
+    """Images moved to a random point of the ball: a function of `seed` (two integers) and each image's number."""
+
+    def noise(index):
+        return norm.noise(tf.shape(images)[1:], tf.random.experimental.stateless_fold_in(seed, index))
+
+    changes = tf.map_fn(noise, indices, fn_output_signature=images.dtype)
+    return norm.project(images + epsilon * changes, images, epsilon)
+
+
+def check_options(epsilon, norm=LINF, *, steps=1, restarts=1, random_start=True, step_size=0.0):
+    """Raise ValueError unless the options of an attack make sense; every message has the value received."""
+    if epsilon < 0 or step_size < 0 or (norm is LINF and max(epsilon, step_size) > 1):
         raise ValueError(
             f"Lengths are in pixel units of [0, 1], as in 8 / 255. Received: epsilon={epsilon}, step_size={step_size}"
         )
@@ -98,85 +256,10 @@ def pgd(
         raise ValueError(
             f"Restarts differ by their random start alone. Received: restarts={restarts}, random_start=False"
         )
-    clean, labels = np.asarray(images), np.asarray(labels)
-    _check(clean, labels)
-    indices = np.arange(len(clean)) if indices is None else np.asarray(indices)
-    compiled = _compiled(model, loss, clean.shape[1:], labels.shape[1:])
-    adversarial = np.empty_like(clean)
-    for begin in range(0, len(clean), batch_size):
-        piece = slice(begin, begin + batch_size)
-        size = min(batch_size, len(clean))
-        batch, truth, numbers = (_padded(array[piece], size) for array in (clean, labels, indices))
-        lower, upper = box(batch, epsilon)
-        worst, worst_loss = batch, tf.fill([size], -np.inf)
-        for restart in range(restarts):
-            candidate = compiled.start(batch, epsilon, (seed, restart), numbers) if random_start else batch
-            for _ in range(steps):
-                candidate = compiled.ascend(candidate, truth, lower, upper, step_size)
-            if restarts == 1:
-                worst = candidate
-                break
-            candidate_loss = compiled.image_loss(candidate, truth)
-            better = candidate_loss > worst_loss
-            worst = tf.where(better[:, None, None, None], candidate, worst)
-            worst_loss = tf.where(better, candidate_loss, worst_loss)
-        adversarial[piece] = worst[: len(clean) - begin]
-    return tf.convert_to_tensor(adversarial) if tf.is_tensor(images) else adversarial
 
 
-def box(images, epsilon):
-    """Lower and upper bounds of the pixels: ball and pixel range are both boxes, so one clip projects onto both."""
-    return tf.maximum(images - epsilon, 0.0), tf.minimum(images + epsilon, 1.0)
-
-
-def ascend(model, loss, images, labels, lower, upper, step_size):
-    """One step of `step_size` along the sign of the gradient, projected onto the box. Pure: runs inside any graph."""
-    with tf.GradientTape(watch_accessed_variables=False) as tape:
-        tape.watch(images)
-        image_losses = loss(labels, model(images, training=False))
-    gradient = tape.gradient(image_losses, images, unconnected_gradients=tf.UnconnectedGradients.ZERO)
-    return tf.clip_by_value(images + step_size * tf.sign(gradient), lower, upper)
-
-
-def random_start(images, epsilon, seed, indices):
-    """Images moved uniformly within the box: a function of `seed` (two integers) and each image's number."""
-
-    def noise(index):
-        key = tf.random.experimental.stateless_fold_in(seed, index)
-        return tf.random.stateless_uniform(tf.shape(images)[1:], key, -epsilon, epsilon)
-
-    return tf.clip_by_value(images + tf.map_fn(noise, indices, fn_output_signature=images.dtype), 0.0, 1.0)
-
-
-@dataclass(frozen=True)
-class _Compiled:
-    start: Callable
-    ascend: Callable
-    image_loss: Callable
-
-
-# A user's loop calls an attack many times with the same model: tracing it once per model makes later calls start at
-# once. The batch dimension is left open, so that no number of images traces again.
-@functools.lru_cache(maxsize=8)
-def _compiled(model, loss, image_shape, label_shape):
-    images, labels = tf.TensorSpec((None, *image_shape)), tf.TensorSpec((None, *label_shape))
-    scalar = tf.TensorSpec(())
-    seed, indices = tf.TensorSpec((2,), tf.int64), tf.TensorSpec((None,), tf.int64)
-    return _Compiled(
-        tf.function(random_start, input_signature=[images, scalar, seed, indices]),
-        tf.function(functools.partial(ascend, model, loss), input_signature=[images, labels, images, images, scalar]),
-        tf.function(lambda x, y: loss(y, model(x, training=False)), input_signature=[images, labels]),
-    )
-
-
-def _padded(array, size):
-    """The array with its first row repeated up to `size` rows, so that every batch has the same shape."""
-    kind = np.int64 if array.ndim == 1 else np.float32
-    rows = np.concatenate([array, np.repeat(array[:1], size - len(array), axis=0)]) if len(array) < size else array
-    return tf.convert_to_tensor(rows.astype(kind))
-
-
-def _check(images, labels):
+def check(images, labels):
+    """Raise ValueError unless these are images in [0, 1] with a row of labels each."""
     if images.ndim != 4 or images.dtype.kind != "f" or not len(images):
         raise ValueError(
             "`images` must be floats in [0, 1] of shape (count, height, width, channels); divide uint8 images by 255. "
@@ -190,3 +273,37 @@ def _check(images, labels):
     # Written so that NaN fails too.
     if not (low >= 0 and high <= 1):
         raise ValueError(f"`images` must lie in [0, 1]. Received: minimum {low}, maximum {high}")
+
+
+# A user's loop calls an attack many times with the same model: traced once per model, later calls start at once. The
+# batch dimension is left open, so that no number of images traces again.
+@functools.lru_cache(maxsize=8)
+def _compiled(model, loss, image_shape, label_shape):
+    images, labels = (
+        tf.TensorSpec((None, *image_shape), name="images"),
+        tf.TensorSpec((None, *label_shape), name="labels"),
+    )
+    return (
+        tf.function(lambda images, labels: value_and_gradient(model, loss, images, labels), [images, labels]),
+        tf.function(lambda images, labels: loss(labels, model(images, training=False)), [images, labels]),
+    )
+
+
+def _checkpoints(steps):
+    """Steps at which Auto-PGD may halve its step size, each with its distance from the one before."""
+    shares = [0.0, 0.22]
+    while shares[-1] < 1:
+        shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
+    marks = [int(np.ceil(round(share * steps, 9))) for share in shares]  # rounded: 0.57 * 100 is above 57
+    return {mark: mark - before for before, mark in itertools.pairwise(marks) if mark > before}
+
+
+def _chosen(mask, images, others):
+    return tf.where(mask[:, None, None, None], images, others)
+
+
+def _padded(array, size):
+    """The array with its first row repeated up to `size` rows, so that every batch has the same shape."""
+    kind = np.int64 if array.ndim == 1 else np.float32
+    rows = np.concatenate([array, np.repeat(array[:1], size - len(array), axis=0)]) if len(array) < size else array
+    return tf.convert_to_tensor(rows.astype(kind))

@@ -64,17 +64,20 @@ def adversarial_examples(model, loss, config):
         loss: Function from `losses`.
         config: An `AdversarialConfig`.
     """
-    epsilon, step_size = config.train_epsilon, config.train_step_size
+    epsilon = config.train_epsilon
 
     def examples(images, labels, seed, indices):
         count = tf.shape(images)[0]
         half = (count + 1) // 2  # The middle image of an odd batch gets both, so that no half is ever empty.
-        lower, upper = attacks.box(images, epsilon)
-        fast = attacks.ascend(model, loss, images[:half], labels[:half], lower[:half], upper[:half], epsilon)
+        fast = attacks.ascend(
+            model, loss, images[:half], labels[:half], images[:half], epsilon=epsilon, step_size=epsilon
+        )
         late = slice(count - half, count)
-        slow = attacks.random_start(images[late], epsilon, seed, indices[late])
+        slow = attacks.random_images(images[late], epsilon, seed, indices[late])
         for _ in range(config.train_steps):
-            slow = attacks.ascend(model, loss, slow, labels[late], lower[late], upper[late], step_size)
+            slow = attacks.ascend(
+                model, loss, slow, labels[late], images[late], epsilon=epsilon, step_size=config.train_step_size
+            )
         attacked = tf.concat([fast, slow], 0)
         weights = [(1 - config.adv_weight) * _equal_weights(images), config.adv_weight * _equal_weights(attacked)]
         labels = tf.concat([labels, labels[:half], labels[late]], 0)

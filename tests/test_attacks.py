@@ -8,6 +8,7 @@ import losses
 import models
 import training
 from config import AdversarialConfig
+from norms import L2, LINF
 
 
 class Linear:
@@ -197,6 +198,98 @@ def test_a_split_is_never_attacked_in_one_tape():
     assert sizes == [16, 16, 16, 16]
 
 
+@pytest.mark.parametrize("norm", [LINF, L2])
+def test_apgd_is_at_least_as_strong_as_pgd_with_the_same_number_of_steps(cnn, batch, norm):
+    model = models.logits(cnn)
+    epsilon = 0.1 if norm is LINF else 0.5
+    auto = attacks.apgd(model, *batch, epsilon=epsilon, steps=30, norm=norm)
+    fixed = attacks.pgd(model, *batch, epsilon=epsilon, step_size=epsilon / 10, steps=30, norm=norm)
+    assert (norm.length(auto - batch[0]).numpy() <= epsilon + 1e-5).all()
+    assert auto.min() >= 0
+    assert auto.max() <= 1
+    assert bce(model, auto, batch[1]).sum() >= 0.999 * bce(model, fixed, batch[1]).sum()
+
+
+def test_apgd_never_returns_less_than_the_best_it_has_seen(cnn, batch):
+    model = models.logits(cnn)
+    losses_by_steps = [bce(model, attacks.apgd(model, *batch, epsilon=0.1, steps=steps), batch[1]) for steps in (1, 50)]
+    assert (losses_by_steps[1] >= losses_by_steps[0] - 1e-5).all()
+
+
+def test_apgd_halves_its_steps_until_it_sits_on_a_narrow_peak():
+    # The loss is highest at 0.6, off every multiple of the first step of 2 * 0.3: only shrinking steps come near.
+    def model(images, training=False):
+        return -tf.abs(tf.reshape(images, (-1, 1)) - 0.6)
+
+    images = np.full((3, 1, 1, 1), 0.5, np.float32)
+    adversarial = attacks.apgd(model, images, np.zeros((3, 1)), epsilon=0.3, steps=100)
+    np.testing.assert_allclose(adversarial, 0.6, atol=0.01)
+    coarse = attacks.pgd(model, images, np.zeros((3, 1)), epsilon=0.3, step_size=0.25, steps=100, random_start=False)
+    assert np.abs(coarse - 0.6).min() > 0.05
+
+
+def test_the_checkpoints_of_apgd_are_those_of_the_paper():
+    # p = 0, 0.22, 0.41, 0.57, 0.70, 0.80, 0.87, 0.93, 0.99, 1.05 in units of 100 steps.
+    marks = attacks._checkpoints(100)
+    assert list(marks)[:8] == [22, 41, 57, 70, 80, 87, 93, 99]
+    assert marks[22] == 22
+    assert marks[41] == 19
+
+
+def test_l2_attacks_reach_the_closed_form_optimum_of_a_linear_model():
+    model = Linear([[3.0], [-4.0]])
+    images = np.full((1, 1, 2, 1), 0.5, np.float32)
+    adversarial = attacks.pgd(model, images, np.zeros((1, 1)), epsilon=0.1, step_size=0.05, steps=20, norm=L2)
+    # Label 0, so raise the logit along the weights: (3, -4) / 5 * 0.1.
+    np.testing.assert_allclose(adversarial.squeeze(), [0.56, 0.42], atol=1e-5)
+
+
+def test_l2_results_stay_in_the_ball_and_in_the_pixel_range(cnn, batch):
+    images, labels = batch
+    images[0], images[1] = 0, 1
+    for epsilon in (0.0, 0.5, 5.0):
+        adversarial = attacks.pgd(
+            models.logits(cnn), images, labels, epsilon=epsilon, step_size=epsilon, steps=3, norm=L2
+        )
+        assert (np.linalg.norm((adversarial - images).reshape(10, -1), axis=1) <= epsilon * (1 + 1e-5)).all()
+        assert adversarial.min() >= 0
+        assert adversarial.max() <= 1
+
+
+def test_l2_random_starts_fill_the_ball():
+    flat = Linear(np.zeros((4, 1)))
+    images = np.full((400, 2, 2, 1), 0.5, np.float32)
+    moved = attacks.pgd(flat, images, np.zeros((400, 1)), epsilon=0.4, step_size=0.1, steps=1, norm=L2) - images
+    lengths = np.linalg.norm(moved.reshape(400, -1), axis=1) / 0.4
+    assert lengths.max() <= 1 + 1e-5
+    # In four dimensions half of the ball's volume lies beyond 0.5 ** (1 / 4) of its radius.
+    assert np.mean(lengths > 0.5**0.25) == pytest.approx(0.5, abs=0.1)
+
+
+def test_momentum_goes_on_through_a_dip():
+    # Uphill to 0.3, a short dip to 0.34, then uphill again: plain steps turn back, momentum carries over.
+    def model(images, training=False):
+        x = tf.reshape(images, (-1, 1))
+        return tf.where(x < 0.3, x, tf.where(x < 0.34, 0.6 - x, x - 0.08))
+
+    images, labels = np.full((1, 1, 1, 1), 0.2, np.float32), np.zeros((1, 1))
+    settings = {"epsilon": 0.5, "step_size": 0.03, "steps": 12, "random_start": False}
+    assert attacks.pgd(model, images, labels, **settings).item() < 0.35
+    assert attacks.pgd(model, images, labels, **settings, momentum=1.0).item() > 0.4
+
+
+def test_directions_and_targets_choose_what_is_attacked(cnn, batch):
+    model = models.logits(cnn)
+    images, labels = batch
+    before = model(images).numpy()
+    only = attacks.pgd(model, images, losses.direction(labels, 1), **PGD, loss=losses.linear)
+    moved = (model(only).numpy() - before) * losses.direction(labels)
+    assert (moved[:, 1] > 0).all()
+    target = 1 - labels
+    reached = attacks.pgd(model, images, target, **PGD, loss=losses.toward(losses.binary_cross_entropy))
+    assert (bce(model, reached, target) < bce(model, images, target)).all()
+
+
 def test_multi_class_models_are_attacked_by_their_own_loss():
     model = Linear([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
     images = np.array([0.9, 0.1, 0.5], np.float32).reshape(1, 1, 3, 1)
@@ -218,6 +311,7 @@ def test_a_model_without_gradient_returns_the_start(batch):
         ({"steps": 0}, "steps=0"),
         ({"restarts": 0}, "restarts=0"),
         ({"restarts": 2, "random_start": False}, "random_start=False"),
+        ({"norm": L2, "epsilon": -1}, "epsilon=-1"),
         ({"images": np.zeros((10, 8, 8, 1), np.uint8)}, "divide uint8"),
         ({"images": np.full((10, 8, 8, 1), 255, np.float32)}, "maximum 255"),
         ({"images": np.full((10, 8, 8, 1), np.nan, np.float32)}, "nan"),

@@ -26,3 +26,34 @@ def test_the_averaged_loss_of_undecided_logits(task, expected):
 
 def test_a_logit_of_a_thousand_has_a_finite_loss():
     np.testing.assert_allclose(losses.binary_cross_entropy(np.float32([[0, 1]]), np.float32([[1000, -1000]])), [2000])
+
+
+def test_margins_are_signed_logits():
+    labels, logits = np.float32([[1, 0, 0]]), np.float32([[2, 3, -1]])
+    # -2 for the present label, +3 - 1 for the absent ones.
+    np.testing.assert_allclose(losses.margin(labels, logits), [0])
+    # The best wrong class has 3, the true one 2.
+    np.testing.assert_allclose(losses.class_margin(labels, logits), [1])
+    np.testing.assert_array_equal(losses.direction(labels), [[-1, 1, 1]])
+    np.testing.assert_array_equal(losses.direction(labels, 0), [[-1, 0, 0]])
+    np.testing.assert_array_equal(losses.direction(labels, 2), [[0, 0, 1]])
+
+
+def test_hiding_looks_at_present_findings_alone_and_cares_little_for_hidden_ones():
+    labels = np.float32([[1, 1, 0]])
+    seen, hidden, well_hidden = (float(losses.hide(labels, np.float32([[z, z, 9]]))[0]) for z in (3, -5, -10))
+    assert seen < hidden < well_hidden
+    assert well_hidden - hidden < 0.02
+    assert losses.hide(labels, np.float32([[3, 3, -9]]))[0] == seen
+
+
+def test_a_targeted_loss_is_high_where_the_target_is_met():
+    loss = losses.toward(losses.binary_cross_entropy)
+    near, far = (float(loss(np.float32([[1, 0]]), np.float32([z]))[0]) for z in ([4, -4], [-4, 4]))
+    assert near > far
+    assert losses.toward(losses.binary_cross_entropy) is loss
+
+
+def test_log_probabilities_turn_with_the_softmax():
+    weights, logits = np.float32([[0, -1, 0]]), np.float32([[1, 1, 1]])
+    np.testing.assert_allclose(losses.linear_log_probability(weights, logits), [np.log(3)], rtol=1e-6)
