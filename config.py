@@ -12,8 +12,14 @@ class ExpectedError(Exception):
 
 
 def option(default, text, parse=str, **settings):
-    """A dataclass field that is also a command-line option; `settings` go to argparse."""
+    """A dataclass field that is also a command-line option, or an argument if the default is `ARGUMENT`.
+
+    `parse` and `settings` go to argparse.
+    """
     return dataclasses.field(default=default, metadata={"help": text, "parse": parse, **settings})
+
+
+ARGUMENT = dataclasses.MISSING
 
 
 def length(text):
@@ -51,6 +57,14 @@ def number(kind, low, high=math.inf, *, open_low=False, open_high=False):
         return value
 
     return parse
+
+
+def extra_attack(text):
+    """Check the name of an attack for `--extra`; whether its finding exists is known once the data are."""
+    name, _, finding = text.partition("=")
+    if (name == "invent") != bool(finding) or name not in ("noise", "hide", "invent", "one-pixel"):
+        raise argparse.ArgumentTypeError(f"expected noise, hide, invent=FINDING or one-pixel. Received: {text}")
+    return text
 
 
 @dataclass(frozen=True)
@@ -99,9 +113,46 @@ class AdversarialConfig(BaselineConfig):
         None, "finished run to compare with (default: runs/baseline if it fits, else one is trained in RUN/baseline)"
     )
     adv_weight: float = option(0.5, "share of the loss that comes from adversarial images", number(float, 0, 1))
-    train_epsilon: float = option(0.05, "radius of the training attacks in pixel units of [0, 1]", length)
-    train_step_size: float = option(0.0125, "length of one PGD step in training, same units", length)
+    train_epsilon: float = option(0.03, "radius of the training attacks in pixel units of [0, 1]", length)
+    train_step_size: float = option(0.0075, "length of one PGD step in training, same units", length)
     train_steps: int = option(7, "PGD steps in training", number(int, 1))
+
+
+@dataclass(frozen=True)
+class EvaluateConfig:
+    """Options of `evaluate.py`."""
+
+    subject: str = option(
+        ARGUMENT, "run folder, or a .keras file with sigmoid, softmax or logit outputs", metavar="RUN"
+    )
+    data: str | None = option(None, "data set as in diagnosis.py (default: the run's own)")
+    size: int | None = option(None, "image size in pixels (default: the run's own)", int, choices=(28, 64, 128, 224))
+    data_dir: str = option("~/.medmnist", "folder of the MedMNIST files")
+    limit: int | None = option(None, "use only this many images of each split (default: the run's own)", number(int, 1))
+    name: str | None = option(None, "name of the result in RUN/evaluations (default: DATA-SUITE)")
+    suite: str = option(
+        "quick", "quick: FGSM and PGD; standard: APGD, per-label and Square too", choices=("quick", "standard")
+    )
+    epsilons: tuple[float, ...] = option(
+        (0.0, 0.5 / 255, 1 / 255, 2 / 255, 4 / 255, 8 / 255, 0.03, 0.05),
+        "radii in pixel units of [0, 1] (default: 0 0.5/255 1/255 2/255 4/255 8/255 0.03 0.05)",
+        length,
+        nargs="+",
+    )
+    steps: int = option(20, "gradient steps of PGD and APGD", number(int, 1))
+    restarts: int = option(1, "random starts of each attack; the worst per image counts", number(int, 1))
+    queries: int = option(500, "queries per image of the Square attack", number(int, 1))
+    extra: tuple[str, ...] = option(
+        (),
+        "further attacks: noise, hide (all findings), invent=FINDING, one-pixel",
+        extra_attack,
+        nargs="+",
+        metavar="ATTACK",
+    )
+    transfer_from: str | None = option(None, "run or .keras file on which transferred images are made")
+    resamples: int = option(1000, "bootstrap resamples of the 95 %% intervals", number(int, 10))
+    seed: int = option(0, "seed of attacks and resamples", number(int, 0, 2**31 - 1))
+    strict: bool = option(False, "exit with code 1 if the audit fails", bool)
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -124,8 +175,12 @@ def parse(config_class, arguments=None, **settings):
             settings["action"] = argparse.BooleanOptionalAction
         else:
             settings["type"] = kind
-        # A suppressed default keeps "(default: None)" out of the help; the dataclass supplies the None.
-        default = argparse.SUPPRESS if field.default is None else field.default
+        if field.default is ARGUMENT:
+            parser.add_argument(field.name, **settings)
+            continue
+        # A suppressed default keeps "(default: None)" out of the help; the dataclass supplies the value.
+        hidden = field.default is None or isinstance(field.default, tuple)
+        default = argparse.SUPPRESS if hidden else field.default
         parser.add_argument("--" + field.name.replace("_", "-"), dest=field.name, default=default, **settings)
     return config_class(**vars(parser.parse_args(arguments)))
 

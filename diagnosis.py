@@ -40,9 +40,10 @@ def train_baseline(options, splits, run):
     classifier = experiment.new_classifier(options, splits)
     classifier, summary = training.train(classifier, splits, options, run)
     suite = robustness.quick_suite(options)
-    evaluations = robustness.evaluate(classifier, splits, suite)
+    results = {"evaluations": robustness.evaluate(classifier, splits, suite), "training": summary}
+    results["thresholds"] = experiment.thresholds(classifier, splits)
     experiment.draw(classifier, splits, suite, run)
-    return classifier, run.finish(options, splits, evaluations=evaluations, training=summary)
+    return classifier, run.finish(options, splits, **results)
 
 
 if __name__ == "__main__":

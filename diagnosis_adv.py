@@ -68,6 +68,7 @@ def train_robust(options, splits, run, source, baseline):
     results = {
         "evaluations": robustness.evaluate(classifier, splits, suite),
         "training": summary,
+        "thresholds": experiment.thresholds(classifier, splits),
         "baseline": {
             "run": str(baseline.path),
             "evaluations": robustness.evaluate(experiment.load_classifier(baseline), splits, suite),

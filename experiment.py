@@ -4,10 +4,10 @@ import keras
 import numpy as np
 
 import figures
-import losses
 import metrics
 import models
 import report
+import robustness
 import runs
 
 
@@ -27,6 +27,12 @@ def load_classifier(run):
     return keras.models.load_model(run.path / "model.keras")
 
 
+def thresholds(classifier, splits):
+    """The threshold of each label with the best F1 on clean validation images, by name."""
+    values = robustness.thresholds(models.logits(classifier), splits)
+    return dict(zip(splits.label_names, map(float, values), strict=True))
+
+
 def draw(classifier, splits, suite, run):
     """Write `chestxray.png`: one test image with a finding, clean and attacked.
 
@@ -40,9 +46,7 @@ def draw(classifier, splits, suite, run):
     chosen = int(np.argsort(confidence, kind="stable")[len(confidence) // 2])
     image, truth = images[chosen : chosen + 1], labels[chosen : chosen + 1]
     pictures = {
-        attack.title: attack(
-            model, image, truth, loss=losses.for_task(splits.task), indices=candidates[chosen : chosen + 1]
-        )[0]
+        attack.title: attack(model, image, truth, task=splits.task, indices=candidates[chosen : chosen + 1])[0]
         for attack in suite
     }
     answers = metrics.probabilities(splits.task, model(np.stack(list(pictures.values())), training=False))

@@ -4,6 +4,8 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+import report
+
 COLOURS = ("#222222", "#e69f00", "#0072b2")  # clean, FGSM, PGD: distinct in black and white and to the colour-blind
 HATCHES = ("", "///", "...")
 
@@ -44,6 +46,47 @@ def perturbation(pictures, probabilities, label_names, *, title, present, count=
         ax.set_xticks([])
         ax.set_yticks([])
     _changes(axes[1, 0], probabilities, label_names, present, count)
+    return figure
+
+
+def curves(results):
+    """Macro AUC over the radius, an attack a line, and over the number of PGD steps; both must end up flat or at 0.
+
+    Args:
+        results: What `evaluate.py` writes.
+
+    Returns:
+        A matplotlib `Figure`.
+    """
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    figure.suptitle(
+        f"{results['model']} on {report.data_title(results['data'])}; {report.verdict(results['audit'])}", fontsize=11
+    )
+    radii, steps = figure.subplots(1, 2)
+    clean, *entries = results["evaluations"]
+    names = list(dict.fromkeys(entry["attack"] for entry in entries if entry["attack"] != "one-pixel"))
+    for number, name in enumerate(names):
+        line = [clean, *(entry for entry in entries if entry["attack"] == name)]
+        x = [entry["epsilon"] for entry in line]
+        y = np.array([np.nan if entry["macro_auc"] is None else entry["macro_auc"] for entry in line])
+        marker = "osv^Dx+*<>"[number % 10]
+        (drawn,) = radii.plot(x, y, marker=marker, markersize=5, linewidth=1.2, label=report.NAMES.get(name, name))
+        ends = [entry["intervals"]["macro_auc"] or [np.nan, np.nan] for entry in line]
+        radii.fill_between(x, *np.array(ends).T, color=drawn.get_color(), alpha=0.12, linewidth=0)
+    radii.set_xlabel("epsilon, in [0, 1] pixel units")
+    radii.legend(fontsize=8)
+    curve = results["steps_curve"]
+    points = [(point["steps"], point["macro_auc"]) for point in curve["points"] if point["macro_auc"] is not None]
+    steps.plot(*zip(*points, strict=True), marker="o", markersize=5, linewidth=1.2, color=COLOURS[2])
+    steps.set_xscale("log")
+    steps.set_xticks([point["steps"] for point in curve["points"]], [str(point["steps"]) for point in curve["points"]])
+    steps.minorticks_off()
+    steps.set_xlabel(f"PGD steps, epsilon {report.length(curve['epsilon'])}, first {curve['images']} test images")
+    for ax in (radii, steps):
+        ax.axhline(0.5, color="#999999", linewidth=0.8, linestyle=":")
+        ax.set_ylim(-0.02, 1.02)
+        ax.set_ylabel("macro AUC")
+        ax.spines[["top", "right"]].set_visible(False)
     return figure
 
 

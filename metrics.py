@@ -1,8 +1,13 @@
 """Scores of multi-label, binary and multi-class predictions: numpy in, numbers out."""
 
+import warnings
+
 import numpy as np
 from scipy.special import expit, softmax
-from sklearn.metrics import average_precision_score, roc_auc_score
+from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
+from sklearn.utils import assert_all_finite
+
+F1_GRID = (0.05, 0.10, 0.15, 0.20, 0.25, 0.30, 0.35, 0.40)
 
 
 def probabilities(task, logits):
@@ -30,8 +35,8 @@ def per_label(score, labels, scores):
     Returns:
         Float64, `(num_labels,)`.
     """
-    defined = labels.min(axis=0) < labels.max(axis=0)
-    return np.array([score(y, s) if ok else np.nan for y, s, ok in zip(labels.T, scores.T, defined, strict=True)])
+    columns = zip(labels.T, scores.T, _defined(labels), strict=True)
+    return np.array([score(y, s) if defined else np.nan for y, s, defined in columns])
 
 
 def auc(labels, scores):
@@ -70,6 +75,231 @@ def summary(task, label_names, labels, logits):
         "per_label_ap": {name: _number(value) for name, value in zip(label_names, precisions, strict=True)},
         "undefined_labels": [name for name, value in zip(label_names, aucs, strict=True) if np.isnan(value)],
     }
+
+
+def best_thresholds(labels, scores):
+    """Threshold with the best F1 of each label, exact: every score is tried as a cut, positive is `score >= threshold`.
+
+    Choose on clean validation data, then pass on to `classification` as `scores >= thresholds`.
+
+    Args:
+        labels: 0 or 1, `(count, num_labels)`.
+        scores: Probabilities, `(count, num_labels)`.
+
+    Returns:
+        Float64, `(num_labels,)`: the highest of equally good thresholds; 0.5 where a label lacks positives or
+        negatives.
+    """
+    assert_all_finite(scores)
+    columns = zip(labels.T, scores.T, _defined(labels), strict=True)
+    return np.array([_best_threshold(y, s) if defined else 0.5 for y, s, defined in columns], np.float64)
+
+
+def _best_threshold(labels, scores):
+    cuts, index = np.unique(scores, return_inverse=True)
+    # From the highest cut down. Whole counts, so that equal F1 are equal floats and ties are really ties.
+    predicted = np.cumsum(np.bincount(index)[::-1])
+    hits = np.cumsum(np.bincount(index, weights=labels)[::-1])
+    return cuts[::-1][np.argmax(2 * hits / (predicted + hits[-1]))]
+
+
+def grid_thresholds(labels, scores, grid=F1_GRID):
+    """As `best_thresholds`, but only the thresholds in `grid` are tried."""
+    assert_all_finite(scores)
+    grid = np.sort(np.asarray(grid, np.float64))[::-1]
+    f1 = [classification(labels, scores >= threshold)["f1"] for threshold in grid]
+    return np.where(_defined(labels), grid[np.argmax(f1, axis=0)], 0.5)
+
+
+def classification(labels, predictions):
+    """Precision, recall and F1 of yes-or-no predictions.
+
+    A score that would divide by zero is 0 and counts in the macro average, as with scikit-learn's `zero_division=0`.
+
+    Args:
+        labels: 0 or 1, `(count, num_labels)`.
+        predictions: Likewise, e.g. `scores >= thresholds`; one-hot if multi-class.
+
+    Returns:
+        Dict of `"precision"`, `"recall"` and `"f1"`, each float64 `(num_labels,)`; the floats `"macro_precision"`,
+        `"micro_precision"` and so on; and `"confusion"`, int64 `(num_labels, 2, 2)`, `[[TN, FP], [FN, TP]]` per label.
+
+    Raises:
+        ValueError: If `predictions` are not 0 or 1.
+    """
+    if not np.isin(predictions, (0, 1)).all():
+        raise ValueError(f"`predictions` must be 0 or 1; apply thresholds first. Received: predictions={predictions}")
+    labels, predictions = np.asarray(labels, bool), np.asarray(predictions, bool)
+    # Not multilabel_confusion_matrix, which takes a single column for two classes.
+    tp, fp, fn = (cell.sum(axis=0) for cell in (labels & predictions, ~labels & predictions, labels & ~predictions))
+    tn = len(labels) - tp - fp - fn
+    result = {"confusion": np.stack((tn, fp, fn, tp), axis=1).reshape(-1, 2, 2)}
+    ratios = {"precision": (tp, tp + fp), "recall": (tp, tp + fn), "f1": (2 * tp, 2 * tp + fp + fn)}
+    for name, (hits, total) in ratios.items():
+        result[name] = hits / np.maximum(total, 1)
+        result[f"macro_{name}"] = float(result[name].mean())
+        result[f"micro_{name}"] = float(hits.sum() / max(total.sum(), 1))
+    return result
+
+
+def confusion(labels, scores):
+    """Confusion matrix of a multi-class task, `(num_classes, num_classes)`: true class down, most probable across."""
+    return confusion_matrix(labels.argmax(axis=1), scores.argmax(axis=1), labels=np.arange(labels.shape[1]))
+
+
+def brier(labels, scores):
+    """Brier score of each label, `(num_labels,)`: mean squared error of its probabilities, 0 (best) to 1."""
+    return np.mean((_checked(scores) - labels) ** 2, axis=0)
+
+
+def calibration_error(labels, scores, bins=15):
+    """Expected calibration error (ECE) of each label.
+
+    Probabilities of a label fall into equal-width bins `(i / bins, (i + 1) / bins]`, 0 into the first. ECE is the mean
+    over the bins of |frequency of positives - mean probability|, weighted by the share of images in the bin. This is
+    the calibration of each label's probability, as in Naeini et al., not of the most probable class, as in Guo et al.
+
+    Args:
+        labels: 0 or 1, `(count, num_labels)`.
+        scores: Probabilities, `(count, num_labels)`.
+        bins: Number of bins.
+
+    Returns:
+        Float64, `(num_labels,)`, 0 (best) to 1.
+
+    References: Naeini et al., 2015, https://doi.org/10.1609/aaai.v29i1.9602;
+    Guo et al., 2017, https://arxiv.org/abs/1706.04599
+    """
+    scores = _checked(scores)
+    index = np.digitize(scores, np.linspace(0, 1, bins + 1)[1:-1], right=True)
+    # Share times difference of means is the difference of sums over the count, which empty bins do not disturb.
+    gaps = [np.abs(np.bincount(i, weights=gap)).sum() for i, gap in zip(index.T, (scores - labels).T, strict=True)]
+    return np.array(gaps) / len(scores)
+
+
+def bootstrap(labels, scores, *, resamples=1000, seed=0, patients=None):
+    """AUC and average precision of each label on data resampled with replacement.
+
+    Same seed, number of images and patients mean the same resamples, whatever the scores, so models compare in pairs.
+
+    Args:
+        labels: 0 or 1, `(count, num_labels)`.
+        scores: Any monotone function of the probability, `(count, num_labels)`.
+        resamples: Number of resamples.
+        seed: Seed of the resampling.
+        patients: Who each image is of, `(count,)`. Whole patients are then resampled (cluster bootstrap), because
+            images of one patient are alike, and intervals that take them for independent are too narrow.
+
+    Returns:
+        Dict of `"auc"` and `"ap"`, each float64 `(resamples, num_labels)`; NaN where a resample leaves a label
+        without positives or negatives.
+
+    Raises:
+        ValueError: If `scores` are not finite, or `patients` not one per image.
+    """
+    assert_all_finite(scores)
+    columns = [_Column(y, s) for y, s in zip(labels.T, scores.T, strict=True)]
+    values = [[column.auc_and_ap(w) for column in columns] for w in _weights(len(labels), resamples, seed, patients)]
+    auc_and_ap = np.reshape(values, (resamples, len(columns), 2))
+    return {"auc": auc_and_ap[..., 0], "ap": auc_and_ap[..., 1]}
+
+
+def _weights(count, resamples, seed, patients):
+    """How often each image is drawn, `(count,)`, once per resample."""
+    patients = range(count) if patients is None else patients
+    if len(patients) != count:
+        raise ValueError(f"`patients` must name one per image, {count}. Received: {len(patients)}")
+    numbers = {}
+    patient = np.array([numbers.setdefault(name, len(numbers)) for name in patients])
+    rng = np.random.default_rng(seed)
+    for _ in range(resamples):
+        drawn = rng.integers(len(numbers), size=len(numbers))
+        yield np.bincount(drawn, minlength=len(numbers))[patient]
+
+
+class _Column:
+    """One label, sorted by score once, so that a resample only takes sums over its images' weights."""
+
+    def __init__(self, labels, scores):
+        order = np.argsort(scores)
+        positive = np.asarray(labels, bool)[order]
+        self.positives, self.negatives = order[positive], order[~positive]
+        scores, negatives = scores[self.positives], scores[self.negatives]
+        # Of each positive: how many negatives score less, how many no more, and how many positives score less.
+        self.below, self.up_to = (np.searchsorted(negatives, scores, side) for side in ("left", "right"))
+        self.rank = np.searchsorted(scores, scores)
+
+    def auc_and_ap(self, weights):
+        """AUC (ties count half) and average precision, exact, where image i occurs `weights[i]` times."""
+        positives = weights[self.positives]
+        negative_sums, positive_sums = _sums(weights[self.negatives]), _sums(positives)
+        num_negatives, num_positives = negative_sums[-1], positive_sums[-1]
+        if not (num_negatives and num_positives):
+            return np.nan, np.nan
+        wins = negative_sums[self.below] + negative_sums[self.up_to]
+        # With the threshold at each positive's own score.
+        hits = num_positives - positive_sums[self.rank]
+        false_alarms = num_negatives - negative_sums[self.below]
+        # The maximum only matters above the highest image that was drawn, where weights are 0.
+        precision = hits / np.maximum(hits + false_alarms, 1)
+        return positives @ wins / (2 * num_negatives * num_positives), positives @ precision / num_positives
+
+
+def _sums(weights):
+    """Sums of the first 0, 1, 2 ... weights."""
+    return np.concatenate(([0], np.cumsum(weights)))
+
+
+def macro_of(resampled):
+    """`macro` of each resample, `(resamples,)`, from values `(resamples, num_labels)`."""
+    return np.array([macro(values) for values in resampled])
+
+
+def interval(values, confidence=0.95):
+    """Percentile interval of resampled values.
+
+    Args:
+        values: `(resamples,)` or `(resamples, num_labels)`; NaN is ignored.
+        confidence: Probability inside, 0 to 1.
+
+    Returns:
+        Low and high end: floats, or arrays `(num_labels,)`; NaN where no value is defined.
+    """
+    tail = (1 - confidence) / 2
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", RuntimeWarning)  # NumPy's, about a label that is NaN in every resample.
+        low, high = np.nanquantile(values, (tail, 1 - tail), axis=0)
+    return low, high
+
+
+def paired_difference(labels, scores_a, scores_b, *, resamples=1000, seed=0, patients=None):
+    """How much better model b is than model a, with 95% intervals of both on the same resamples; see `bootstrap`.
+
+    Returns:
+        Dict of `"macro_auc"` and `"macro_ap"`, each a dict of floats: `"difference"` (b minus a, on the data as they
+        are), `"low"` and `"high"`. NaN if no label is defined.
+    """
+    a, b = (
+        bootstrap(labels, scores, resamples=resamples, seed=seed, patients=patients) for scores in (scores_a, scores_b)
+    )
+    result = {}
+    for name, score in (("auc", auc), ("ap", average_precision)):
+        low, high = interval(macro_of(b[name]) - macro_of(a[name]))
+        difference = macro(score(labels, scores_b)) - macro(score(labels, scores_a))
+        result[f"macro_{name}"] = {"difference": difference, "low": float(low), "high": float(high)}
+    return result
+
+
+def _defined(labels):
+    """Which labels have both positives and negatives, `(num_labels,)`."""
+    return labels.min(axis=0) < labels.max(axis=0)
+
+
+def _checked(scores):
+    scores = np.asarray(scores, np.float64)
+    if not ((scores >= 0) & (scores <= 1)).all():
+        raise ValueError(f"`scores` must be probabilities in [0, 1]. Received: scores={scores}")
+    return scores
 
 
 def _number(value):

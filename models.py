@@ -3,6 +3,8 @@
 import keras
 from keras import layers
 
+from config import ExpectedError
+
 
 def build_cnn(input_shape, num_labels, *, dropout=0.5, activation="sigmoid", momentum=0.9):
     """A small convolutional network: the default model.
@@ -50,3 +52,47 @@ def logits(classifier):
         ValueError: If there is no such layer.
     """
     return keras.Model(classifier.input, classifier.get_layer("logits").output, name=f"{classifier.name}_logits")
+
+
+def load_logits(path):
+    """Any saved classifier as a model that returns logits.
+
+    Args:
+        path: A `.keras` file that takes images in [0, 1]. Its output is a sigmoid or a softmax, as a layer or as the
+            activation of a dense one, or logits.
+
+    Returns:
+        A functional `keras.Model` and its activation: `"sigmoid"`, `"softmax"` or `"linear"`.
+
+    Raises:
+        ModelError: If the file can't be loaded, or its output is none of these.
+    """
+    try:
+        classifier = keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises whatever its reader meets: OSError, ValueError, TypeError, KeyError ...
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"{path}: expected a model as Keras saves it. Received: {reason}") from None
+    if len(classifier.inputs) != 1 or len(classifier.outputs) != 1 or len(classifier.output.shape) != 2:
+        raise ModelError(
+            f"{path}: expected one image in and one row of answers out. Received: {classifier.output.shape}."
+        )
+    last = classifier.layers[-1]
+    activation = getattr(last, "activation", None)
+    name = {"Sigmoid": "sigmoid", "Softmax": "softmax"}.get(
+        type(last).__name__, getattr(activation, "__name__", "linear")
+    )
+    if name not in ("sigmoid", "softmax", "linear"):
+        raise ModelError(f"{path}: expected sigmoid, softmax or logits at the end. Received: {name}.")
+    if any(layer.name == "logits" for layer in classifier.layers):
+        return logits(classifier), name
+    if name == "linear":
+        return classifier, name
+    if isinstance(last, layers.Dense):
+        # Only in memory: the layer then returns what its activation would have been given.
+        last.activation = keras.activations.linear
+        return keras.Model(classifier.input, classifier.output), name
+    return keras.Model(classifier.input, last.input), name
+
+
+class ModelError(ExpectedError):
+    """A saved model that can't be used."""

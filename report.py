@@ -1,5 +1,8 @@
 """Tables, from the results alone. They are Markdown, so that what a run prints can be pasted into a paper's draft."""
 
+import sys
+from collections import Counter
+
 SCORES = {"macro_auc": "Macro AUC", "macro_ap": "Macro AP", "accuracy": "Accuracy"}
 
 
@@ -31,13 +34,87 @@ def comparison(results):
     return _report(results, header, rows)
 
 
+def evaluation(results):
+    """All attacks of `evaluate.py` with intervals, each label, and the audit, as text."""
+    data, entries = results["data"], results["evaluations"]
+    header = ["Attack", "Macro AUC (95 %)", "Macro AP (95 %)", "F1", "Hidden", "Invented"]
+    rows = []
+    for entry in entries:
+        scores = [_with_interval(entry[key], entry["intervals"][key]) for key in ("macro_auc", "macro_ap")]
+        shares = [f"{entry['f1']['macro']:.3f}", *(f"{100 * entry[key]:.1f} %" for key in ("hidden", "invented"))]
+        rows.append([title(entry), *scores, *shares])
+    lines = [
+        f"{results['model']} on {data_title(data)}: {data['counts']['test']} test images",
+        "",
+        *_markdown(header, rows),
+        "",
+        "F1: macro F1 at thresholds fixed on clean validation images. Hidden and Invented: shares of images "
+        "whose report loses or gains a finding.",
+        "",
+        *_per_label(results),
+        *_undefined(entries),
+        "",
+        *(_audit_line(line) for line in results["audit"]),
+        verdict(results["audit"]),
+    ]
+    return "\n".join(lines)
+
+
+def verdict(audit):
+    """The last line of an audit, as stored in results."""
+    count = Counter(line["status"] for line in audit)
+    return f"Audit: {count['passed']} passed, {count['failed']} failed, {count['not run']} not run"
+
+
+def _audit_line(line):
+    value = "" if line["value"] is None else f" {line['value']:.4g}:"
+    text = f"{line['status']:>7}  {line['name']}:{value} {line['text']}"
+    return f"\033[31m{text}\033[0m" if line["status"] == "failed" and sys.stdout.isatty() else text
+
+
+def _per_label(results):
+    """AUC of each label, clean and under the worst row of each radius in the middle."""
+    radius = results["steps_curve"]["epsilon"]
+    clean, *attacked = [entry for entry in results["evaluations"] if entry["epsilon"] in (0, radius)]
+    columns = [clean, *attacked[-1:]]
+    rows = [
+        [
+            name,
+            *(
+                _with_interval(entry["per_label_auc"][name], entry["intervals"]["per_label_auc"][name])
+                for entry in columns
+            ),
+        ]
+        for name in results["data"]["label_names"]
+    ]
+    return _markdown(["AUC (95 %)", *map(title, columns)], rows)
+
+
+def _with_interval(value, ends):
+    return _format(value) if value is None or ends is None else f"{value:.4f} ({ends[0]:.3f} to {ends[1]:.3f})"
+
+
+NAMES = {
+    "fgsm": "FGSM",
+    "pgd": "PGD",
+    "apgd-bce": "APGD-BCE",
+    "apgd-ce": "APGD-CE",
+    "apgd-margin": "APGD-margin",
+    "label-margin": "each label alone",
+    "square": "Square",
+    "joint": "joint: worst image",
+    "floor": "floor: worst per label",
+}
+
+
 def title(entry):
     """Name of an evaluation's attack, e.g. `PGD-10, epsilon 0.05`."""
     if entry["attack"] == "clean":
         return "clean"
-    steps = f"-{entry['steps']}" if entry["attack"] == "pgd" else ""
-    restarts = f", {entry['restarts']} restarts" if (entry["restarts"] or 1) > 1 else ""
-    return f"{entry['attack'].upper()}{steps}, epsilon {length(entry['epsilon'])}{restarts}"
+    steps = f"-{entry['steps']}" if entry.get("steps") else ""
+    restarts = f", {entry['restarts']} restarts" if (entry.get("restarts") or 1) > 1 else ""
+    name = NAMES.get(entry["attack"], entry["attack"])
+    return f"{name}{steps}, epsilon {length(entry['epsilon'])}{restarts}"
 
 
 def length(value):
@@ -50,21 +127,25 @@ def length(value):
 
 def _report(results, header, rows):
     data, training = results["data"], results["training"]
-    undefined = results["evaluations"][0]["undefined_labels"]
     lines = [
         f"{data_title(data)}: {data['counts']['test']} test images, "
         f"{training['epochs']} epochs in {training['seconds']:.0f} s",
         "",
         *_markdown(header, rows),
+        *_undefined(results["evaluations"]),
     ]
-    if undefined:
-        lines += [
-            "",
-            f"No AUC, as all or none of the test images are positive, so left out of the mean: {', '.join(undefined)}.",
-        ]
     if data["task"] == "multi-label":
         lines += ["", "Accuracy says little here: answering no to every label scores high. Compare AUC and AP."]
     return "\n".join(lines)
+
+
+def _undefined(entries):
+    names = ", ".join(entries[0]["undefined_labels"])
+    return (
+        ["", f"No AUC, as all or none of the test images are positive, so left out of the mean: {names}."]
+        if names
+        else []
+    )
 
 
 def _markdown(header, rows):

@@ -1,13 +1,14 @@
 """How a model scores on a split, clean and under attack: streamed, so that only one batch is ever a float copy."""
 
 import functools
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
 import attacks
+import blackbox
 import losses
 import metrics
 import models
@@ -19,7 +20,15 @@ PIXELS_PER_BATCH = 256 * 28 * 28
 
 @dataclass(frozen=True)
 class Attack:
-    """An attack with its parameters, as `results.json` records it; None where a parameter doesn't apply."""
+    """An attack with its parameters, as results record it; None where a parameter doesn't apply.
+
+    Attributes:
+        attack: clean, noise, fgsm, pgd, apgd-bce or apgd-ce, apgd-margin, label-margin, square, hide, invent,
+            one-pixel, or transfer (PGD on another model).
+        epsilon, step_size: In pixel units of [0, 1].
+        steps: Gradient steps, or queries of a gradient-free attack.
+        label: Index of the label that label-margin and invent are after.
+    """
 
     attack: str
     epsilon: float = 0.0
@@ -28,43 +37,91 @@ class Attack:
     restarts: int | None = None
     random_start: bool | None = None
     seed: int | None = None
+    label: int | None = None
 
     @property
     def title(self):
         """Name for tables and figures, e.g. `PGD-10, epsilon 0.05`."""
-        return report.title(asdict(self))
+        return report.title(self.record())
 
-    def __call__(self, model, images, labels, *, loss, indices):
+    def record(self):
+        """The parameters as results hold them."""
+        record = asdict(self)
+        return record if self.label is not None else {key: record[key] for key in record if key != "label"}
+
+    def __call__(self, model, images, labels, *, task, indices):
         """Adversarial images, by the contract of `attacks.py`."""
-        if self.attack == "clean":
-            return images
-        if self.attack == "fgsm":
-            return attacks.fgsm(model, images, labels, epsilon=self.epsilon, loss=loss)
-        return attacks.pgd(
-            model,
-            images,
-            labels,
-            epsilon=self.epsilon,
-            step_size=self.step_size,
-            steps=self.steps,
-            restarts=self.restarts,
-            random_start=self.random_start,
-            seed=self.seed,
-            loss=loss,
-            indices=indices,
-        )
+        subject = (model, images, labels)
+        settings = {"epsilon": self.epsilon, "seed": self.seed, "indices": indices}
+        apgd = functools.partial(attacks.apgd, **settings, steps=self.steps, restarts=self.restarts)
+        linear = losses.linear_log_probability if task == "multi-class" else losses.linear
+        match self.attack:
+            case "clean":
+                return images
+            case "noise":
+                return blackbox.noise(*subject, **settings)
+            case "fgsm":
+                return attacks.fgsm(*subject, epsilon=self.epsilon, loss=losses.for_task(task))
+            case "pgd" | "transfer":
+                return attacks.pgd(
+                    *subject,
+                    **settings,
+                    step_size=self.step_size,
+                    steps=self.steps,
+                    restarts=self.restarts,
+                    random_start=self.random_start,
+                    loss=losses.for_task(task),
+                )
+            case "apgd-bce" | "apgd-ce":
+                return apgd(*subject, loss=losses.for_task(task))
+            case "apgd-margin":
+                return apgd(*subject, loss=losses.margin_for_task(task))
+            case "label-margin":
+                return apgd(model, images, losses.direction(labels, self.label), loss=linear)
+            case "hide":
+                return apgd(*subject, loss=losses.hide)
+            case "invent":
+                return apgd(model, images, np.maximum(losses.direction(labels, self.label), 0), loss=linear)
+            case "square":
+                return blackbox.square(*subject, **settings, queries=self.steps, loss=losses.margin_for_task(task))
+            case "one-pixel":
+                return blackbox.one_pixel(*subject, seed=self.seed, indices=indices, loss=losses.margin_for_task(task))
+        raise ValueError(f"Unknown attack. Received: attack={self.attack!r}")
 
 
 CLEAN = Attack("clean")
 
 
 def quick_suite(config):
-    """Clean, FGSM and PGD with the evaluation options of a `config`."""
+    """Clean, FGSM and PGD with the evaluation options of a training script's `config`."""
     return (
         CLEAN,
         Attack("fgsm", config.epsilon),
         Attack("pgd", config.epsilon, config.step_size, config.steps, config.restarts, True, config.seed),
     )
+
+
+def pgd_of(epsilon, steps, restarts=1, seed=0):
+    """PGD whose steps together are 2.5 times as long as the radius, so that it can reach any point (Madry et al.)."""
+    return Attack("pgd", epsilon, min(1.0, 2.5 * epsilon / steps), steps, restarts, True, seed)
+
+
+def standard_suite(task, num_labels, *, epsilon, steps, restarts, queries, seed):
+    """AutoAttack's idea for multi-label models: groups of attacks that fail for different reasons.
+
+    Returns:
+        A dictionary from a group's name to its `Attack`s: APGD on the cross-entropy and on the margin, APGD on each
+        label's margin alone, and the gradient-free Square attack.
+    """
+    auto = Attack(f"apgd-{'ce' if task == 'multi-class' else 'bce'}", epsilon, None, steps, restarts, True, seed)
+    each = [replace(auto, attack="label-margin", label=label) for label in range(num_labels)]
+    square = Attack("square", epsilon, None, queries, 1, True, seed)
+    return {
+        auto.attack: [auto],
+        "apgd-margin": [replace(auto, attack="apgd-margin")],
+        "label-margin": each,
+        "square": [replace(square, seed=seed + restart) for restart in range(restarts)],
+    }
 
 
 def evaluate(classifier, splits, suite, *, part="test", progress=True):
@@ -80,44 +137,110 @@ def evaluate(classifier, splits, suite, *, part="test", progress=True):
     Returns:
         A dictionary per attack, as `results.json` holds it.
     """
-    model = models.logits(classifier)
-    return [score(model, splits, attack, part=part, progress=progress) for attack in suite]
+    model, split, evaluations = models.logits(classifier), splits.parts[part], []
+    for attack in suite:
+        outcome = run(model, splits.task, split, attack, progress=progress)
+        evaluations.append(
+            {
+                **attack.record(),
+                "images": len(split),
+                **metrics.summary(splits.task, splits.label_names, split.labels, outcome.logits),
+                "max_perturbation": outcome.largest,
+            }
+        )
+    return evaluations
 
 
-def score(model, splits, attack, *, part, progress=False):
-    """Scores of one attack; `model` returns logits. See `evaluate`."""
-    split = splits.parts[part]
-    logits, largest = run(model, splits.task, split, attack, progress=progress)
-    return {
-        **asdict(attack),
-        "images": len(split),
-        **metrics.summary(splits.task, splits.label_names, split.labels, logits),
-        "max_perturbation": largest,
-    }
+@dataclass(frozen=True)
+class Outcome:
+    """What a model answered to a split under an attack, and what the attack did to the pixels, measured from outside.
 
-
-def run(model, task, split, attack, *, progress=False):
-    """Logits of the attacked images of a split, and the largest change of a pixel, measured here, not by the attack.
-
-    Returns:
-        Float32 `(count, num_labels)`, and a float.
+    Attributes:
+        logits: Float32, `(count, num_labels)`.
+        largest: Largest change of a pixel.
+        low, high: Smallest and largest pixel; NaN if any pixel is NaN.
     """
-    loss = losses.for_task(task)
-    size = max(8, PIXELS_PER_BATCH // np.prod(split.images.shape[1:3]))
+
+    logits: np.ndarray
+    largest: float
+    low: float
+    high: float
+
+
+def run(model, task, split, attack, *, source=None, progress=False):
+    """The `Outcome` of attacking a split.
+
+    Args:
+        model: Callable returning logits.
+        task: The `Splits.task`.
+        split: A `Split`.
+        attack: An `Attack`, or any callable with its signature and a `title`.
+        source: Another model, on which the adversarial images are made instead.
+        progress: Whether to show a progress bar.
+    """
+    size = max(8, PIXELS_PER_BATCH // int(np.prod(split.images.shape[1:3])))
     logits = np.empty(split.labels.shape, np.float32)
-    largest = 0.0
+    largest, low, high = 0.0, 1.0, 0.0
     with tqdm(total=len(split), desc=attack.title, unit=" images", disable=not progress, leave=False) as bar:
         for begin in range(0, len(split), size):
             indices = np.arange(begin, min(begin + size, len(split)))
             images = split.images[indices].astype(np.float32) / 255
-            adversarial = attack(model, images, split.labels[indices], loss=loss, indices=indices)
-            logits[indices] = _forward(model, images.shape[1:])(adversarial)
-            largest = max(largest, float(np.abs(adversarial - images).max()))
+            labels = split.labels[indices].astype(np.float32)
+            adversarial = attack(source or model, images, labels, task=task, indices=indices)
+            logits[indices] = answers(model, adversarial)
+            largest = np.maximum(largest, np.abs(adversarial - images).max())
+            low, high = np.minimum(low, adversarial.min()), np.maximum(high, adversarial.max())
             bar.update(len(indices))
-    return logits, largest
+    return Outcome(logits, float(largest), float(low), float(high))
+
+
+def answers(model, images):
+    """Logits of a batch, `(batch, num_labels)`, through a graph that is traced once per model."""
+    return _forward(model, images.shape[1:])(images).numpy()
 
 
 @functools.lru_cache(maxsize=8)
 def _forward(model, image_shape):
     images = tf.TensorSpec((None, *image_shape))
     return tf.function(lambda images: model(images, training=False), input_signature=[images])
+
+
+def thresholds(model, splits):
+    """Thresholds of the probabilities with the best F1 on clean validation images; to be kept, never re-tuned.
+
+    Returns:
+        Float64, `(num_labels,)`; `model` returns logits.
+    """
+    logits = run(model, splits.task, splits.val, CLEAN).logits
+    return metrics.best_thresholds(splits.val.labels, metrics.probabilities(splits.task, logits))
+
+
+def joint(task, labels, candidates):
+    """Per image, the candidate with the highest loss: one attacked image for all labels.
+
+    Args:
+        task: The `Splits.task`.
+        labels: 0 or 1, `(count, num_labels)`.
+        candidates: Logits, `(num_candidates, count, num_labels)`.
+
+    Returns:
+        Logits, `(count, num_labels)`.
+    """
+    loss = losses.for_task(task)
+    worst = np.argmax([loss(labels.astype(np.float32), logits) for logits in candidates], axis=0)
+    return np.take_along_axis(candidates, worst[None, :, None], axis=0)[0]
+
+
+def floor(task, labels, candidates):
+    """Per image and label, the worst logit over all candidates: each label's AUC can't be lower under any of them.
+
+    Every label is taken for itself, one label against the rest if multi-class. No single image need have all of them.
+
+    Returns:
+        Logits of independent labels, `(count, num_labels)`; arguments as in `joint`.
+    """
+    logits = np.asarray(candidates, np.float64)
+    if task == "multi-class":
+        others = np.stack([np.delete(logits, label, axis=-1) for label in range(logits.shape[-1])], axis=-2)
+        logits = logits - np.logaddexp.reduce(others, axis=-1)
+    return np.where(labels == 1, logits.min(axis=0), logits.max(axis=0))

@@ -9,16 +9,15 @@ from config import ExpectedError
 
 
 def run_script(main):
-    """Call `main` and turn its outcome into an exit code: 2 for an expected error, 130 for Ctrl-C."""
+    """Call `main` and turn its outcome into an exit code: what it returns, 2 for an expected error, 130 for Ctrl-C."""
     try:
-        main()
+        return main() or 0
     except ExpectedError as error:
         print(f"{os.path.basename(sys.argv[0])}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
         print("\nInterrupted. The same command with --resume continues.", file=sys.stderr)
         return 130
-    return 0
 
 
 def import_tensorflow():

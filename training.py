@@ -238,7 +238,7 @@ def _validate(model, splits, selection):
     """Scores on the validation split: clean, and under the attack that selects the checkpoint."""
     logs = {}
     for attack in dict.fromkeys((robustness.CLEAN, selection)):
-        logits, _ = robustness.run(model, splits.task, splits.val, attack)
+        logits = robustness.run(model, splits.task, splits.val, attack).logits
         prefix = "val" if attack.attack == "clean" else f"val_{attack.attack}"
         image_losses = losses.averaged(splits.task)(splits.val.labels.astype(np.float32), logits)
         logs[f"{prefix}_loss"] = float(np.mean(image_losses))

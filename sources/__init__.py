@@ -35,16 +35,19 @@ class Split:
     Attributes:
         images: uint8, `(count, height, width, channels)`, 0 to 255.
         labels: uint8, `(count, num_labels)`: multi-hot; one column of 0 and 1 if binary; one-hot if multi-class.
+        patients: Number of the patient of each image, `(count,)`, or None where patients are unknown.
     """
 
     images: np.ndarray
     labels: np.ndarray
+    patients: np.ndarray | None = None
 
     def __len__(self):
         return len(self.images)
 
     def __getitem__(self, index):
-        return Split(self.images[index], self.labels[index])
+        patients = None if self.patients is None else self.patients[index]
+        return Split(self.images[index], self.labels[index], patients)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,239 @@
+"""One model, one data set, many attacks and radii: what `evaluate.py` computes, kept on disk attack by attack."""
+
+import dataclasses
+import hashlib
+import json
+
+import numpy as np
+from tqdm import tqdm
+
+import audit
+import figures
+import metrics
+import models
+import robustness
+import runs
+
+CURVE_STEPS = (1, 2, 5, 10, 20, 50, 100)
+
+
+def sweep(path, splits, options, run, *, source=None, known=None):
+    """Attack the test split at every radius, audit the result, and write it to the run's `evaluations` folder.
+
+    Args:
+        path: The `.keras` file.
+        splits: The `Splits`.
+        options: An `EvaluateConfig` whose data are known.
+        run: The `Run` the results go to.
+        source: Path of another model, on which transferred images are made.
+        known: `results.json` of the run if there is one: its thresholds and its baseline's scores.
+
+    Returns:
+        What was written: see `report.evaluation`.
+    """
+    model, activation = models.load_logits(path)
+    check_fits(model, path, splits)
+    other = None
+    if source:
+        other, _ = models.load_logits(source)
+        check_fits(other, source, splits)
+    folder = run.path / "evaluations"
+    name = options.name or f"{splits.name}-{options.suite}"
+    subject = Subject(model, splits, options, known, folder / name, path, other)
+    evaluations = subject.evaluations()
+    reference = reference_epsilon(options.epsilons)
+    curve = subject.curve_over_steps(reference)
+    results = {
+        "schema": runs.SCHEMA,
+        "model": str(path),
+        "activation": activation,
+        "data": splits.summary(),
+        "config": dataclasses.asdict(options),
+        "versions": runs.versions(),
+        "hardware": runs.hardware(),
+        "thresholds": dict(zip(splits.label_names, map(float, subject.thresholds), strict=True)),
+        "evaluations": evaluations,
+        "steps_curve": curve,
+        "audit": [dataclasses.asdict(line) for line in subject.audit(reference)],
+    }
+    figure = figures.curves(results)
+    with runs.replacing(folder / f"{name}.png") as temporary:
+        figures.save(figure, temporary)
+    runs.Run(folder).write(f"{name}.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
+    return results
+
+
+def check_fits(model, path, splits):
+    """Refuse a model for other images or another number of labels than the data's."""
+    wanted, count = tuple(splits.image_shape), len(splits.label_names)
+    shape, outputs = model.input_shape[1:], model.output_shape[-1]
+    if any(size not in (None, ours) for size, ours in zip(shape, wanted, strict=True)) or outputs != count:
+        raise models.ModelError(
+            f"{path}: expected a model for images {wanted} and {count} labels, as in the data. "
+            f"Received one for {shape} and {outputs}."
+        )
+
+
+def reference_epsilon(epsilons):
+    """The radius that audit and curve over steps use: the one in the middle of those above 0."""
+    positive = sorted(epsilon for epsilon in epsilons if epsilon > 0)
+    return positive[(len(positive) - 1) // 2] if positive else 4 / 255
+
+
+class Subject:
+    """A model under evaluation, with what its rows share."""
+
+    def __init__(self, model, splits, options, known, cache, path, other):
+        self.model, self.splits, self.options, self.cache, self.other = model, splits, options, cache, other
+        self.known = known or {}
+        self.identity = hashlib.sha256(path.read_bytes()).hexdigest()
+        self.labels = splits.test.labels
+        self.clean = self.outcome(robustness.CLEAN).logits
+        self.thresholds = self._thresholds()
+
+    def outcome(self, attack):
+        """The `Outcome` of an attack on the test split, from disk if it was computed before."""
+        source = self.other if attack.attack == "transfer" else None
+        identity = json.dumps(
+            [attack.record(), self.identity, self.splits.sha256, len(self.labels), str(self.options.transfer_from)]
+        )
+        file = self.cache / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npz"
+        if file.exists():
+            with np.load(file, allow_pickle=False) as saved:
+                if str(saved["identity"]) == identity:
+                    return robustness.Outcome(saved["logits"], *map(float, saved["pixels"]))
+        outcome = robustness.run(self.model, self.splits.task, self.splits.test, attack, source=source, progress=True)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        with runs.replacing(file) as temporary:
+            pixels = [outcome.largest, outcome.low, outcome.high]
+            np.savez(temporary, logits=outcome.logits, pixels=pixels, identity=identity)
+        return outcome
+
+    def evaluations(self):
+        """A row for clean images, then for each radius a row per group of attacks, the joint score and the floor."""
+        rows = [self.row({"attack": "clean", "epsilon": 0.0}, [self.clean])]
+        groups = {epsilon: self.groups(epsilon) for epsilon in sorted(set(self.options.epsilons)) if epsilon > 0}
+        if "one-pixel" in self.options.extra:  # It may change its pixel as much as it likes.
+            groups[1.0] = {"one-pixel": [robustness.Attack("one-pixel", 1.0, seed=self.options.seed)]}
+        with tqdm(total=sum(len(attacks) for by in groups.values() for attacks in by.values()), desc="Attacks") as bar:
+            for epsilon, by_name in groups.items():
+                candidates = [self.clean]
+                for name, attacks in by_name.items():
+                    outcomes = []
+                    for attack in attacks:
+                        outcomes.append(self.outcome(attack))
+                        bar.update()
+                    logits = [outcome.logits for outcome in outcomes]
+                    record = {**attacks[0].record(), "max_perturbation": max(outcome.largest for outcome in outcomes)}
+                    if name == "label-margin":
+                        record.pop("label")
+                    rows.append(self.row(record, logits, per_label=name == "label-margin"))
+                    candidates += logits
+                if len(by_name) > 2 and self.options.suite == "standard":
+                    for name, per_label in (("joint", False), ("floor", True)):
+                        rows.append(self.row({"attack": name, "epsilon": epsilon}, candidates, per_label=per_label))
+        return rows
+
+    def groups(self, epsilon):
+        """The attacks at one radius, by the name of their row."""
+        options, names = self.options, self.splits.label_names
+        settings = {"epsilon": epsilon, "seed": options.seed}
+        pgd = robustness.pgd_of(epsilon, options.steps, options.restarts, options.seed)
+        groups = {"fgsm": [robustness.Attack("fgsm", **settings)], "pgd": [pgd]}
+        if options.suite == "standard":
+            groups |= robustness.standard_suite(
+                self.splits.task,
+                len(names),
+                **settings,
+                steps=options.steps,
+                restarts=options.restarts,
+                queries=options.queries,
+            )
+        if self.other:
+            groups["transfer"] = [dataclasses.replace(pgd, attack="transfer")]
+        auto = robustness.Attack("hide", steps=options.steps, restarts=options.restarts, random_start=True, **settings)
+        for extra in options.extra:
+            name, _, finding = extra.partition("=")
+            if name == "one-pixel":
+                continue
+            label = names.index(finding) if finding else None
+            groups[extra] = [dataclasses.replace(auto, attack=name, label=label)]
+        return groups
+
+    def row(self, record, candidates, *, per_label=False):
+        """Scores and intervals of the worst of several answers, jointly or for each label alone."""
+        worst_of = robustness.floor if per_label else robustness.joint
+        logits = worst_of(self.splits.task, self.labels, np.stack(candidates))
+        names = self.splits.label_names
+        task = "multi-label" if per_label and self.splits.task == "multi-class" else self.splits.task
+        resampled = metrics.bootstrap(
+            self.labels,
+            metrics.ranks(task, logits),
+            resamples=self.options.resamples,
+            seed=self.options.seed,
+            patients=self.splits.test.patients,
+        )
+        intervals = {f"macro_{key}": _pair(metrics.interval(metrics.macro_of(resampled[key]))) for key in ("auc", "ap")}
+        for key in ("auc", "ap"):
+            low, high = metrics.interval(resampled[key])
+            intervals[f"per_label_{key}"] = {name: _pair(ends) for name, *ends in zip(names, low, high, strict=True)}
+        answers, before = self.predicted(logits, task), self.predicted(self.clean, self.splits.task)
+        scores = metrics.classification(self.labels, answers)
+        return {
+            **record,
+            "images": len(self.labels),
+            **metrics.summary(task, names, self.labels, logits),
+            "intervals": intervals,
+            "f1": {
+                "macro": scores["macro_f1"],
+                "micro": scores["micro_f1"],
+                "per_label": dict(zip(names, map(float, scores["f1"]), strict=True)),
+            },
+            "hidden": float(np.mean((before & ~answers).any(axis=1))),
+            "invented": float(np.mean((~before & answers).any(axis=1))),
+        }
+
+    def predicted(self, logits, task):
+        """Which labels the report names, bool: above the thresholds, or the most probable class."""
+        scores = metrics.probabilities(task, logits)
+        if task == "multi-class":
+            return np.eye(scores.shape[1], dtype=bool)[scores.argmax(axis=1)]
+        return scores >= self.thresholds
+
+    def _thresholds(self):
+        """The run's own thresholds, else those with the best F1 on the clean validation split; never re-tuned."""
+        names = self.splits.label_names
+        stored = self.known.get("thresholds", {})
+        if set(names) <= set(stored):
+            return np.array([stored[name] for name in names])
+        return robustness.thresholds(self.model, self.splits)
+
+    def curve_over_steps(self, epsilon):
+        """Macro AUC under PGD with more and more steps, on as many images as the audit uses."""
+        part = self.splits.test[: audit.IMAGES]
+        curve = []
+        for steps in tqdm(CURVE_STEPS, desc="Steps", leave=False):
+            attack = robustness.pgd_of(epsilon, steps, seed=self.options.seed)
+            logits = robustness.run(self.model, self.splits.task, part, attack).logits
+            auc = metrics.macro(metrics.auc(part.labels, metrics.ranks(self.splits.task, logits)))
+            curve.append({"steps": steps, "macro_auc": None if np.isnan(auc) else auc})
+        return {"epsilon": epsilon, "images": len(part), "points": curve}
+
+    def audit(self, epsilon):
+        """The audit's lines for PGD at one radius."""
+        baseline = self.known.get("baseline", self.known)
+        attacked = [row["macro_auc"] for row in baseline.get("evaluations", []) if row["attack"] == "pgd"]
+        return audit.audit(
+            self.model,
+            self.splits.task,
+            self.splits.test,
+            robustness.pgd_of(epsilon, self.options.steps, self.options.restarts, self.options.seed),
+            variables=self.model.variables,
+            thorough=self.options.suite == "standard",
+            source=self.other,
+            undefended_auc=attacked[0] if attacked else None,
+        )
+
+
+def _pair(ends):
+    return None if np.isnan(ends[0]) else [float(ends[0]), float(ends[1])]
