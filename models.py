@@ -72,26 +72,20 @@ def load_logits(path):
     except Exception as error:  # Keras raises whatever its reader meets: OSError, ValueError, TypeError, KeyError ...
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"{path}: expected a model as Keras saves it. Received: {reason}") from None
-    if len(classifier.inputs) != 1 or len(classifier.outputs) != 1 or len(classifier.output.shape) != 2:
-        raise ModelError(
-            f"{path}: expected one image in and one row of answers out. Received: {classifier.output.shape}."
-        )
-    last = classifier.layers[-1]
-    activation = getattr(last, "activation", None)
-    name = {"Sigmoid": "sigmoid", "Softmax": "softmax"}.get(
-        type(last).__name__, getattr(activation, "__name__", "linear")
-    )
+    if len(classifier.inputs) != 1 or len(classifier.outputs) != 1 or len(classifier.outputs[0].shape) != 2:
+        shapes = [tensor.shape for tensor in classifier.outputs]
+        raise ModelError(f"{path}: expected one image in and one row of answers out. Received: {shapes}.")
+    images, answers, last = classifier.inputs[0], classifier.outputs[0], classifier.layers[-1]
+    activation = getattr(getattr(last, "activation", None), "__name__", "linear")
+    name = {"Sigmoid": "sigmoid", "Softmax": "softmax"}.get(type(last).__name__, activation)
     if name not in ("sigmoid", "softmax", "linear"):
         raise ModelError(f"{path}: expected sigmoid, softmax or logits at the end. Received: {name}.")
-    if any(layer.name == "logits" for layer in classifier.layers):
-        return logits(classifier), name
-    if name == "linear":
-        return classifier, name
     if isinstance(last, layers.Dense):
         # Only in memory: the layer then returns what its activation would have been given.
         last.activation = keras.activations.linear
-        return keras.Model(classifier.input, classifier.output), name
-    return keras.Model(classifier.input, last.input), name
+    elif name != "linear":
+        answers = last.input
+    return keras.Model(images, answers, name=f"{classifier.name}_logits"), name
 
 
 class ModelError(ExpectedError):

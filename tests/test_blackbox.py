@@ -280,6 +280,8 @@ def test_wide_images_in_colour_and_classes_are_attacked_by_their_own_loss(attack
     assert (adversarial != images).any((1, 2, 3)).all()
     if attack.func is not blackbox.noise:
         assert (class_margin(adversarial) > class_margin(images)).all()
+        targeted = attack(model, images, labels, loss=losses.toward(losses.class_margin))
+        assert (class_margin(targeted) < class_margin(images)).all()
 
 
 def test_noise_is_uniform_clipped_and_asks_no_model():

@@ -1,0 +1,227 @@
+"""`evaluate.py` as a user runs it, on a model trained in seconds, and what its rows promise."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from conftest import make_splits
+
+import config
+import evaluate
+import losses
+import models
+import report
+import robustness
+import runs
+import sweep
+from config import ExpectedError
+
+QUICK = ["--epsilons", "0", "4/255", "0.1", "--steps", "3", "--resamples", "20", "--data-dir", "cache"]
+
+
+def write_npz(path, splits):
+    arrays = {}
+    for part, split in splits.parts.items():
+        arrays |= {f"{part}_images": split.images[..., 0], f"{part}_labels": split.labels}
+    np.savez(path, **arrays)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder with `data.npz`, 14 labels at 28 px, and an untrained but working `model.keras`."""
+    path = tmp_path_factory.mktemp("evaluate")
+    splits = make_splits((20, 20, 30), size=28, num_labels=14)
+    write_npz(path / "data.npz", splits)
+    keras.utils.set_random_seed(0)
+    classifier = models.build_cnn((28, 28, 1), 14)
+    classifier.compile("adam", "binary_crossentropy")
+    classifier.fit(splits.train.images / 255, splits.train.labels, epochs=3, verbose=0)
+    classifier.save(path / "model.keras")
+    return path
+
+
+@pytest.fixture
+def here(folder, monkeypatch):
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def run(*arguments):
+    """Run the script in this process; returns its exit code and what it wrote."""
+    code = evaluate.main([*arguments, *QUICK])
+    written = sorted(runs.Path("evaluations").glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+    return code, json.loads(written[-1].read_text())
+
+
+def test_any_keras_file_gets_rows_intervals_curves_and_an_audit(here, capsys):
+    code, found = run("model.keras", "--data", "data.npz", "--name", "first")
+    assert code == 0
+    assert [entry["attack"] for entry in found["evaluations"]] == ["clean", "fgsm", "pgd", "fgsm", "pgd"]
+    for entry in found["evaluations"]:
+        low, high = entry["intervals"]["macro_auc"]
+        assert low <= entry["macro_auc"] <= high
+        assert 0 <= entry["f1"]["macro"] <= 1
+    clean, *_, worst = found["evaluations"]
+    assert (clean["hidden"], clean["invented"]) == (0, 0)
+    assert worst["hidden"] + worst["invented"] > 0
+    assert [point["steps"] for point in found["steps_curve"]["points"]] == list(sweep.CURVE_STEPS)
+    assert len(found["audit"]) == 15
+    printed = capsys.readouterr().out
+    assert printed.strip().splitlines()[-1] == report.verdict(found["audit"])
+    assert report.verdict(found["audit"]).startswith("Audit: ")
+    assert (here / "evaluations" / "first.png").stat().st_size > 10_000
+
+
+def test_the_floor_is_below_every_attack_and_the_joint_row_above_the_floor(here):
+    _, found = run(
+        "model.keras", "--data", "data.npz", "--suite", "standard", "--queries", "20", "--extra", "noise", "hide"
+    )
+    for epsilon in {entry["epsilon"] for entry in found["evaluations"]} - {0}:
+        rows = {entry["attack"]: entry for entry in found["evaluations"] if entry["epsilon"] == epsilon}
+        assert {"fgsm", "pgd", "apgd-bce", "apgd-margin", "label-margin", "square", "noise", "hide", "joint"} <= set(
+            rows
+        )
+        floor = rows.pop("floor")
+        for name, entry in rows.items():
+            for label, auc in entry["per_label_auc"].items():
+                assert floor["per_label_auc"][label] <= auc + 1e-9, (name, label)
+            assert entry.get("max_perturbation", 0) <= epsilon + 1e-6
+
+
+def test_an_interrupted_evaluation_continues_attack_by_attack(here, monkeypatch):
+    arguments = ("model.keras", "--data", "data.npz", "--name", "again")
+    attack, asked = robustness.run, []
+
+    def interrupted(model, task, split, spec, **settings):
+        if len(asked) == 3:
+            raise KeyboardInterrupt
+        asked.append(spec)
+        return attack(model, task, split, spec, **settings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(robustness, "run", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            run(*arguments)
+    done = [spec for spec in asked if spec.attack != "clean"]
+    monkeypatch.setattr(robustness, "run", lambda *a, **k: (asked.append(a[3]), attack(*a, **k))[1])
+    monkeypatch.setattr(sweep.Subject, "curve_over_steps", lambda *_: {"epsilon": 0.1, "images": 0, "points": []})
+    monkeypatch.setattr(sweep.Subject, "audit", lambda *_: [])
+    monkeypatch.setattr(sweep.figures, "curves", lambda *_: sweep.figures.Figure())
+    _, found = run(*arguments)
+    for spec in done:
+        assert asked.count(spec) == 1
+    assert len(found["evaluations"]) == 5
+
+
+def test_strict_turns_a_failed_audit_into_exit_code_1(here):
+    # Two images of random labels tell nothing, so some line must fail.
+    assert run("model.keras", "--data", "data.npz", "--limit", "4", "--strict")[0] == 1
+    assert run("model.keras", "--data", "data.npz", "--limit", "4")[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere", "--data", "data.npz"], "finished run"),
+        (["nowhere.keras", "--data", "data.npz"], "Received nothing"),
+        (["model.keras"], "--data"),
+        (["model.keras", "--data", "data.npz", "--extra", "invent=headache"], "headache"),
+        (["model.keras", "--data", "data.npz", "--transfer-from", "nowhere"], "nowhere"),
+        (["data.keras", "--data", "data.npz"], "as Keras saves it"),
+        (["model.keras", "--data", "other.npz"], r"\(64, 64, 1\)"),
+    ],
+)
+def test_bad_input_is_an_expected_error(here, arguments, message):
+    (here / "data.keras").write_bytes((here / "data.npz").read_bytes())
+    if "other.npz" in arguments:
+        model = models.build_cnn((64, 64, 1), 14)
+        model.save("model64.keras")
+        arguments = ["model64.keras", "--data", "data.npz"]
+    with pytest.raises(ExpectedError, match=message):
+        evaluate.main([*arguments, *QUICK])
+
+
+def test_a_run_brings_its_own_data_limit_and_thresholds(here):
+    options = config.BaselineConfig(data="data.npz", limit=25, data_dir="cache", run="run")
+    started = runs.Run(runs.Path("run"))
+    started.start(options)
+    (here / "run" / "model.keras").write_bytes((here / "model.keras").read_bytes())
+    thresholds = dict.fromkeys(make_splits(num_labels=14).label_names, 0.3)
+    started.write("results.json", json.dumps({"thresholds": thresholds, "evaluations": []}))
+    evaluate.main(["run", *QUICK])
+    found = json.loads((here / "run" / "evaluations" / "data-quick.json").read_text())
+    assert found["config"]["limit"] == 25
+    assert found["data"]["counts"]["test"] == 25
+    assert found["thresholds"] == thresholds
+    assert json.loads((here / "run" / "results.json").read_text())["thresholds"] == thresholds
+
+
+@pytest.mark.parametrize("kind", ["ours", "dense", "layer", "linear", "sequential", "softmax"])
+def test_logits_are_found_in_every_kind_of_saved_classifier(tmp_path, kind):
+    layers = keras.layers
+    activation = {"dense": "sigmoid", "sequential": "sigmoid", "softmax": "softmax"}.get(kind)
+    body = [layers.Input((4, 4, 1)), layers.Flatten(), layers.Dense(3, activation=activation, name="answer")]
+    if kind == "layer":
+        body.append(layers.Activation("sigmoid"))
+    classifier = models.build_cnn((4, 4, 1), 3) if kind == "ours" else keras.Sequential(body)
+    if kind != "sequential" and kind != "ours":
+        classifier = keras.Model(classifier.inputs[0], classifier.outputs[0])
+    classifier.save(tmp_path / "model.keras")
+    model, name = models.load_logits(tmp_path / "model.keras")
+    assert name == {"linear": "linear", "softmax": "softmax"}.get(kind, "sigmoid")
+    images = np.random.default_rng(0).random((5, 4, 4, 1), np.float32)
+    logits, answers = model(images, training=False).numpy(), classifier(images, training=False).numpy()
+    expected = {"linear": logits, "softmax": np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)}
+    np.testing.assert_allclose(answers, expected.get(kind, 1 / (1 + np.exp(-logits))), rtol=1e-5)
+
+
+def test_a_lambda_layer_is_never_run(tmp_path):
+    inputs = keras.Input((2, 2, 1))
+    x = keras.layers.Lambda(lambda images: images * 2)(inputs)
+    keras.Model(inputs, keras.layers.Dense(1)(keras.layers.Flatten()(x))).save(tmp_path / "model.keras")
+    with pytest.raises(ExpectedError, match=r"model\.keras"):
+        models.load_logits(tmp_path / "model.keras")
+
+
+def test_joint_takes_whole_images_and_the_floor_takes_labels_one_by_one():
+    labels = np.uint8([[1, 0]])
+    candidates = np.float32([[[1, 3]], [[-2, -2]], [[4, -9]]])
+    # Losses: the second candidate hides label 0 at log(1 + e^2) + log(1 + e^-2), the first has log(1 + e^3) + ...
+    np.testing.assert_array_equal(robustness.joint("multi-label", labels, candidates), [[1, 3]])
+    np.testing.assert_array_equal(robustness.floor("multi-label", labels, candidates), [[-2, 3]])
+
+
+def test_the_floor_of_a_multi_class_model_is_one_class_against_the_rest():
+    labels = np.uint8([[1, 0, 0]])
+    candidates = np.log(np.float32([[[0.5, 0.3, 0.2]], [[0.6, 0.1, 0.3]]]))
+    worst = 1 / (1 + np.exp(-robustness.floor("multi-class", labels, candidates)))
+    np.testing.assert_allclose(worst, [[0.5, 0.3, 0.3]], rtol=1e-5)
+
+
+@pytest.mark.parametrize("task", ["multi-label", "multi-class"])
+@pytest.mark.parametrize(
+    "name", ["noise", "fgsm", "pgd", "apgd-bce", "apgd-margin", "label-margin", "square", "hide", "invent", "transfer"]
+)
+def test_every_attack_keeps_to_the_ball_and_harms_what_it_is_after(name, task):
+    splits = make_splits((8, 8, 12), task=task)
+    keras.utils.set_random_seed(0)
+    model = models.logits(models.build_cnn((8, 8, 1), 3))
+    attack = robustness.Attack(name, 0.1, 0.02, 10, 1, True, 0, 1)
+    images, labels = splits.test.images / np.float32(255), splits.test.labels.astype(np.float32)
+    adversarial = attack(model, images, labels, task=task, indices=np.arange(12))
+    assert np.abs(adversarial - images).max() <= 0.1 + 1e-6
+    assert adversarial.min() >= 0
+    assert adversarial.max() <= 1
+    before, after = model(images).numpy(), model(adversarial).numpy()
+    if name == "invent":
+        assert (after - before)[labels[:, 1] == 0, 1].min() > 0
+    elif name == "hide":
+        assert losses.hide(labels, after).numpy().sum() > losses.hide(labels, before).numpy().sum()
+    elif name == "label-margin":
+        floor = robustness.floor(task, labels, np.stack([before, after]))
+        gain = losses.direction(labels, 1) * (floor - robustness.floor(task, labels, before[None]))
+        assert gain[:, 1].min() > 0
+    elif name != "noise":
+        loss = losses.for_task(task)
+        assert loss(labels, after).numpy().sum() > loss(labels, before).numpy().sum()
