@@ -1,10 +1,10 @@
-# make setup | demo | test | test-slow | lint
+# make setup | demo | test | test-slow | peers | lint
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PHANTOM := --data phantom --limit 3000 --epsilon 4/255 --step-size 1/255
 
-.PHONY: setup demo test test-slow lint
+.PHONY: setup demo test test-slow peers lint
 
 setup: $(VENV)/ready
 
@@ -25,6 +25,15 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -q -m slow --durations=5
+
+# The peers' packages have an environment of their own, so that nothing of theirs slips into ours.
+peers: $(VENV)-peers/ready
+	$(VENV)-peers/bin/python -m pytest -q -m peers
+
+$(VENV)-peers/ready: requirements-peers.txt requirements.txt requirements-dev.txt
+	$(PYTHON) -m venv $(VENV)-peers
+	$(VENV)-peers/bin/python -m pip install --quiet -r requirements-peers.txt
+	touch $@
 
 lint: setup
 	$(BIN)/ruff check .

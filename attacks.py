@@ -110,7 +110,7 @@ def pgd(
         *(model, images, labels),
         epsilon=epsilon,
         norm=norm,
-        random_start=random_start,
+        first_random=0 if random_start else restarts,
         restarts=restarts,
         seed=seed,
         loss=loss,
@@ -138,7 +138,8 @@ def apgd(
     It starts with steps of twice `epsilon`. At checkpoints, an image whose loss rose in fewer than 3 of 4 steps, or not
     at all since the last checkpoint, goes back to its best point and continues with half the step size.
 
-    Args and returns are those of `pgd`; there is no step size to choose.
+    The first restart starts at the image, which undefended models resist least, the others at random points. Arguments
+    and result are those of `pgd`; there is no step size to choose.
 
     Reference: Croce and Hein, 2020, https://arxiv.org/abs/2003.01690
     """
@@ -175,7 +176,7 @@ def apgd(
         *(model, images, labels),
         epsilon=epsilon,
         norm=norm,
-        random_start=True,
+        first_random=1,
         restarts=restarts,
         seed=seed,
         loss=loss,
@@ -185,13 +186,14 @@ def apgd(
 
 
 def worst_of_restarts(
-    climb, model, images, labels, *, epsilon, norm, random_start, restarts, seed, loss, indices, batch_size
+    climb, model, images, labels, *, epsilon, norm, first_random, restarts, seed, loss, indices, batch_size
 ):
     """Attack images batch by batch, and keep for each image the restart with the highest loss.
 
     Args:
         climb: Function `climb(loss_gradient, start, clean)` returning a batch of adversarial images, where
             `loss_gradient(images)` gives a loss `(batch,)` and its gradient. The other arguments are those of `pgd`.
+        first_random: Number of the first restart that starts at a random point; those before start at the image.
 
     Returns:
         Adversarial images in [0, 1], of the kind, shape and dtype of `images`.
@@ -208,7 +210,8 @@ def worst_of_restarts(
         gradient_here = functools.partial(loss_gradient, labels=truth)
         worst, worst_loss = batch, tf.fill([size], -np.inf)
         for restart in range(restarts):
-            first = random_images(batch, epsilon, (seed, restart), numbers, norm) if random_start else batch
+            at_random = restart >= first_random
+            first = random_images(batch, epsilon, (seed, restart), numbers, norm) if at_random else batch
             candidate = climb(gradient_here, first, batch)
             if restarts == 1:
                 worst = candidate

@@ -23,8 +23,8 @@ class Attack:
     """An attack with its parameters, as results record it; None where a parameter doesn't apply.
 
     Attributes:
-        attack: clean, noise, fgsm, pgd, apgd-bce or apgd-ce, apgd-margin, label-margin, square, hide, invent,
-            one-pixel, or transfer (PGD on another model).
+        attack: clean, noise, fgsm, pgd, apgd-bce or apgd-ce, apgd-margin, label-margin, square, square-margin, hide,
+            invent, one-pixel, or transfer (PGD on another model).
         epsilon, step_size: In pixel units of [0, 1].
         steps: Gradient steps, or queries of a gradient-free attack.
         label: Index of the label that label-margin and invent are after.
@@ -83,6 +83,8 @@ class Attack:
             case "invent":
                 return apgd(model, images, np.maximum(losses.direction(labels, self.label), 0), loss=linear)
             case "square":
+                return blackbox.square(*subject, **settings, queries=self.steps, loss=losses.for_task(task))
+            case "square-margin":
                 return blackbox.square(*subject, **settings, queries=self.steps, loss=losses.margin_for_task(task))
             case "one-pixel":
                 return blackbox.one_pixel(*subject, seed=self.seed, indices=indices, loss=losses.margin_for_task(task))
@@ -101,9 +103,12 @@ def quick_suite(config):
     )
 
 
-def pgd_of(epsilon, steps, restarts=1, seed=0):
-    """PGD whose steps together are 2.5 times as long as the radius, so that it can reach any point (Madry et al.)."""
-    return Attack("pgd", epsilon, min(1.0, 2.5 * epsilon / steps), steps, restarts, True, seed)
+def pgd_of(epsilon, steps, restarts=0, seed=0):
+    """PGD whose steps together are 2.5 times as long as the radius, so that it can reach any point (Madry et al.).
+
+    Without restarts it starts at the image, which undefended models resist less than a random start.
+    """
+    return Attack("pgd", epsilon, min(1.0, 2.5 * epsilon / steps), steps, max(1, restarts), restarts > 0, seed)
 
 
 def standard_suite(task, num_labels, *, epsilon, steps, restarts, queries, seed):
@@ -111,7 +116,7 @@ def standard_suite(task, num_labels, *, epsilon, steps, restarts, queries, seed)
 
     Returns:
         A dictionary from a group's name to its `Attack`s: APGD on the cross-entropy and on the margin, APGD on each
-        label's margin alone, and the gradient-free Square attack.
+        label's margin alone, and the gradient-free Square attack on both losses.
     """
     auto = Attack(f"apgd-{'ce' if task == 'multi-class' else 'bce'}", epsilon, None, steps, restarts, True, seed)
     each = [replace(auto, attack="label-margin", label=label) for label in range(num_labels)]
@@ -120,7 +125,11 @@ def standard_suite(task, num_labels, *, epsilon, steps, restarts, queries, seed)
         auto.attack: [auto],
         "apgd-margin": [replace(auto, attack="apgd-margin")],
         "label-margin": each,
-        "square": [replace(square, seed=seed + restart) for restart in range(restarts)],
+        "square": [
+            replace(square, attack=name, seed=seed + restart)
+            for name in ("square", "square-margin")
+            for restart in range(restarts)
+        ],
     }
 
 

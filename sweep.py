@@ -127,6 +127,8 @@ class Subject:
                     record = {**attacks[0].record(), "max_perturbation": max(outcome.largest for outcome in outcomes)}
                     if name == "label-margin":
                         record.pop("label")
+                    elif len(attacks) > 1:
+                        record["restarts"] = sum(attack.restarts for attack in attacks)
                     rows.append(self.row(record, logits, per_label=name == "label-margin"))
                     candidates += logits
                 if len(by_name) > 2 and self.options.suite == "standard":
@@ -138,8 +140,8 @@ class Subject:
         """The attacks at one radius, by the name of their row."""
         options, names = self.options, self.splits.label_names
         settings = {"epsilon": epsilon, "seed": options.seed}
-        pgd = robustness.pgd_of(epsilon, options.steps, options.restarts, options.seed)
-        groups = {"fgsm": [robustness.Attack("fgsm", **settings)], "pgd": [pgd]}
+        pgd = [robustness.pgd_of(epsilon, options.steps, restarts, options.seed) for restarts in (0, options.restarts)]
+        groups = {"fgsm": [robustness.Attack("fgsm", **settings)], "pgd": pgd}
         if options.suite == "standard":
             groups |= robustness.standard_suite(
                 self.splits.task,
@@ -150,7 +152,7 @@ class Subject:
                 queries=options.queries,
             )
         if self.other:
-            groups["transfer"] = [dataclasses.replace(pgd, attack="transfer")]
+            groups["transfer"] = [dataclasses.replace(attack, attack="transfer") for attack in pgd]
         auto = robustness.Attack("hide", steps=options.steps, restarts=options.restarts, random_start=True, **settings)
         for extra in options.extra:
             name, _, finding = extra.partition("=")
@@ -213,7 +215,7 @@ class Subject:
         part = self.splits.test[: audit.IMAGES]
         curve = []
         for steps in tqdm(CURVE_STEPS, desc="Steps", leave=False):
-            attack = robustness.pgd_of(epsilon, steps, seed=self.options.seed)
+            attack = robustness.pgd_of(epsilon, steps)
             logits = robustness.run(self.model, self.splits.task, part, attack).logits
             auc = metrics.macro(metrics.auc(part.labels, metrics.ranks(self.splits.task, logits)))
             curve.append({"steps": steps, "macro_auc": None if np.isnan(auc) else auc})
@@ -227,7 +229,7 @@ class Subject:
             self.model,
             self.splits.task,
             self.splits.test,
-            robustness.pgd_of(epsilon, self.options.steps, self.options.restarts, self.options.seed),
+            robustness.pgd_of(epsilon, self.options.steps, seed=self.options.seed),
             variables=self.model.variables,
             thorough=self.options.suite == "standard",
             source=self.other,

@@ -4,7 +4,8 @@
 
 Needs requirements-peers.txt; about 5 minutes on two cores. RUN holds a finished run of diagnosis.py or diagnosis_adv.py
 on data with several labels per image, whose test images are attacked. "BCE" is our loss, handed to a library or put in
-by a subclass; "as it comes" is a library's attack with no part replaced. PGD from the image must be equal in all rows.
+by a subclass; "as it comes" is a library's attack with no part replaced. PGD from the image must be equal in all rows,
+up to float32's rounding; from a random start it differs as the starts do.
 """
 
 import argparse

@@ -201,7 +201,20 @@ def test_the_floor_of_a_multi_class_model_is_one_class_against_the_rest():
 
 @pytest.mark.parametrize("task", ["multi-label", "multi-class"])
 @pytest.mark.parametrize(
-    "name", ["noise", "fgsm", "pgd", "apgd-bce", "apgd-margin", "label-margin", "square", "hide", "invent", "transfer"]
+    "name",
+    [
+        "noise",
+        "fgsm",
+        "pgd",
+        "apgd-bce",
+        "apgd-margin",
+        "label-margin",
+        "square",
+        "square-margin",
+        "hide",
+        "invent",
+        "transfer",
+    ],
 )
 def test_every_attack_keeps_to_the_ball_and_harms_what_it_is_after(name, task):
     splits = make_splits((8, 8, 12), task=task)

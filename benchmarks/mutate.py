@@ -1,0 +1,94 @@
+"""Break the code on purpose and see a test fail: a test that can't fail proves nothing.
+
+    python benchmarks/mutate.py
+
+Each breakage is made in a copy of the tree, where only the test that should notice it runs. Prints a Markdown table and
+exits with 1 if a breakage goes unnoticed, or if the test fails without any.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+
+# What is broken, in which file, by replacing what with what, and the test that notices.
+BREAKAGES = (
+    ("PGD walks down the loss", "attacks.py", "candidate + step_size", "candidate - step_size",
+     "test_attacks.py::test_pgd_reaches_the_closed_form_optimum_of_a_linear_model"),
+    ("pixels below 0 are not clipped", "norms.py", "tf.maximum(clean - epsilon, 0.0)", "clean - epsilon",
+     "test_attacks.py::test_results_stay_in_the_ball_and_in_the_pixel_range"),
+    ("the ball has no upper end", "norms.py", "tf.minimum(clean + epsilon, 1.0)", "1.0",
+     "test_attacks.py::test_results_stay_in_the_ball_and_in_the_pixel_range"),
+    ("the L2 projection stretches", "norms.py", "tf.minimum(1.0, tf.math", "tf.maximum(1.0, tf.math",
+     "test_attacks.py::test_l2_results_stay_in_the_ball_and_in_the_pixel_range"),
+    ("BatchNorm and dropout in training mode", "attacks.py", "model(images, training=False))\n    return losses",
+     "model(images, training=True))\n    return losses",
+     "test_attacks.py::test_the_model_is_not_changed_and_runs_in_inference_mode"),
+    ("restarts keep the best start", "attacks.py", "candidate_loss > worst_loss", "candidate_loss < worst_loss",
+     "test_attacks.py::test_restarts_keep_the_worst_start_of_each_image"),
+    ("all images share one random start", "attacks.py", "stateless_fold_in(seed, index)", "stateless_fold_in(seed, 0)",
+     "test_attacks.py::test_the_random_start_is_on_by_default_and_differs_between_images"),
+    ("the seed is ignored", "attacks.py", "(seed, restart), numbers", "(0, restart), numbers",
+     "test_attacks.py::test_the_same_seed_gives_the_same_bytes_and_another_seed_others"),
+    ("APGD never halves its step", "attacks.py", "step_size / 2", "step_size",
+     "test_attacks.py::test_apgd_halves_its_steps_until_it_sits_on_a_narrow_peak"),
+    ("APGD returns its last point", "attacks.py", "        return best\n", "        return current\n",
+     "test_attacks.py::test_apgd_halves_its_steps_until_it_sits_on_a_narrow_peak"),
+    ("PGD's labels are shifted in training", "training.py", "slow, labels[late]", "slow, labels[:half]",
+     "test_attacks.py::test_training_examples_keep_each_image_with_its_labels"),
+    ("an undefined AUC counts as 0.5", "metrics.py", "values[~np.isnan(values)].mean()",
+     "np.nan_to_num(values, nan=0.5).mean()",
+     "test_metrics.py::test_a_label_without_positives_or_negatives_is_named_and_left_out"),
+    ("AUC of float32 sigmoids", "metrics.py", "else np.asarray(logits)\n",
+     "else probabilities(task, logits).astype(np.float32)\n", "test_metrics.py::test_large_logits_keep_their_order"),
+    ("accuracy counts 0.5 as positive", "metrics.py", "scores > 0.5", "scores >= 0.5",
+     "test_metrics.py"),
+    ("the bootstrap ignores ties", "metrics.py", "negative_sums[self.below] + negative_sums[self.up_to]",
+     "2 * negative_sums[self.below]", "test_metrics.py"),
+    ("patients are split by the bootstrap", "metrics.py", "patients = range(count) if patients is None else patients",
+     "patients = range(count)", "test_metrics.py"),
+    ("thresholds are read from the wrong end", "metrics.py", "return cuts[::-1][np.argmax", "return cuts[np.argmax",
+     "test_metrics.py"),
+    ("the floor takes the best logit", "robustness.py", "logits.min(axis=0), logits.max(axis=0)",
+     "logits.max(axis=0), logits.min(axis=0)",
+     "test_evaluate.py::test_joint_takes_whole_images_and_the_floor_takes_labels_one_by_one"),
+)  # fmt: skip
+
+
+def main():
+    """Try every breakage; returns the exit code."""
+    unnoticed = 0
+    with tempfile.TemporaryDirectory() as folder:
+        copy = Path(folder) / "copy"
+        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "runs", "__pycache__"))
+        for test in sorted({breakage[-1] for breakage in BREAKAGES}):
+            if not passes(copy, test):
+                sys.exit(f"{test} fails without any breakage")
+        print("| Breakage | File | Noticed by |", "| --- | --- | --- |", sep="\n", flush=True)
+        for what, name, old, new, test in BREAKAGES:
+            file = copy / name
+            whole = file.read_text()
+            if whole.count(old) != 1:
+                sys.exit(f"{name}: expected {old!r} once. Received it {whole.count(old)} times. Update this script.")
+            file.write_text(whole.replace(old, new))
+            noticed = not passes(copy, test)
+            file.write_text(whole)
+            unnoticed += not noticed
+            print(f"| {what} | {name} | {test if noticed else 'NOTHING'} |", flush=True)
+    return 1 if unnoticed else 0
+
+
+def passes(tree, test):
+    """Whether a test passes in a tree."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", f"tests/{test}"]
+    # Compiled files are trusted by their time in whole seconds, which two breakages can share.
+    environment = {"PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(command, cwd=tree, capture_output=True, env={**os.environ, **environment}).returncode == 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
