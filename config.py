@@ -113,8 +113,8 @@ class AdversarialConfig(BaselineConfig):
         None, "finished run to compare with (default: runs/baseline if it fits, else one is trained in RUN/baseline)"
     )
     adv_weight: float = option(0.5, "share of the loss that comes from adversarial images", number(float, 0, 1))
-    train_epsilon: float = option(0.03, "radius of the training attacks in pixel units of [0, 1]", length)
-    train_step_size: float = option(0.0075, "length of one PGD step in training, same units", length)
+    train_epsilon: float = option(0.05, "radius of the training attacks in pixel units of [0, 1]", length)
+    train_step_size: float = option(0.0125, "length of one PGD step in training, same units", length)
     train_steps: int = option(7, "PGD steps in training", number(int, 1))
 
 
