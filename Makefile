@@ -2,7 +2,7 @@
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
-PHANTOM := --data phantom --limit 3000 --epsilon 4/255 --step-size 1/255
+PHANTOM := --data phantom --limit 2500 --epsilon 4/255 --step-size 1/255
 
 .PHONY: setup demo test test-slow peers lint
 

@@ -30,12 +30,12 @@ def main(arguments=None):
 def train_baseline(options, splits, run):
     """Train and evaluate a standard model in `run`; returns it with what `results.json` holds."""
     data.check_trainable(splits)
+    run.start(options)
     startup.import_tensorflow()
     import experiment
     import robustness
     import training
 
-    run.start(options)
     print(f"Baseline, {report.data_title(splits.summary())}, in {run.path}")
     classifier = experiment.new_classifier(options, splits)
     classifier, summary = training.train(classifier, splits, options, run)

@@ -46,6 +46,7 @@ def train_robust(options, splits, run, source, baseline):
     data.check_trainable(splits)
     for other in filter(None, (source, baseline)):
         runs.check_fits(other, splits)
+    run.start(options)
     startup.import_tensorflow()
     import experiment
     import losses
@@ -53,7 +54,6 @@ def train_robust(options, splits, run, source, baseline):
     import robustness
     import training
 
-    run.start(options)
     baseline = baseline or _default_baseline(options, splits) or _train_own_baseline(options, splits, run)
     classifier = experiment.new_classifier(options, splits)
     if source:

@@ -71,4 +71,4 @@ def open_subject(options):
 
 
 if __name__ == "__main__":
-    sys.exit(startup.run_script(main))
+    sys.exit(startup.run_script(main, after_interrupt="The same command continues."))

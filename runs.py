@@ -13,6 +13,7 @@ from config import ExpectedError, to_json
 
 SCHEMA = 1
 CONTENTS = (
+    "evaluations",
     "config.json",
     "history.csv",
     "model.keras",
@@ -100,6 +101,8 @@ def claim(config):
         raise RunError(
             f"{run.path}: expected a run folder or an empty one. Received other files. Choose another --run."
         )
+    if config.overwrite and config.resume:
+        raise RunError(f"{run.path}: expected --overwrite or --resume. Received both.")
     if config.overwrite:
         return run
     if run.finished and not config.resume:

@@ -8,7 +8,7 @@ import tempfile
 from config import ExpectedError
 
 
-def run_script(main):
+def run_script(main, *, after_interrupt="The same command with --resume continues."):
     """Call `main` and turn its outcome into an exit code: what it returns, 2 for an expected error, 130 for Ctrl-C."""
     try:
         return main() or 0
@@ -16,7 +16,7 @@ def run_script(main):
         print(f"{os.path.basename(sys.argv[0])}: error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:
-        print("\nInterrupted. The same command with --resume continues.", file=sys.stderr)
+        print(f"\nInterrupted. {after_interrupt}", file=sys.stderr)
         return 130
 
 

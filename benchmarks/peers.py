@@ -3,7 +3,7 @@
     python benchmarks/peers.py --data phantom --run runs/baseline
 
 Needs requirements-peers.txt; about 5 minutes on two cores. RUN holds a finished run of diagnosis.py or diagnosis_adv.py
-on data with several labels per image, whose test images are attacked. "BCE" is our loss, handed to a library or put in
+on multi-label or binary data, whose test images are attacked. "BCE" is our loss, handed to a library or put in
 by a subclass; "as it comes" is a library's attack with no part replaced. PGD from the image must be equal in all rows,
 up to float32's rounding; from a random start it differs as the starts do.
 """
@@ -55,8 +55,8 @@ def main(arguments=None):
     run = runs.finished(options.run)
     splits = data.load(options.data, limit=options.limit)
     runs.check_fits(run, splits)
-    if splits.task != "multi-label":
-        raise data.DataError(f"{splits.name}: expected several labels per image. Received a {splits.task} task.")
+    if splits.task == "multi-class":
+        raise data.DataError(f"{splits.name}: expected independent labels. Received a {splits.task} task.")
     startup.import_tensorflow()
     import experiment
     import models
@@ -77,6 +77,8 @@ def main(arguments=None):
             continue
         for attack in attacks:
             print("|", " | ".join(cells(model, splits, attack, options)), "|", flush=True)
+    for cell in suite_cells(model, splits, options):
+        print("|", " | ".join(cell), "|", flush=True)
 
 
 def cells(model, splits, attack, options):
@@ -98,6 +100,24 @@ def cells(model, splits, attack, options):
     outside = outcome.largest > options.epsilon + 1e-6 or outcome.low < 0 or outcome.high > 1
     remark = attack.remark + outside * f" Leaves the ball or [0, 1]: largest change {outcome.largest:.3f}"
     return [attack.library, attack.name, f"{auc:.4f}", f"{np.mean(bce):.4f}", kept, remark.strip()]
+
+
+def suite_cells(model, splits, options):
+    """Rows of our standard suite: the worst image of all its attacks, and the worst answer for each label."""
+    import losses
+    import metrics
+    import robustness
+
+    task, labels = splits.task, splits.test.labels
+    budget = {"steps": LONG, "restarts": options.restarts, "queries": QUERIES, "seed": 0}
+    suite = robustness.standard_suite(task, len(splits.label_names), epsilon=options.epsilon, **budget)
+    members = [attack for group in suite.values() for attack in group]
+    candidates = np.stack([robustness.run(model, task, splits.test, attack).logits for attack in members])
+    for name, worst in (("joint", robustness.joint), ("floor", robustness.floor)):
+        logits = worst(task, labels, candidates)
+        bce = losses.averaged(task)(labels.astype(np.float32), logits.astype(np.float32))
+        auc = metrics.macro(metrics.auc(labels, logits))
+        yield ["ours", f"standard suite, {name}", f"{auc:.4f}", f"{np.mean(bce):.4f}", "", f"{len(members)} attacks"]
 
 
 def ours(model, splits, options):
