@@ -59,6 +59,13 @@ def number(kind, low, high=math.inf, *, open_low=False, open_high=False):
     return parse
 
 
+def file_name(text):
+    """Check a name that becomes a file's: no folder in it."""
+    if not text or text.startswith(".") or "/" in text or "\\" in text:
+        raise argparse.ArgumentTypeError(f"expected a name without folders. Received: {text!r}")
+    return text
+
+
 def extra_attack(text):
     """Check the name of an attack for `--extra`; whether its finding exists is known once the data are."""
     name, _, finding = text.partition("=")
@@ -129,7 +136,7 @@ class EvaluateConfig:
     size: int | None = option(None, "image size in pixels (default: the run's own)", int, choices=(28, 64, 128, 224))
     data_dir: str = option("~/.medmnist", "folder of the MedMNIST files")
     limit: int | None = option(None, "use only this many images of each split (default: the run's own)", number(int, 1))
-    name: str | None = option(None, "name of the result in RUN/evaluations (default: DATA-SUITE)")
+    name: str | None = option(None, "name of the result in RUN/evaluations (default: DATA-SUITE)", file_name)
     suite: str = option(
         "quick", "quick: FGSM and PGD; standard: APGD, per-label and Square too", choices=("quick", "standard")
     )

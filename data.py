@@ -23,7 +23,9 @@ def load(data, *, size=None, data_dir="~/.medmnist", limit=None) -> Splits:
     data_dir = Path(data_dir).expanduser()
     if data == "phantom":
         return phantom.load(
-            size=size or 28, limit=limit, progress=lambda chunks: tqdm(chunks, "Drawing the phantom", leave=False)
+            size=size or 28,
+            limit=limit,
+            progress=lambda chunks: tqdm(chunks, "Drawing the phantom", leave=False, disable=None),
         )
     path = Path(data).expanduser()
     if data.lower() not in medmnist_npz.NAMES and (len(path.parts) > 1 or path.suffix or path.exists()):

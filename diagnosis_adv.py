@@ -9,7 +9,6 @@ Writes what diagnosis.py writes, and ends with both models in one table.
 
 import dataclasses
 import sys
-from pathlib import Path
 
 import config
 import data
@@ -26,8 +25,12 @@ def main(arguments=None):
     if run.finished and options.resume:
         results = run.read("results.json")
     else:
-        source = runs.finished(options.init_from) if options.init_from else None
-        baseline = runs.finished(options.baseline) if options.baseline else None
+        source, baseline = (runs.finished(path) if path else None for path in (options.init_from, options.baseline))
+        for other in filter(None, (source, baseline)):
+            if options.overwrite and run.path.resolve() in (other.path.resolve(), *other.path.resolve().parents):
+                raise runs.RunError(
+                    f"{other.path}: --overwrite would remove this run, which is needed. Choose another --run."
+                )
         splits = data.load(options.data, size=options.size, data_dir=options.data_dir, limit=options.limit)
         results = train_robust(options, splits, run, source, baseline)
     print(report.comparison(results), f"\nFigure: {run.path / 'chestxray.png'}", sep="\n")
@@ -44,9 +47,9 @@ def train_robust(options, splits, run, source, baseline):
         baseline: The finished `Run` to compare with, or None to find or train one.
     """
     data.check_trainable(splits)
+    baseline = baseline or _default_baseline(options, splits)
     for other in filter(None, (source, baseline)):
         runs.check_fits(other, splits)
-    run.start(options)
     startup.import_tensorflow()
     import experiment
     import losses
@@ -54,10 +57,15 @@ def train_robust(options, splits, run, source, baseline):
     import robustness
     import training
 
-    baseline = baseline or _default_baseline(options, splits) or _train_own_baseline(options, splits, run)
+    # Before anything is written or trained: a model that can't be loaded should be known now.
+    start_from = models.load(source.path / "model.keras") if source else None
+    undefended = models.load(baseline.path / "model.keras") if baseline else None
+    run.start(options)
+    if not baseline:
+        baseline, undefended = _train_own_baseline(options, splits, run)
     classifier = experiment.new_classifier(options, splits)
     if source:
-        classifier.set_weights(experiment.load_classifier(source).get_weights())
+        classifier.set_weights(start_from.get_weights())
     examples = training.adversarial_examples(models.logits(classifier), losses.for_task(splits.task), options)
     suite = robustness.quick_suite(options)
     print(f"Robust model, {report.data_title(splits.summary())}, in {run.path}")
@@ -71,7 +79,7 @@ def train_robust(options, splits, run, source, baseline):
         "thresholds": experiment.thresholds(classifier, splits),
         "baseline": {
             "run": str(baseline.path),
-            "evaluations": robustness.evaluate(experiment.load_classifier(baseline), splits, suite),
+            "evaluations": robustness.evaluate(undefended, splits, suite),
         },
     }
     experiment.draw(classifier, splits, suite, run)
@@ -80,23 +88,26 @@ def train_robust(options, splits, run, source, baseline):
 
 def _default_baseline(options, splits):
     """`runs/baseline`, if it is finished and was trained on the same images with the same seed."""
-    run = runs.Run(Path(config.BaselineConfig.run))
-    if not run.finished:
+    try:
+        run = runs.finished(config.BaselineConfig.run)
+        results = run.read("results.json", "data", "config")
+    except runs.RunError:
         return None
-    results = run.read("results.json")
-    same = all(results["data"][key] == splits.summary()[key] for key in ("sha256", "counts"))
-    return run if same and results["config"]["seed"] == options.seed else None
+    same = all(results["data"].get(key) == splits.summary()[key] for key in ("sha256", "counts"))
+    return run if same and results["config"].get("seed") == options.seed else None
 
 
 def _train_own_baseline(options, splits, run):
-    """Train a baseline with the same options in `RUN/baseline`, or finish the one begun there."""
+    """The run and the model of a baseline with the same options in `RUN/baseline`, which is trained if need be."""
     names = [field.name for field in dataclasses.fields(config.BaselineConfig)]
     own = {**{name: getattr(options, name) for name in names}, "run": str(run.path / "baseline")}
     own_options = config.BaselineConfig(**{**own, "resume": True, "overwrite": False})
     own_run = runs.claim(own_options)
-    if not own_run.finished:
-        train_baseline(own_options, splits, own_run)
-    return own_run
+    if own_run.finished:
+        import models
+
+        return own_run, models.load(own_run.path / "model.keras")
+    return own_run, train_baseline(own_options, splits, own_run)[0]
 
 
 if __name__ == "__main__":

@@ -33,10 +33,12 @@ def main(arguments=None):
             raise config.ExpectedError(
                 f"--extra {extra}: expected one of {', '.join(splits.label_names)}. Received: {finding}."
             )
+    own = run.finished and path.name == "model.keras"
+    known = run.read("results.json", "data", "evaluations") if own else {}
+    runs.make_writable(run.path / "evaluations")
     startup.import_tensorflow()
     import sweep
 
-    known = run.read("results.json") if run.finished else {}
     results = sweep.sweep(path, splits, options, run, source=source, known=known)
     print(report.evaluation(results))
     return 1 if options.strict and any(line["status"] == "failed" for line in results["audit"]) else 0
@@ -59,7 +61,7 @@ def open_subject(options):
     if options.data is None:
         if not run.finished:
             raise runs.RunError(f"{path}: expected --data, as no run is beside this file that would tell its data.")
-        own = run.read("config.json")
+        own = run.read("config.json", "data", "size", "limit", "data_dir")
         options = dataclasses.replace(
             options,
             data=own["data"],

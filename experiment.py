@@ -22,11 +22,6 @@ def new_classifier(options, splits):
     )
 
 
-def load_classifier(run):
-    """The model of a finished run."""
-    return keras.models.load_model(run.path / "model.keras")
-
-
 def thresholds(classifier, splits):
     """The threshold of each label with the best F1 on clean validation images, by name."""
     values = robustness.thresholds(models.logits(classifier), splits)

@@ -39,7 +39,7 @@ def perturbation(pictures, probabilities, label_names, *, title, present, count=
         shown = axes[1, column].imshow(
             change.mean(axis=-1), cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest"
         )
-        axes[1, column].set_title(f"{name.split(',')[0]} perturbation, largest {np.abs(change).max():.3g}", fontsize=11)
+        axes[1, column].set_title(f"{name.split(',')[0]}: change, at most {np.abs(change).max():.3g}", fontsize=11)
     bar = figure.colorbar(shown, ax=axes[1, 1:], shrink=0.85, pad=0.02)
     bar.set_label("change of a pixel, in [0, 1] units")
     for ax in (*axes[0], *axes[1, 1:]):
@@ -74,7 +74,8 @@ def curves(results):
         ends = [entry["intervals"]["macro_auc"] or [np.nan, np.nan] for entry in line]
         radii.fill_between(x, *np.array(ends).T, color=drawn.get_color(), alpha=0.12, linewidth=0)
     radii.set_xlabel("epsilon, in [0, 1] pixel units")
-    radii.legend(fontsize=8)
+    if names:
+        radii.legend(fontsize=8)
     curve = results["steps_curve"]
     points = [(point["steps"], point["macro_auc"]) for point in curve["points"] if point["macro_auc"] is not None]
     steps.plot(*zip(*points, strict=True), marker="o", markersize=5, linewidth=1.2, color=COLOURS[2])
@@ -109,7 +110,8 @@ def _changes(ax, probabilities, label_names, present, count):
     marks = [f"{label_names[label]}{' (present)' if label_names[label] in present else ''}" for label in chosen]
     ax.set_yticks(np.arange(len(chosen)), marks)
     ax.invert_yaxis()
-    ax.set_xlim(0, 1)
+    # ChestMNIST's probabilities are small; on a full axis their changes would vanish.
+    ax.set_xlim(0, min(1, 1.1 * values[:, chosen].max()))
     ax.set_xlabel("predicted probability")
     ax.set_title("Most changed findings", fontsize=11)
     ax.legend(fontsize=8, loc="lower right")

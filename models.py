@@ -54,6 +54,19 @@ def logits(classifier):
     return keras.Model(classifier.input, classifier.get_layer("logits").output, name=f"{classifier.name}_logits")
 
 
+def load(path):
+    """A saved classifier, in Keras's safe mode.
+
+    Raises:
+        ModelError: If the file can't be loaded.
+    """
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises whatever its reader meets: OSError, ValueError, TypeError, KeyError ...
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"{path}: expected a model as Keras saves it. Received: {reason}") from None
+
+
 def load_logits(path):
     """Any saved classifier as a model that returns logits.
 
@@ -67,11 +80,7 @@ def load_logits(path):
     Raises:
         ModelError: If the file can't be loaded, or its output is none of these.
     """
-    try:
-        classifier = keras.models.load_model(path, compile=False, safe_mode=True)
-    except Exception as error:  # Keras raises whatever its reader meets: OSError, ValueError, TypeError, KeyError ...
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"{path}: expected a model as Keras saves it. Received: {reason}") from None
+    classifier = load(path)
     if len(classifier.inputs) != 1 or len(classifier.outputs) != 1 or len(classifier.outputs[0].shape) != 2:
         shapes = [tensor.shape for tensor in classifier.outputs]
         raise ModelError(f"{path}: expected one image in and one row of answers out. Received: {shapes}.")

@@ -48,8 +48,8 @@ def evaluation(results):
         "",
         *_markdown(header, rows),
         "",
-        "F1: macro F1 at thresholds fixed on clean validation images. Hidden and Invented: shares of images "
-        "whose report loses or gains a finding.",
+        "F1: macro F1 at thresholds fixed on clean validation images, of the most probable class if there are several "
+        "classes. Hidden and Invented: shares of images whose report loses or gains a finding.",
         "",
         *_per_label(results),
         *_undefined(entries),
@@ -73,10 +73,12 @@ def _audit_line(line):
 
 
 def _per_label(results):
-    """AUC of each label, clean and under the worst row of each radius in the middle."""
+    """AUC of each label, clean and under the worst row of the radius in the middle."""
     radius = results["steps_curve"]["epsilon"]
     clean, *attacked = [entry for entry in results["evaluations"] if entry["epsilon"] in (0, radius)]
-    columns = [clean, *attacked[-1:]]
+    columns = [clean]
+    if attacked:
+        columns.append(min(attacked, key=lambda entry: 1 if entry["macro_auc"] is None else entry["macro_auc"]))
     rows = [
         [
             name,

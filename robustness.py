@@ -118,13 +118,14 @@ def standard_suite(task, num_labels, *, epsilon, steps, restarts, queries, seed)
         A dictionary from a group's name to its `Attack`s: APGD on the cross-entropy and on the margin, APGD on each
         label's margin alone, and the gradient-free Square attack on both losses.
     """
-    auto = Attack(f"apgd-{'ce' if task == 'multi-class' else 'bce'}", epsilon, None, steps, restarts, True, seed)
+    name = f"apgd-{'ce' if task == 'multi-class' else 'bce'}"
+    auto = Attack(name, epsilon, None, steps, restarts, restarts > 1, seed)
     each = [replace(auto, attack="label-margin", label=label) for label in range(num_labels)]
     square = Attack("square", epsilon, None, queries, 1, True, seed)
     return {
         auto.attack: [auto],
         "apgd-margin": [replace(auto, attack="apgd-margin")],
-        "label-margin": each,
+        **({"label-margin": each} if num_labels > 1 else {}),  # For a single label it would be the same again.
         "square": [
             replace(square, attack=name, seed=seed + restart)
             for name in ("square", "square-margin")

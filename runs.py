@@ -12,16 +12,17 @@ from pathlib import Path
 from config import ExpectedError, to_json
 
 SCHEMA = 1
+# In the order of removal: a folder whose removal is cut short still counts as an unfinished run.
 CONTENTS = (
+    "results.json",
     "evaluations",
-    "config.json",
     "history.csv",
     "model.keras",
-    "results.json",
     "state.npz",
     "chestxray.png",
     "logs",
     "baseline",
+    "config.json",
 )
 # Options that say where and how to run, not what.
 HOUSEKEEPING = ("run", "overwrite", "resume", "data_dir")
@@ -49,12 +50,16 @@ class Run:
     def started(self):
         return (self.path / "config.json").is_file()
 
-    def read(self, name):
-        """The content of a JSON file of the run."""
+    def read(self, name, *keys):
+        """The content of a JSON file of the run, which must have these keys."""
         try:
-            return json.loads((self.path / name).read_text())
+            content = json.loads((self.path / name).read_text())
         except (OSError, ValueError) as error:
             raise RunError(f"{self.path / name}: expected JSON of a run. Received: {error}.") from None
+        missing = [key for key in keys if not isinstance(content, dict) or key not in content]
+        if missing:
+            raise RunError(f"{self.path / name}: expected {', '.join(missing)} in the JSON of a run. Received none.")
+        return content
 
     def write(self, name, text):
         """Write a text file whole or not at all."""
@@ -67,11 +72,8 @@ class Run:
             for name in CONTENTS if self.started else ():
                 path = self.path / name
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        try:
-            self.path.mkdir(parents=True, exist_ok=True)
-            self.write("config.json", to_json(config))
-        except OSError as error:
-            raise RunError(f"{self.path}: expected a folder that can be written. Received: {error.strerror}.") from None
+        make_writable(self.path)
+        self.write("config.json", to_json(config))
 
     def finish(self, config, splits, **results):
         """Write `results.json` and remove what only a resumed run needs; returns what was written."""
@@ -95,7 +97,11 @@ def claim(config):
         RunError: If a finished or an unfinished run is in the way, or files that are none of ours.
     """
     run = Run(Path(config.run).expanduser())
-    if run.path.exists() and not run.path.is_dir():
+    try:
+        blocked = run.path.exists() and not run.path.is_dir()
+    except OSError as error:
+        raise RunError(f"{run.path}: expected a folder for the run. Received: {error.strerror}.") from None
+    if blocked:
         raise RunError(f"{run.path}: expected a folder for the run. Received a file. Choose another --run.")
     if not run.started and not run.finished and run.path.is_dir() and any(run.path.iterdir()):
         raise RunError(
@@ -123,6 +129,21 @@ def claim(config):
     return run
 
 
+def make_writable(folder):
+    """Make a folder and see that it can be written to.
+
+    Raises:
+        RunError: If not.
+    """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with replacing(folder / "probe") as temporary:
+            temporary.write_text("")
+        (folder / "probe").unlink()
+    except OSError as error:
+        raise RunError(f"{folder}: expected a folder that can be written. Received: {error.strerror}.") from None
+
+
 def finished(folder):
     """The finished `Run` in a folder.
 
@@ -144,11 +165,12 @@ def check_fits(run, splits):
     Raises:
         RunError: With what differs.
     """
-    data, wanted = run.read("results.json")["data"], splits.summary()
+    data, wanted = run.read("results.json", "data")["data"], splits.summary()
     for key in ("task", "label_names", "image_shape"):
-        if data[key] != wanted[key]:
+        if data.get(key) != wanted[key]:
             raise RunError(
-                f"{run.path}: {key}: expected a model for {wanted[key]}, as in the data. Received one for {data[key]}."
+                f"{run.path}: {key}: expected a model for {wanted[key]}, as in the data. "
+                f"Received one for {data.get(key)}."
             )
 
 

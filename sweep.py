@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -32,14 +33,15 @@ def sweep(path, splits, options, run, *, source=None, known=None):
         What was written: see `report.evaluation`.
     """
     model, activation = models.load_logits(path)
-    check_fits(model, path, splits)
+    check_fits(model, activation, path, splits)
     other = None
     if source:
-        other, _ = models.load_logits(source)
-        check_fits(other, source, splits)
+        other, other_activation = models.load_logits(source)
+        check_fits(other, other_activation, source, splits)
     folder = run.path / "evaluations"
-    name = options.name or f"{splits.name}-{options.suite}"
-    subject = Subject(model, splits, options, known, folder / name, path, other)
+    stem = "" if path.name == "model.keras" else f"{path.stem}-"
+    name = options.name or f"{stem}{splits.name}-{options.suite}"
+    subject = Subject(model, splits, options, known, folder / name, path, other, source)
     evaluations = subject.evaluations()
     reference = reference_epsilon(options.epsilons)
     curve = subject.curve_over_steps(reference)
@@ -63,14 +65,19 @@ def sweep(path, splits, options, run, *, source=None, known=None):
     return results
 
 
-def check_fits(model, path, splits):
-    """Refuse a model for other images or another number of labels than the data's."""
+def check_fits(model, activation, path, splits):
+    """Refuse a model for other images or other labels than the data's."""
     wanted, count = tuple(splits.image_shape), len(splits.label_names)
     shape, outputs = model.input_shape[1:], model.output_shape[-1]
     if any(size not in (None, ours) for size, ours in zip(shape, wanted, strict=True)) or outputs != count:
         raise models.ModelError(
             f"{path}: expected a model for images {wanted} and {count} labels, as in the data. "
             f"Received one for {shape} and {outputs}."
+        )
+    if activation != "linear" and (activation == "softmax") != (splits.task == "multi-class"):
+        raise models.ModelError(
+            f"{path}: expected {'a softmax' if splits.task == 'multi-class' else 'sigmoids'} for {splits.task} data. "
+            f"Received {activation}."
         )
 
 
@@ -83,26 +90,29 @@ def reference_epsilon(epsilons):
 class Subject:
     """A model under evaluation, with what its rows share."""
 
-    def __init__(self, model, splits, options, known, cache, path, other):
+    def __init__(self, model, splits, options, known, cache, path, other, source):
         self.model, self.splits, self.options, self.cache, self.other = model, splits, options, cache, other
         self.known = known or {}
         self.identity = hashlib.sha256(path.read_bytes()).hexdigest()
+        self.source_identity = hashlib.sha256(source.read_bytes()).hexdigest() if source else None
         self.labels = splits.test.labels
         self.clean = self.outcome(robustness.CLEAN).logits
         self.thresholds = self._thresholds()
 
     def outcome(self, attack):
         """The `Outcome` of an attack on the test split, from disk if it was computed before."""
-        source = self.other if attack.attack == "transfer" else None
-        identity = json.dumps(
-            [attack.record(), self.identity, self.splits.sha256, len(self.labels), str(self.options.transfer_from)]
-        )
+        source, made_on = (self.other, self.source_identity) if attack.attack == "transfer" else (None, None)
+        identity = json.dumps([attack.record(), self.identity, self.splits.sha256, len(self.labels), made_on])
         file = self.cache / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npz"
         if file.exists():
             with np.load(file, allow_pickle=False) as saved:
                 if str(saved["identity"]) == identity:
                     return robustness.Outcome(saved["logits"], *map(float, saved["pixels"]))
         outcome = robustness.run(self.model, self.splits.task, self.splits.test, attack, source=source, progress=True)
+        if not np.isfinite(outcome.logits).all():
+            raise models.ModelError(
+                f"Expected finite logits under {attack.title}. Received NaN or infinity. Is the model trained?"
+            )
         file.parent.mkdir(parents=True, exist_ok=True)
         with runs.replacing(file) as temporary:
             pixels = [outcome.largest, outcome.low, outcome.high]
@@ -113,8 +123,6 @@ class Subject:
         """A row for clean images, then for each radius a row per group of attacks, the joint score and the floor."""
         rows = [self.row({"attack": "clean", "epsilon": 0.0}, [self.clean])]
         groups = {epsilon: self.groups(epsilon) for epsilon in sorted(set(self.options.epsilons)) if epsilon > 0}
-        if "one-pixel" in self.options.extra:  # It may change its pixel as much as it likes.
-            groups[1.0] = {"one-pixel": [robustness.Attack("one-pixel", 1.0, seed=self.options.seed)]}
         with tqdm(total=sum(len(attacks) for by in groups.values() for attacks in by.values()), desc="Attacks") as bar:
             for epsilon, by_name in groups.items():
                 candidates = [self.clean]
@@ -124,16 +132,17 @@ class Subject:
                         outcomes.append(self.outcome(attack))
                         bar.update()
                     logits = [outcome.logits for outcome in outcomes]
-                    record = {**attacks[0].record(), "max_perturbation": max(outcome.largest for outcome in outcomes)}
-                    if name == "label-margin":
-                        record.pop("label")
-                    elif len(attacks) > 1:
-                        record["restarts"] = sum(attack.restarts for attack in attacks)
+                    record = _record(name, attacks, max(outcome.largest for outcome in outcomes))
                     rows.append(self.row(record, logits, per_label=name == "label-margin"))
                     candidates += logits
-                if len(by_name) > 2 and self.options.suite == "standard":
+                if self.options.suite == "standard":
                     for name, per_label in (("joint", False), ("floor", True)):
                         rows.append(self.row({"attack": name, "epsilon": epsilon}, candidates, per_label=per_label))
+        if "one-pixel" in self.options.extra:
+            # Apart from the others: its one pixel may change as much as it likes.
+            attack = robustness.Attack("one-pixel", 1.0, seed=self.options.seed)
+            outcome = self.outcome(attack)
+            rows.append(self.row(_record("one-pixel", [attack], outcome.largest), [outcome.logits]))
         return rows
 
     def groups(self, epsilon):
@@ -153,13 +162,14 @@ class Subject:
             )
         if self.other:
             groups["transfer"] = [dataclasses.replace(attack, attack="transfer") for attack in pgd]
-        auto = robustness.Attack("hide", steps=options.steps, restarts=options.restarts, random_start=True, **settings)
+        apgd = {"steps": options.steps, "restarts": options.restarts, "random_start": options.restarts > 1, **settings}
         for extra in options.extra:
             name, _, finding = extra.partition("=")
-            if name == "one-pixel":
-                continue
-            label = names.index(finding) if finding else None
-            groups[extra] = [dataclasses.replace(auto, attack=name, label=label)]
+            if name == "noise":
+                groups[extra] = [robustness.Attack(name, **settings)]
+            elif name != "one-pixel":
+                label = names.index(finding) if finding else None
+                groups[extra] = [robustness.Attack(name, label=label, **apgd)]
         return groups
 
     def row(self, record, candidates, *, per_label=False):
@@ -179,7 +189,8 @@ class Subject:
         for key in ("auc", "ap"):
             low, high = metrics.interval(resampled[key])
             intervals[f"per_label_{key}"] = {name: _pair(ends) for name, *ends in zip(names, low, high, strict=True)}
-        answers, before = self.predicted(logits, task), self.predicted(self.clean, self.splits.task)
+        clean = worst_of(self.splits.task, self.labels, self.clean[np.newaxis])
+        answers, before = self.predicted(logits, task), self.predicted(clean, task)
         scores = metrics.classification(self.labels, answers)
         return {
             **record,
@@ -212,7 +223,7 @@ class Subject:
 
     def curve_over_steps(self, epsilon):
         """Macro AUC under PGD with more and more steps, on as many images as the audit uses."""
-        part = self.splits.test[: audit.IMAGES]
+        part = audit.sample(self.splits.test)
         curve = []
         for steps in tqdm(CURVE_STEPS, desc="Steps", leave=False):
             attack = robustness.pgd_of(epsilon, steps)
@@ -223,8 +234,6 @@ class Subject:
 
     def audit(self, epsilon):
         """The audit's lines for PGD at one radius."""
-        baseline = self.known.get("baseline", self.known)
-        attacked = [row["macro_auc"] for row in baseline.get("evaluations", []) if row["attack"] == "pgd"]
         return audit.audit(
             self.model,
             self.splits.task,
@@ -233,8 +242,25 @@ class Subject:
             variables=self.model.variables,
             thorough=self.options.suite == "standard",
             source=self.other,
-            undefended_auc=attacked[0] if attacked else None,
+            undefended=self._undefended(),
         )
+
+    def _undefended(self):
+        """The baseline that the run was compared with, the model itself if it is one, or None if none is known."""
+        if "baseline" not in self.known:
+            return self.model if self.known else None
+        path = runs.Run(Path(self.known["baseline"]["run"])).path / "model.keras"
+        return models.load_logits(path)[0] if path.is_file() else None
+
+
+def _record(name, attacks, largest):
+    """What a row says of its attacks; it is of several where they differ in their starts, losses or labels."""
+    record = {**attacks[-1].record(), "attack": name, "max_perturbation": largest}
+    if name == "label-margin":
+        record.pop("label")
+    elif len(attacks) > 1:
+        record["restarts"] = sum(attack.restarts for attack in attacks)
+    return record
 
 
 def _pair(ends):

@@ -154,6 +154,7 @@ def train(classifier, splits, config, run, *, examples=clean_examples, selection
             state.step += 1
             if time.monotonic() - saved > SAVE_EVERY:
                 save()
+        logs = {metric.name: float(metric.result()) for metric in running}
         logs |= _validate(model, splits, selection)
         logs["learning_rate"] = float(model.optimizer.learning_rate)
         score = logs["val_auc" if selection.attack == "clean" else f"val_{selection.attack}_auc"]
@@ -239,6 +240,11 @@ def _validate(model, splits, selection):
     logs = {}
     for attack in dict.fromkeys((robustness.CLEAN, selection)):
         logits = robustness.run(model, splits.task, splits.val, attack).logits
+        if not np.isfinite(logits).all():
+            raise TrainingError(
+                f"Expected finite logits on validation images ({attack.title}). Received NaN or infinity. "
+                "Try a smaller --learning-rate."
+            )
         prefix = "val" if attack.attack == "clean" else f"val_{attack.attack}"
         image_losses = losses.averaged(splits.task)(splits.val.labels.astype(np.float32), logits)
         logs[f"{prefix}_loss"] = float(np.mean(image_losses))

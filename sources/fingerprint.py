@@ -20,11 +20,12 @@ def fingerprint(path, data_dir):
     identity = [stat.st_size, stat.st_mtime_ns]
     memory = Path(data_dir) / "checksums.json"
     try:
-        known = json.loads(memory.read_text())
-        if known[str(path)]["identity"] == identity:
-            return {key: known[str(path)][key] for key in ("md5", "sha256")}
-    except (OSError, ValueError, KeyError, TypeError):
+        known = dict(json.loads(memory.read_text()))
+    except (OSError, ValueError, TypeError):
         known = {}
+    remembered = known.get(str(path), {})
+    if remembered.get("identity") == identity:
+        return {key: remembered[key] for key in ("md5", "sha256")}
     md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
     with path.open("rb") as file:
         while chunk := file.read(CHUNK):

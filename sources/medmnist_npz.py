@@ -3,6 +3,8 @@
 MedMNIST v2: Yang et al., 2023, https://doi.org/10.1038/s41597-022-01721-8 (CC BY 4.0).
 """
 
+import contextlib
+import io
 import zipfile
 import zlib
 from dataclasses import dataclass
@@ -79,8 +81,9 @@ def info(name):
             f"Unknown data set {name!r}. Expected phantom, one of {', '.join(NAMES)}, or a path to an .npz file."
         )
     try:
-        # The package itself imports PyTorch; this module of it doesn't.
-        from medmnist.info import INFO
+        # The package itself wants PyTorch, and prints so; this module of it doesn't.
+        with contextlib.redirect_stdout(io.StringIO()):
+            from medmnist.info import INFO
     except ImportError:
         raise DataError(
             f"Data set {name!r} needs the medmnist package for its labels. Install it with: {INSTALL}"

@@ -115,7 +115,7 @@ def test_an_interrupted_evaluation_continues_attack_by_attack(here, monkeypatch)
 
 
 def test_strict_turns_a_failed_audit_into_exit_code_1(here):
-    # Two images of random labels tell nothing, so some line must fail.
+    # A handful of images tells little, so some line must fail.
     assert run("model.keras", "--data", "data.npz", "--limit", "4", "--strict")[0] == 1
     assert run("model.keras", "--data", "data.npz", "--limit", "4")[0] == 0
 
@@ -238,3 +238,45 @@ def test_every_attack_keeps_to_the_ball_and_harms_what_it_is_after(name, task):
     elif name != "noise":
         loss = losses.for_task(task)
         assert loss(labels, after).numpy().sum() > loss(labels, before).numpy().sum()
+
+
+def test_no_name_leads_out_of_the_folder(here, capsys):
+    for name in ("../results", "a/b", ".hidden"):
+        with pytest.raises(SystemExit):
+            evaluate.main(["model.keras", "--data", "data.npz", "--name", name])
+        assert "without folders" in capsys.readouterr().err
+
+
+def test_a_model_that_answers_in_another_way_than_the_task_is_refused(here):
+    models.build_cnn((28, 28, 1), 14, activation="softmax").save("softmax.keras")
+    with pytest.raises(ExpectedError, match=r"expected sigmoids.*softmax"):
+        evaluate.main(["softmax.keras", "--data", "data.npz", *QUICK])
+
+
+def test_a_model_without_finite_answers_is_refused(here):
+    broken = models.build_cnn((28, 28, 1), 14)
+    broken.get_layer("logits").bias.assign([np.nan] * 14)
+    broken.save("broken.keras")
+    with pytest.raises(ExpectedError, match="finite logits"):
+        evaluate.main(["broken.keras", "--data", "data.npz", *QUICK])
+
+
+def test_extra_attacks_have_rows_of_their_own(here):
+    extras = ["noise", "invent=mass", "invent=nodule", "one-pixel"]
+    arguments = ["model.keras", "--data", "data.npz", "--limit", "12", "--epsilons", "0", "1", "--extra", *extras]
+    evaluate.main([*arguments, "--steps", "2", "--resamples", "20", "--data-dir", "cache", "--name", "extras"])
+    found = json.loads((here / "evaluations" / "extras.json").read_text())
+    assert [entry["attack"] for entry in found["evaluations"]] == ["clean", "fgsm", "pgd", *extras]
+    noise = found["evaluations"][3]
+    assert (noise["steps"], noise["restarts"]) == (None, None)
+
+
+def test_a_file_sorted_by_its_labels_is_evaluated(here):
+    splits = make_splits((20, 20, 300), size=28, task="binary", num_labels=1)
+    order = np.argsort(splits.test.labels[:, 0], kind="stable")
+    test = splits.test[order]
+    write_npz(here / "pneumoniamnist.npz", type(splits)(**{**vars(splits), "test": test}))
+    models.build_cnn((28, 28, 1), 1).save("binary.keras")
+    run("binary.keras", "--data", "pneumoniamnist.npz", "--epsilons", "0.03")
+    found = json.loads((here / "evaluations" / "binary-pneumoniamnist-quick.json").read_text())
+    assert all(point["macro_auc"] is not None for point in found["steps_curve"]["points"])

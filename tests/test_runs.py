@@ -111,3 +111,28 @@ def test_results_never_hold_nan(options, splits):
     with pytest.raises(ValueError, match="JSON"):
         run.finish(options, splits, evaluations=[float("nan")])
     assert not run.finished
+
+
+def test_json_of_another_form_is_one_line(options):
+    run = runs.claim(options)
+    run.start(options)
+    for text in ("[]", "{}", "{broken"):
+        run.write("results.json", text)
+        with pytest.raises(runs.RunError, match=r"results\.json"):
+            run.read("results.json", "data")
+
+
+def test_overwrite_and_resume_exclude_each_other_and_long_names_are_refused(options):
+    with pytest.raises(runs.RunError, match="both"):
+        runs.claim(dataclasses.replace(options, overwrite=True, resume=True))
+    with pytest.raises(runs.RunError, match=r"[Nn]ame too long"):
+        runs.claim(dataclasses.replace(options, run="x" * 300))
+
+
+def test_evaluations_go_with_the_model_they_were_of(options):
+    run = runs.claim(options)
+    run.start(options)
+    (run.path / "evaluations").mkdir()
+    overwrite = dataclasses.replace(options, overwrite=True)
+    runs.claim(overwrite).start(overwrite)
+    assert not (run.path / "evaluations").exists()

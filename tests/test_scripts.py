@@ -166,6 +166,7 @@ def test_a_fitting_run_in_the_default_folder_is_taken_as_the_baseline(both, fold
         (["--data", "data.npz", "--baseline", "nowhere"], ["nowhere", "finished run"]),
         (["--data", "data.npz", "--init-from", "nowhere"], ["nowhere", "finished run"]),
         (["--data", "data.npz", "--limit", "1"], ["--limit"]),
+        (["--data", "phantom", "--limit", "1"], ["--limit"]),
         (["--data", "data.npz", "--run", "data.npz"], ["data.npz", "a file"]),
     ],
 )
@@ -178,6 +179,16 @@ def test_bad_input_is_one_line_code_2_and_nothing_is_written(folder, arguments, 
         assert part in done.stderr
     after = [path for path in sorted(folder.rglob("*")) if "cache" not in path.parts]
     assert after == [path for path in before if "cache" not in path.parts]
+
+
+def test_overwriting_a_run_that_is_needed_is_refused(both, folder):
+    for option in ("--init-from", "--baseline"):
+        done = script(
+            "diagnosis_adv.py", "--data", "data.npz", "--run", "base", "--overwrite", option, "base", cwd=folder
+        )
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+        assert "would remove" in done.stderr
+    assert (folder / "base" / "model.keras").exists()
 
 
 @pytest.mark.slow

@@ -92,6 +92,21 @@ def test_a_run_interrupted_at_any_step_ends_as_if_it_had_not_been(
     assert histories[0] == histories[1]
 
 
+def test_a_run_stopped_in_validation_goes_on(tmp_path, options, splits, monkeypatch):
+    whole, _ = fit(tmp_path / "whole", options, splits)
+    monkeypatch.setattr(training, "SAVE_EVERY", -1)
+
+    def stop(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(training, "_validate", stop)
+        with pytest.raises(KeyboardInterrupt):
+            fit(tmp_path / "stopped", options, splits)
+    resumed, _ = fit(tmp_path / "stopped", options, splits)
+    assert weights(resumed) == weights(whole)
+
+
 def test_validation_chooses_the_weights_and_patience_ends_training(tmp_path, options, splits, monkeypatch):
     scores = iter([0.6, 0.8, 0.7, 0.8, 0.75, 0.9])
     kept = []
