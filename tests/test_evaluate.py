@@ -148,7 +148,7 @@ def test_a_run_brings_its_own_data_limit_and_thresholds(here):
     started.start(options)
     (here / "run" / "model.keras").write_bytes((here / "model.keras").read_bytes())
     thresholds = dict.fromkeys(make_splits(num_labels=14).label_names, 0.3)
-    started.write("results.json", json.dumps({"thresholds": thresholds, "evaluations": []}))
+    started.write("results.json", json.dumps({"data": {}, "thresholds": thresholds, "evaluations": []}))
     evaluate.main(["run", *QUICK])
     found = json.loads((here / "run" / "evaluations" / "data-quick.json").read_text())
     assert found["config"]["limit"] == 25
