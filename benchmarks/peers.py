@@ -58,10 +58,9 @@ def main(arguments=None):
     if splits.task == "multi-class":
         raise data.DataError(f"{splits.name}: expected independent labels. Received a {splits.task} task.")
     startup.import_tensorflow()
-    import experiment
     import models
 
-    model = models.logits(experiment.load_classifier(run))
+    model = models.logits(models.load(run.path / "model.keras"))
     print(
         f"{report.data_title(splits.summary())}: {len(splits.test)} test images; epsilon "
         f"{report.length(options.epsilon)}, step size {report.length(options.step_size)}, restarts {options.restarts}",
