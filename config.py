@@ -157,6 +157,11 @@ class EvaluateConfig:
         metavar="ATTACK",
     )
     transfer_from: str | None = option(None, "run or .keras file on which transferred images are made")
+    thresholds: str = option(
+        "best",
+        "cuts for F1 and reports, from clean validation images: best F1 over all, or over 0.05, 0.10 ... 0.40",
+        choices=("best", "grid"),
+    )
     resamples: int = option(1000, "bootstrap resamples of the 95 %% intervals", number(int, 10))
     seed: int = option(0, "seed of attacks and resamples", number(int, 0, 2**31 - 1))
     strict: bool = option(False, "exit with code 1 if the audit fails", bool)

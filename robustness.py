@@ -215,14 +215,19 @@ def _forward(model, image_shape):
     return tf.function(lambda images: model(images, training=False), input_signature=[images])
 
 
-def thresholds(model, splits):
+def thresholds(model, splits, choose=metrics.best_thresholds):
     """Thresholds of the probabilities with the best F1 on clean validation images; to be kept, never re-tuned.
 
+    Args:
+        model: Callable returning logits.
+        splits: The `Splits`.
+        choose: `metrics.best_thresholds` or `metrics.grid_thresholds`.
+
     Returns:
-        Float64, `(num_labels,)`; `model` returns logits.
+        Float64, `(num_labels,)`.
     """
     logits = run(model, splits.task, splits.val, CLEAN).logits
-    return metrics.best_thresholds(splits.val.labels, metrics.probabilities(splits.task, logits))
+    return choose(splits.val.labels, metrics.probabilities(splits.task, logits))
 
 
 def joint(task, labels, candidates):

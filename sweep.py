@@ -191,7 +191,8 @@ class Subject:
             intervals[f"per_label_{key}"] = {name: _pair(ends) for name, *ends in zip(names, low, high, strict=True)}
         clean = worst_of(self.splits.task, self.labels, self.clean[np.newaxis])
         answers, before = self.predicted(logits, task), self.predicted(clean, task)
-        scores = metrics.classification(self.labels, answers)
+        scores, probabilities = metrics.classification(self.labels, answers), metrics.probabilities(task, logits)
+        classes = {"confusion_matrix": metrics.confusion(self.labels, logits).tolist()} if task == "multi-class" else {}
         return {
             **record,
             "images": len(self.labels),
@@ -202,6 +203,12 @@ class Subject:
                 "micro": scores["micro_f1"],
                 "per_label": dict(zip(names, map(float, scores["f1"]), strict=True)),
             },
+            "precision": {"macro": scores["macro_precision"], "micro": scores["micro_precision"]},
+            "recall": {"macro": scores["macro_recall"], "micro": scores["micro_recall"]},
+            "confusion": dict(zip(names, scores["confusion"].tolist(), strict=True)),
+            **classes,
+            "brier": float(metrics.brier(self.labels, probabilities).mean()),
+            "calibration_error": float(metrics.calibration_error(self.labels, probabilities).mean()),
             "hidden": float(np.mean((before & ~answers).any(axis=1))),
             "invented": float(np.mean((~before & answers).any(axis=1))),
         }
@@ -215,8 +222,9 @@ class Subject:
 
     def _thresholds(self):
         """The run's own thresholds, else those with the best F1 on the clean validation split; never re-tuned."""
-        names = self.splits.label_names
-        stored = self.known.get("thresholds", {})
+        if self.options.thresholds == "grid":
+            return robustness.thresholds(self.model, self.splits, metrics.grid_thresholds)
+        names, stored = self.splits.label_names, self.known.get("thresholds", {})
         if set(names) <= set(stored):
             return np.array([stored[name] for name in names])
         return robustness.thresholds(self.model, self.splits)

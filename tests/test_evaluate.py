@@ -62,6 +62,8 @@ def test_any_keras_file_gets_rows_intervals_curves_and_an_audit(here, capsys):
         low, high = entry["intervals"]["macro_auc"]
         assert low <= entry["macro_auc"] <= high
         assert 0 <= entry["f1"]["macro"] <= 1
+        assert 0 <= entry["brier"] <= 1
+        assert np.sum(entry["confusion"]["mass"]) == 30
     clean, *_, worst = found["evaluations"]
     assert (clean["hidden"], clean["invented"]) == (0, 0)
     assert worst["hidden"] + worst["invented"] > 0
@@ -238,6 +240,11 @@ def test_every_attack_keeps_to_the_ball_and_harms_what_it_is_after(name, task):
     elif name != "noise":
         loss = losses.for_task(task)
         assert loss(labels, after).numpy().sum() > loss(labels, before).numpy().sum()
+
+
+def test_thresholds_can_come_from_a_grid(here):
+    _, found = run("model.keras", "--data", "data.npz", "--limit", "12", "--thresholds", "grid", "--name", "grid")
+    assert set(found["thresholds"].values()) <= {0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.35, 0.4, 0.5}
 
 
 def test_no_name_leads_out_of_the_folder(here, capsys):
