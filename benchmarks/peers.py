@@ -74,6 +74,9 @@ def main(arguments=None):
         except ModuleNotFoundError as error:
             print(f"| {attacks_of.__name__} | | | | | Not installed: {error.name} |")
             continue
+        except ValueError as error:
+            print(f"| {attacks_of.__name__} | all | refused | | | {error} |")
+            continue
         for attack in attacks:
             print("|", " | ".join(cells(model, splits, attack, options)), "|", flush=True)
     for cell in suite_cells(model, splits, options):
