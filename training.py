@@ -135,26 +135,12 @@ def train(classifier, splits, config, run, *, examples=clean_examples, selection
         state.seconds = before + saved - begun
         _save(run.path / "state.npz", variables, state, splits)
 
+    def save_now_and_then():
+        if time.monotonic() - saved > SAVE_EVERY:
+            save()
+
     while state.epoch < config.epochs and state.epoch - state.best_epoch <= config.patience:
-        callbacks.on_epoch_begin(state.epoch)
-        if state.step == 0:
-            for metric in running:
-                metric.reset_state()
-        order = data.shuffled(len(splits.train), seed=config.seed, epoch=state.epoch)
-        for batch in data.batches(splits.train, config.batch_size, order=order, start=state.step):
-            callbacks.on_train_batch_begin(state.step)
-            step(*batch, (config.seed, state.epoch))
-            logs = {metric.name: float(metric.result()) for metric in running}
-            if not np.isfinite(logs["loss"]):
-                raise TrainingError(
-                    f"The loss is {logs['loss']} in epoch {state.epoch + 1}, step {state.step + 1}. "
-                    f"Expected a finite number. Try a --learning-rate below {config.learning_rate:g}."
-                )
-            callbacks.on_train_batch_end(state.step, logs)
-            state.step += 1
-            if time.monotonic() - saved > SAVE_EVERY:
-                save()
-        logs = {metric.name: float(metric.result()) for metric in running}
+        logs = _epoch(step, running, splits, config, state, callbacks, save_now_and_then)
         logs |= _validate(model, splits, selection)
         logs["learning_rate"] = float(model.optimizer.learning_rate)
         score = logs["val_auc" if selection.attack == "clean" else f"val_{selection.attack}_auc"]
@@ -176,6 +162,29 @@ def train(classifier, splits, config, run, *, examples=clean_examples, selection
         "selected_on": selection.title,
         "images_per_second": round(state.epoch * len(splits.train) / state.seconds, 1),
     }
+
+
+def _epoch(step, running, splits, config, state, callbacks, after_step):
+    """The steps that are left of the state's epoch; returns the running metrics over all of it."""
+    callbacks.on_epoch_begin(state.epoch)
+    if state.step == 0:
+        for metric in running:
+            metric.reset_state()
+    order = data.shuffled(len(splits.train), seed=config.seed, epoch=state.epoch)
+    for batch in data.batches(splits.train, config.batch_size, order=order, start=state.step):
+        callbacks.on_train_batch_begin(state.step)
+        step(*batch, (config.seed, state.epoch))
+        logs = {metric.name: float(metric.result()) for metric in running}
+        if not np.isfinite(logs["loss"]):
+            raise TrainingError(
+                f"The loss is {logs['loss']} in epoch {state.epoch + 1}, step {state.step + 1}. "
+                f"Expected a finite number. Try a --learning-rate below {config.learning_rate:g}."
+            )
+        callbacks.on_train_batch_end(state.step, logs)
+        state.step += 1
+        after_step()
+    # Not the last step's: a run that was stopped while validating has no step left.
+    return {metric.name: float(metric.result()) for metric in running}
 
 
 class TrainingError(ExpectedError):
