@@ -82,7 +82,7 @@ def curves(results):
     steps.set_xscale("log")
     steps.set_xticks([point["steps"] for point in curve["points"]], [str(point["steps"]) for point in curve["points"]])
     steps.minorticks_off()
-    steps.set_xlabel(f"PGD steps, epsilon {report.length(curve['epsilon'])}, first {curve['images']} test images")
+    steps.set_xlabel(f"PGD steps, epsilon {report.length(curve['epsilon'])}, {curve['images']} test images")
     for ax in (radii, steps):
         ax.axhline(0.5, color="#999999", linewidth=0.8, linestyle=":")
         ax.set_ylim(-0.02, 1.02)
@@ -114,7 +114,7 @@ def _changes(ax, probabilities, label_names, present, count):
     ax.set_xlim(0, min(1, 1.1 * values[:, chosen].max()))
     ax.set_xlabel("predicted probability")
     ax.set_title("Most changed findings", fontsize=11)
-    ax.legend(fontsize=8, loc="lower right")
+    ax.legend(fontsize=8, ncols=len(values), loc="upper center", bbox_to_anchor=(0.5, -0.13), frameon=False)
     ax.spines[["top", "right"]].set_visible(False)
 
 
