@@ -36,7 +36,9 @@ def import_tensorflow():
             import tensorflow
 
             # Looking for GPUs logs too, whether or not there are any.
-            tensorflow.config.list_physical_devices()
+            if not tensorflow.config.list_physical_devices("GPU"):
+                # One operation at a time: each already uses all cores, and side by side they only need more memory.
+                tensorflow.config.threading.set_inter_op_parallelism_threads(1)
         except BaseException:
             os.dup2(terminal, 2)
             held.seek(0)
