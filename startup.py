@@ -26,6 +26,8 @@ def import_tensorflow():
     Its C++ side writes some of them before any log level holds, so standard error is held back meanwhile, and shown
     only if the import fails.
     """
+    if "tensorflow" in sys.modules:
+        return  # Whoever imported it has set it up.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with tempfile.TemporaryFile() as held, contextlib.ExitStack() as stack:
         sys.stderr.flush()
