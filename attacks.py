@@ -12,11 +12,12 @@ import itertools
 import numpy as np
 import tensorflow as tf
 
+import twin
 from losses import binary_cross_entropy
 from norms import LINF
 
 
-def fgsm(model, images, labels, *, epsilon, loss=binary_cross_entropy, batch_size=256):
+def fgsm(model, images, labels, *, epsilon, loss=binary_cross_entropy, batch_size=256, precision="auto"):
     """Fast gradient sign method: one step of length `epsilon` up the loss.
 
     Args:
@@ -26,6 +27,8 @@ def fgsm(model, images, labels, *, epsilon, loss=binary_cross_entropy, batch_siz
         epsilon: Radius of the L-infinity ball, in pixel units of [0, 1], e.g. 4 / 255.
         loss: Function `loss(labels, logits)` returning a value per image, from `losses`.
         batch_size: Images attacked at once.
+        precision: How gradients are computed: `"float32"` on the model as it is; `"auto"`, `"bfloat16"` or
+            `"float16"` on its faster `twin`, if it has one. What is returned is float32 whatever this is.
 
     Returns:
         Adversarial images in [0, 1], of the kind, shape and dtype of `images`.
@@ -45,6 +48,7 @@ def fgsm(model, images, labels, *, epsilon, loss=binary_cross_entropy, batch_siz
         random_start=False,
         loss=loss,
         batch_size=batch_size,
+        precision=precision,
     )
 
 
@@ -64,6 +68,7 @@ def pgd(
     loss=binary_cross_entropy,
     indices=None,
     batch_size=256,
+    precision="auto",
 ):
     """Projected gradient descent (PGD-k), with `momentum` the momentum iterative method (MI-FGSM).
 
@@ -83,6 +88,7 @@ def pgd(
         indices: Number of each image, which fixes its random start together with `seed`;
             default: 0 to `count - 1`. Lets a split be attacked piece by piece with the same outcome.
         batch_size: Images attacked at once.
+        precision: As in `fgsm`.
 
     Returns:
         Adversarial images in [0, 1], of the kind, shape and dtype of `images`.
@@ -116,6 +122,7 @@ def pgd(
         loss=loss,
         indices=indices,
         batch_size=batch_size,
+        precision=precision,
     )
 
 
@@ -132,6 +139,7 @@ def apgd(
     loss=binary_cross_entropy,
     indices=None,
     batch_size=256,
+    precision="auto",
 ):
     """Auto-PGD: PGD with momentum that halves its step size by itself, per image, and returns the best point it saw.
 
@@ -182,11 +190,12 @@ def apgd(
         loss=loss,
         indices=indices,
         batch_size=batch_size,
+        precision=precision,
     )
 
 
 def worst_of_restarts(
-    climb, model, images, labels, *, epsilon, norm, first_random, restarts, seed, loss, indices, batch_size
+    climb, model, images, labels, *, epsilon, norm, first_random, restarts, seed, loss, indices, batch_size, precision
 ):
     """Attack images batch by batch, and keep for each image the restart with the highest loss.
 
@@ -201,7 +210,7 @@ def worst_of_restarts(
     clean, labels = np.asarray(images), np.asarray(labels)
     check(clean, labels)
     indices = np.arange(len(clean)) if indices is None else np.asarray(indices)
-    loss_gradient, image_loss = _compiled(model, loss, clean.shape[1:], labels.shape[1:])
+    loss_gradient, image_loss = _compiled(model, loss, clean.shape[1:], labels.shape[1:], precision)
     adversarial = np.empty_like(clean)
     size = min(batch_size, len(clean))
     for begin in range(0, len(clean), size):
@@ -211,7 +220,8 @@ def worst_of_restarts(
         worst, worst_loss = batch, tf.fill([size], -np.inf)
         for restart in range(restarts):
             at_random = restart >= first_random
-            first = random_images(batch, epsilon, (seed, restart), numbers, norm) if at_random else batch
+            key = tf.constant((seed, restart))
+            first = _compiled_start(norm)(batch, tf.constant(epsilon, tf.float32), key, numbers) if at_random else batch
             candidate = climb(gradient_here, first, batch)
             if restarts == 1:
                 worst = candidate
@@ -281,15 +291,21 @@ def check(images, labels):
 # A user's loop calls an attack many times with the same model: traced once per model, later calls start at once. The
 # batch dimension is left open, so that no number of images traces again.
 @functools.lru_cache(maxsize=8)
-def _compiled(model, loss, image_shape, label_shape):
+def _compiled(model, loss, image_shape, label_shape, precision):
     images, labels = (
         tf.TensorSpec((None, *image_shape), name="images"),
         tf.TensorSpec((None, *label_shape), name="labels"),
     )
+    climbed = model if precision == "float32" else twin.of(model, twin.dtype(precision))
     return (
-        tf.function(lambda images, labels: value_and_gradient(model, loss, images, labels), [images, labels]),
+        tf.function(lambda images, labels: value_and_gradient(climbed, loss, images, labels), [images, labels]),
         tf.function(lambda images, labels: loss(labels, model(images, training=False)), [images, labels]),
     )
+
+
+@functools.cache
+def _compiled_start(norm):
+    return tf.function(functools.partial(random_images, norm=norm), reduce_retracing=True)
 
 
 def _checkpoints(steps):

@@ -73,6 +73,7 @@ def audit(model, task, split, attack, *, variables=(), thorough=False, source=No
         study.beaten("noise is weaker", replace(attack, attack="noise"), "the gradient is useless"),
         study.converged("steps doubled", replace(attack, steps=2 * attack.steps)),
         study.converged("restarts doubled", replace(attack, restarts=2 * attack.restarts, random_start=True)),
+        study.converged("float32 gradients", replace(attack, precision="float32"), "rounding blinds the attack"),
         study.falls(),
     ]
     square = replace(attack, attack="square", steps=500) if thorough else None
@@ -169,13 +170,13 @@ class _Study:
             "clean macro AUC; expected above 0.5, else labels or inputs don't belong to this model",
         )
 
-    def converged(self, name, longer):
-        drop = self.auc(self.outcome.logits) - self.auc(self.run(longer).logits)
+    def converged(self, name, better, otherwise="the attack was too short"):
+        drop = self.auc(self.outcome.logits) - self.auc(self.run(better).logits)
         return _line(
             name,
             drop <= 0.05,
             drop,
-            "further drop of the macro AUC; expected under 0.05, else the attack was too short",
+            f"further drop of the macro AUC; expected under 0.05, else {otherwise}",
         )
 
     def falls(self):

@@ -13,9 +13,11 @@ import losses
 import metrics
 import models
 import report
+import twin
 
 # Pixels attacked at once: 256 images of 28 x 28. The first convolution's output alone takes 128 bytes per pixel.
 PIXELS_PER_BATCH = 256 * 28 * 28
+WITHOUT_GRADIENT = ("clean", "noise", "square", "square-margin", "one-pixel")
 
 
 @dataclass(frozen=True)
@@ -28,6 +30,7 @@ class Attack:
         epsilon, step_size: In pixel units of [0, 1].
         steps: Gradient steps, or queries of a gradient-free attack.
         label: Index of the label that label-margin and invent are after.
+        precision: Arithmetic of its gradients, as in `attacks.fgsm`; recorded as the data type that it means here.
     """
 
     attack: str
@@ -38,6 +41,7 @@ class Attack:
     random_start: bool | None = None
     seed: int | None = None
     label: int | None = None
+    precision: str = "auto"
 
     @property
     def title(self):
@@ -47,13 +51,15 @@ class Attack:
     def record(self):
         """The parameters as results hold them."""
         record = asdict(self)
+        record["precision"] = None if self.attack in WITHOUT_GRADIENT else twin.dtype(self.precision)
         return record if self.label is not None else {key: record[key] for key in record if key != "label"}
 
     def __call__(self, model, images, labels, *, task, indices):
         """Adversarial images, by the contract of `attacks.py`."""
         subject = (model, images, labels)
         settings = {"epsilon": self.epsilon, "seed": self.seed, "indices": indices}
-        apgd = functools.partial(attacks.apgd, **settings, steps=self.steps, restarts=self.restarts)
+        gradient = {**settings, "precision": self.precision}
+        apgd = functools.partial(attacks.apgd, **gradient, steps=self.steps, restarts=self.restarts)
         linear = losses.linear_log_probability if task == "multi-class" else losses.linear
         match self.attack:
             case "clean":
@@ -61,11 +67,13 @@ class Attack:
             case "noise":
                 return blackbox.noise(*subject, **settings)
             case "fgsm":
-                return attacks.fgsm(*subject, epsilon=self.epsilon, loss=losses.for_task(task))
+                return attacks.fgsm(
+                    *subject, epsilon=self.epsilon, loss=losses.for_task(task), precision=self.precision
+                )
             case "pgd" | "transfer":
                 return attacks.pgd(
                     *subject,
-                    **settings,
+                    **gradient,
                     step_size=self.step_size,
                     steps=self.steps,
                     restarts=self.restarts,
@@ -96,22 +104,22 @@ CLEAN = Attack("clean")
 
 def quick_suite(config):
     """Clean, FGSM and PGD with the evaluation options of a training script's `config`."""
-    return (
-        CLEAN,
-        Attack("fgsm", config.epsilon),
-        Attack("pgd", config.epsilon, config.step_size, config.steps, config.restarts, True, config.seed),
+    pgd = Attack("pgd", config.epsilon, config.step_size, config.steps, config.restarts, True, config.seed)
+    return tuple(
+        replace(attack, precision=config.precision) for attack in (CLEAN, Attack("fgsm", config.epsilon), pgd)
     )
 
 
-def pgd_of(epsilon, steps, restarts=0, seed=0):
+def pgd_of(epsilon, steps, restarts=0, seed=0, precision="auto"):
     """PGD whose steps together are 2.5 times as long as the radius, so that it can reach any point (Madry et al.).
 
     Without restarts it starts at the image, which undefended models resist less than a random start.
     """
-    return Attack("pgd", epsilon, min(1.0, 2.5 * epsilon / steps), steps, max(1, restarts), restarts > 0, seed)
+    step_size = min(1.0, 2.5 * epsilon / steps)
+    return Attack("pgd", epsilon, step_size, steps, max(1, restarts), restarts > 0, seed, precision=precision)
 
 
-def standard_suite(task, num_labels, *, epsilon, steps, restarts, queries, seed):
+def standard_suite(task, num_labels, *, epsilon, steps, restarts, queries, seed, precision="auto"):
     """AutoAttack's idea for multi-label models: groups of attacks that fail for different reasons.
 
     Returns:
@@ -119,7 +127,7 @@ def standard_suite(task, num_labels, *, epsilon, steps, restarts, queries, seed)
         label's margin alone, and the gradient-free Square attack on both losses.
     """
     name = f"apgd-{'ce' if task == 'multi-class' else 'bce'}"
-    auto = Attack(name, epsilon, None, steps, restarts, restarts > 1, seed)
+    auto = Attack(name, epsilon, None, steps, restarts, restarts > 1, seed, precision=precision)
     each = [replace(auto, attack="label-margin", label=label) for label in range(num_labels)]
     square = Attack("square", epsilon, None, queries, 1, True, seed)
     return {

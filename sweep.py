@@ -148,8 +148,8 @@ class Subject:
     def groups(self, epsilon):
         """The attacks at one radius, by the name of their row."""
         options, names = self.options, self.splits.label_names
-        settings = {"epsilon": epsilon, "seed": options.seed}
-        pgd = [robustness.pgd_of(epsilon, options.steps, restarts, options.seed) for restarts in (0, options.restarts)]
+        settings = {"epsilon": epsilon, "seed": options.seed, "precision": options.precision}
+        pgd = [robustness.pgd_of(steps=options.steps, restarts=count, **settings) for count in (0, options.restarts)]
         groups = {"fgsm": [robustness.Attack("fgsm", **settings)], "pgd": pgd}
         if options.suite == "standard":
             groups |= robustness.standard_suite(
@@ -234,7 +234,7 @@ class Subject:
         part = audit.sample(self.splits.test)
         curve = []
         for steps in tqdm(CURVE_STEPS, desc="Steps", leave=False):
-            attack = robustness.pgd_of(epsilon, steps)
+            attack = robustness.pgd_of(epsilon, steps, precision=self.options.precision)
             logits = robustness.run(self.model, self.splits.task, part, attack).logits
             auc = metrics.macro(metrics.auc(part.labels, metrics.ranks(self.splits.task, logits)))
             curve.append({"steps": steps, "macro_auc": None if np.isnan(auc) else auc})
@@ -246,7 +246,9 @@ class Subject:
             self.model,
             self.splits.task,
             self.splits.test,
-            robustness.pgd_of(epsilon, self.options.steps, seed=self.options.seed),
+            robustness.pgd_of(
+                epsilon, self.options.steps, seed=self.options.seed, precision=self.options.precision
+            ),
             variables=self.model.variables,
             thorough=self.options.suite == "standard",
             source=self.other,

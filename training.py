@@ -20,6 +20,7 @@ import metrics
 import models
 import robustness
 import runs
+import twin
 from config import ExpectedError
 
 SAVE_EVERY = 60  # seconds between checkpoints inside an epoch
@@ -65,6 +66,7 @@ def adversarial_examples(model, loss, config):
         config: An `AdversarialConfig`.
     """
     epsilon = config.train_epsilon
+    model = twin.of(model, twin.dtype(config.precision))
 
     def examples(images, labels, seed, indices):
         count = tf.shape(images)[0]
@@ -113,7 +115,7 @@ def train(classifier, splits, config, run, *, examples=clean_examples, selection
     model.compile(_optimizer(config, steps_per_epoch))
     model.optimizer.build(model.trainable_variables)
     running = _running_metrics(splits)
-    step = _compiled_step(model, splits, examples, running)
+    step = _compiled_step(model, splits, examples, running, config.precision)
     variables = [*model.variables, *model.optimizer.variables, *(v for metric in running for v in metric.variables)]
     state = _restore(run.path / "state.npz", variables, splits) or State()
 
@@ -160,6 +162,7 @@ def train(classifier, splits, config, run, *, examples=clean_examples, selection
         "best_epoch": state.best_epoch + 1,
         "best_val_auc": state.best,
         "selected_on": selection.title,
+        "precision": twin.dtype(config.precision),
         "images_per_second": round(state.epoch * len(splits.train) / state.seconds, 1),
     }
 
@@ -174,13 +177,13 @@ def _epoch(step, running, splits, config, state, callbacks, after_step):
     for batch in data.batches(splits.train, config.batch_size, order=order, start=state.step):
         callbacks.on_train_batch_begin(state.step)
         step(*batch, (config.seed, state.epoch))
-        logs = {metric.name: float(metric.result()) for metric in running}
-        if not np.isfinite(logs["loss"]):
+        loss = float(running[0].result())
+        if not np.isfinite(loss):
             raise TrainingError(
-                f"The loss is {logs['loss']} in epoch {state.epoch + 1}, step {state.step + 1}. "
+                f"The loss is {loss} in epoch {state.epoch + 1}, step {state.step + 1}. "
                 f"Expected a finite number. Try a --learning-rate below {config.learning_rate:g}."
             )
-        callbacks.on_train_batch_end(state.step, logs)
+        callbacks.on_train_batch_end(state.step, {"loss": loss})
         state.step += 1
         after_step()
     # Not the last step's: a run that was stopped while validating has no step left.
@@ -216,10 +219,11 @@ def _running_metrics(splits):
     )
 
 
-def _compiled_step(model, splits, examples, running):
+def _compiled_step(model, splits, examples, running, precision):
     """One optimizer step as a graph: `step(images, labels, indices, seed)`, images and labels uint8."""
     loss, activation = losses.averaged(splits.task), losses.activation(splits.task)
     mean, accuracy, auc = running
+    forward = twin.of(model, twin.dtype(precision))
 
     @tf.function(
         input_signature=[
@@ -234,7 +238,7 @@ def _compiled_step(model, splits, examples, running):
             tf.cast(images, tf.float32) / 255, tf.cast(labels, tf.float32), seed, indices
         )
         with tf.GradientTape() as tape:
-            logits = model(images, training=True)
+            logits = forward(images, training=True)
             total = tf.reduce_sum(weights * loss(labels, logits))
         model.optimizer.apply(tape.gradient(total, model.trainable_variables), model.trainable_variables)
         mean.update_state(total)

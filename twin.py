@@ -1,0 +1,307 @@
+"""A twin of a model that computes the same from the same weights, only faster.
+
+    fast = twin.of(models.logits(classifier), twin.dtype("auto"))
+
+It folds BatchNorm into the convolution before it, pools before it rectifies, and convolves in low precision where the
+hardware is good at that; dense layers stay in float32. It reads the model's variables whenever it is called, so it
+can't go stale. A model with any layer that isn't in the tables at the end runs as it is.
+"""
+
+import functools
+from pathlib import Path
+
+import keras
+import tensorflow as tf
+from keras import layers
+
+PRECISIONS = ("auto", "float32", "bfloat16", "float16")
+# Gradients of float16 values are kept this much larger than they are, so that small ones don't become 0.
+GRADIENT_SCALE = {tf.float32: 1.0, tf.bfloat16: 1.0, tf.float16: 1024.0}
+
+
+@functools.cache
+def dtype(precision):
+    """The data type that a precision means on this machine: for `auto`, what its processors are made for.
+
+    Args:
+        precision: One of `PRECISIONS`.
+
+    Returns:
+        `"float32"`, `"bfloat16"` or `"float16"`.
+
+    Raises:
+        ValueError: If the precision is none of these.
+    """
+    if precision not in PRECISIONS:
+        raise ValueError(f"`precision` must be one of {', '.join(PRECISIONS)}. Received: {precision!r}")
+    if precision != "auto":
+        return precision
+    gpus = tf.config.list_physical_devices("GPU")
+    if gpus:
+        details = map(tf.config.experimental.get_device_details, gpus)
+        capability = min(detail.get("compute_capability", (0, 0)) for detail in details)
+        return "bfloat16" if capability >= (8, 0) else "float16" if capability >= (7, 0) else "float32"
+    cpu = Path("/proc/cpuinfo")
+    flags = set(cpu.read_text().split()) if cpu.exists() else set()
+    return "bfloat16" if flags & {"amx_bf16", "avx512_bf16"} else "float32"
+
+
+def of(model, low):
+    """The twin of a model, or the model itself if it holds anything that isn't known here.
+
+    Args:
+        model: A callable `model(images, training=False)` that returns logits.
+        low: Data type of the convolutions, from `dtype`.
+
+    Returns:
+        A callable like `model`, with float32 logits. With `training=True` it normalizes by the batch, updates the
+        moving averages and drops out, as the model does.
+    """
+    if not _known(model):
+        return model
+    low = tf.as_dtype(low)
+
+    def run(model, images, training):
+        def rule(layer):
+            if isinstance(layer, keras.Model):
+                return lambda images, **_: run(layer, images, training)
+            return lambda x, **_: RULES[type(layer)](layer, x, low=low, training=training)
+
+        return model._run_through_graph(images, operation_fn=rule)
+
+    return lambda images, training=False: _computed(run(model, images, training), tf.float32)
+
+
+class Linear:
+    """A convolution or dense layer that isn't computed yet, so that what follows can still go into its weights.
+
+    Attributes:
+        apply: Function from a kernel to the output.
+        kernel: Float32 kernel; its last dimensions are `channels`.
+        bias: Float32, one per output channel, or None.
+    """
+
+    def __init__(self, apply, kernel, bias, channels):
+        self.apply, self.kernel, self.channels = apply, tf.convert_to_tensor(kernel), channels
+        self.bias = None if bias is None else tf.convert_to_tensor(bias)
+
+    def then(self, scale, offset):
+        """The same followed by `scale * x + offset`, one of each per output channel."""
+        bias = offset if self.bias is None else self.bias * scale + offset
+        return Linear(self.apply, self.kernel * tf.reshape(scale, self.channels), bias, self.channels)
+
+    @functools.cached_property
+    def value(self):
+        """The output."""
+        output = self.apply(self.kernel)
+        return output if self.bias is None else tf.nn.bias_add(output, _cast(self.bias, output.dtype))
+
+
+class Rectified:
+    """The ReLU of a tensor, not computed yet, so that it can wait until pooling has left fewer numbers."""
+
+    def __init__(self, before):
+        self.before = before
+
+    @functools.cached_property
+    def value(self):
+        """The output."""
+        return tf.nn.relu(self.before)
+
+
+def _computed(x, dtype=None):
+    x = x.value if isinstance(x, Linear | Rectified) else x
+    return x if dtype is None else _cast(x, dtype)
+
+
+def _cast(x, dtype):
+    dtype = tf.as_dtype(dtype)
+    ratio = GRADIENT_SCALE[x.dtype] / GRADIENT_SCALE[dtype]
+    return tf.cast(_with_gradient_times(ratio, tf.cast(x, tf.float32)), dtype) if x.dtype != dtype else x
+
+
+def _with_gradient_times(ratio, x):
+    if ratio == 1:
+        return x
+    return tf.custom_gradient(lambda x: (tf.identity(x), lambda upstream: upstream * ratio))(x)
+
+
+def _activated(function, x):
+    """An activation of a layer's output `x`, which may not be computed yet."""
+    if function is keras.activations.linear:
+        return x
+    return Rectified(_computed(x)) if function is keras.activations.relu else function(_computed(x))
+
+
+def _convolution(layer, x, *, low, training):
+    x = _computed(x, low)
+    convolve = layer.convolution_op
+    simple = layer.padding == "same" and {*layer.strides, *layer.dilation_rate, layer.groups} == {1}
+    if not training and simple and x.shape[-1] <= 4 and layer.kernel_size[0] % 2 == layer.kernel_size[1] % 2 == 1:
+        convolve = _convolution_of_few_channels
+    result = Linear(lambda k: convolve(x, _cast(k, low)), layer.kernel, layer.bias, [layer.filters])
+    return _activated(layer.activation, result)
+
+
+@tf.custom_gradient
+def _convolution_of_few_channels(images, kernel):
+    """A convolution whose gradient by the images doesn't waste a processor's vectors on one or three channels.
+
+    It is computed as a matrix product, one channel per weight of the kernel's window, and a sum of shifted maps.
+    """
+    rows, columns, channels, filters = kernel.shape
+
+    def gradient(upstream):
+        matrix = tf.reshape(tf.transpose(kernel, (3, 0, 1, 2)), (1, 1, filters, rows * columns * channels))
+        maps = tf.nn.conv2d(upstream, matrix, 1, "VALID")
+        maps = tf.pad(maps, [(0, 0), (rows // 2, rows // 2), (columns // 2, columns // 2), (0, 0)])
+        height, width = tf.shape(images)[1], tf.shape(images)[2]
+        by_images = tf.add_n(
+            [
+                maps[:, rows - 1 - row :, columns - 1 - column :, place : place + channels][:, :height, :width]
+                for row in range(rows)
+                for column in range(columns)
+                for place in [(row * columns + column) * channels]
+            ]
+        )
+        return by_images, None
+
+    return tf.nn.conv2d(images, kernel, 1, "SAME"), gradient
+
+
+def _depthwise(layer, x, *, low, training):
+    x = _computed(x, low)
+
+    def convolve(kernel):
+        return keras.ops.depthwise_conv(x, _cast(kernel, low), layer.strides, layer.padding, None, layer.dilation_rate)
+
+    channels = list(layer.kernel.shape[-2:])
+    return _activated(layer.activation, Linear(convolve, layer.kernel, layer.bias, channels))
+
+
+def _dense(layer, x, *, low, training):
+    x = _computed(x, tf.float32)
+    result = Linear(lambda kernel: tf.matmul(x, kernel), layer.kernel, layer.bias, [layer.units])
+    return _activated(layer.activation, result)
+
+
+def _batch_normalization(layer, x, *, low, training):
+    if training and layer.trainable:
+        return _normalized_by_batch(layer, _computed(x))
+    scale = tf.math.rsqrt(layer.moving_variance + layer.epsilon) * (layer.gamma if layer.scale else 1.0)
+    offset = (layer.beta if layer.center else 0.0) - layer.moving_mean * scale
+    if isinstance(x, Linear):
+        return x.then(scale, offset)
+    x = _computed(x)
+    return x * _cast(scale, x.dtype) + _cast(offset, x.dtype)
+
+
+def _normalized_by_batch(layer, x):
+    if layer.synchronized or len(x.shape) != 4:
+        return layer.call(x, training=True)
+    ones = tf.ones_like(layer.moving_variance)
+    ratio = 1 / GRADIENT_SCALE[x.dtype]
+    output, mean, variance, *_ = tf.raw_ops.FusedBatchNormV3(
+        x=x,
+        scale=_with_gradient_times(ratio, tf.convert_to_tensor(layer.gamma)) if layer.scale else ones,
+        offset=_with_gradient_times(ratio, tf.convert_to_tensor(layer.beta)) if layer.center else 0 * ones,
+        mean=[],
+        variance=[],
+        epsilon=layer.epsilon,
+    )
+    count = tf.cast(tf.reduce_prod(tf.shape(x)[:3]), tf.float32)
+    variance *= (count - 1) / count  # The operation returns the sample's variance, Keras averages the batch's.
+    for moving, now in ((layer.moving_mean, mean), (layer.moving_variance, variance)):
+        moving.assign(moving * layer.momentum + now * (1 - layer.momentum))
+    return output
+
+
+def _activation(layer, x, *, low, training):
+    return _activated(layer.activation, x)
+
+
+def _relu(layer, x, *, low, training):
+    plain = layer.max_value is None and not layer.negative_slope and not layer.threshold
+    return Rectified(_computed(x)) if plain else layer.call(_computed(x))
+
+
+def _max_pooling(layer, x, *, low, training):
+    # The largest of what is rectified is the largest, rectified.
+    return Rectified(layer.call(x.before)) if isinstance(x, Rectified) else layer.call(_computed(x))
+
+
+def _dropout(layer, x, *, low, training):
+    return layer.call(_computed(x), training=True) if training else x
+
+
+def _plain(layer, x, *, low, training):
+    return layer.call(_computed(x))
+
+
+def _merged(layer, inputs, *, low, training):
+    inputs = [_computed(x) for x in inputs]
+    mixed = len({x.dtype for x in inputs}) > 1
+    return layer.call([_cast(x, low) if mixed else x for x in inputs])
+
+
+RULES = {
+    layers.Conv2D: _convolution,
+    layers.DepthwiseConv2D: _depthwise,
+    layers.Dense: _dense,
+    layers.BatchNormalization: _batch_normalization,
+    layers.Activation: _activation,
+    layers.ReLU: _relu,
+    layers.MaxPooling2D: _max_pooling,
+    **dict.fromkeys((layers.Dropout, layers.SpatialDropout2D), _dropout),
+    **dict.fromkeys((layers.Add, layers.Average, layers.Concatenate, layers.Maximum, layers.Multiply), _merged),
+    **dict.fromkeys(
+        (
+            layers.AveragePooling2D,
+            layers.Cropping2D,
+            layers.Flatten,
+            layers.GlobalAveragePooling2D,
+            layers.GlobalMaxPooling2D,
+            layers.LeakyReLU,
+            layers.Rescaling,
+            layers.Reshape,
+            layers.ZeroPadding2D,
+        ),
+        _plain,
+    ),
+}
+ACTIVATIONS = (
+    keras.activations.elu,
+    keras.activations.gelu,
+    keras.activations.linear,
+    keras.activations.relu,
+    keras.activations.relu6,
+    keras.activations.sigmoid,
+    keras.activations.silu,
+    keras.activations.tanh,
+)
+
+
+def _known(model):
+    """Whether a model is a graph of layers in `RULES`, called without arguments that would change what they do."""
+    # By name, since a subclass may do anything, and Keras doesn't export the class that `keras.Model(...)` returns.
+    if type(model).__name__ != "Functional" or not type(model).__module__.startswith("keras."):
+        return False
+    nodes = [node for nodes in model._nodes_by_depth.values() for node in nodes if not node.is_input]
+    return len(model.inputs) == len(model.outputs) == 1 and all(
+        (_known(node.operation) or _known_layer(node.operation))
+        and len(node.arguments.args) == 1
+        and not any(node.arguments.kwargs.values())
+        for node in nodes
+    )
+
+
+def _known_layer(layer):
+    return (
+        type(layer) in RULES
+        and layer.compute_dtype == "float32"
+        and getattr(layer, "data_format", "channels_last") in (None, "channels_last")
+        and getattr(layer, "axis", -1) in (-1, len(layer.output.shape) - 1)
+        and getattr(layer, "activation", keras.activations.linear) in ACTIVATIONS
+        and not getattr(layer, "renorm", False)
+        and not getattr(layer, "lora_enabled", False)
+    )
