@@ -105,9 +105,7 @@ CLEAN = Attack("clean")
 def quick_suite(config):
     """Clean, FGSM and PGD with the evaluation options of a training script's `config`."""
     pgd = Attack("pgd", config.epsilon, config.step_size, config.steps, config.restarts, True, config.seed)
-    return tuple(
-        replace(attack, precision=config.precision) for attack in (CLEAN, Attack("fgsm", config.epsilon), pgd)
-    )
+    return tuple(replace(attack, precision=config.precision) for attack in (CLEAN, Attack("fgsm", config.epsilon), pgd))
 
 
 def pgd_of(epsilon, steps, restarts=0, seed=0, precision="auto"):

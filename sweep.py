@@ -246,9 +246,7 @@ class Subject:
             self.model,
             self.splits.task,
             self.splits.test,
-            robustness.pgd_of(
-                epsilon, self.options.steps, seed=self.options.seed, precision=self.options.precision
-            ),
+            robustness.pgd_of(epsilon, self.options.steps, seed=self.options.seed, precision=self.options.precision),
             variables=self.model.variables,
             thorough=self.options.suite == "standard",
             source=self.other,

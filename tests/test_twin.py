@@ -125,7 +125,7 @@ class Subclassed(layers.ReLU):
     """A layer whose name says nothing about what it does."""
 
 
-def planted():
+def defences():
     """Layers and arguments that may hide a defence."""
     noise = keras.layers.GaussianNoise(0.1)
     yield "noise", lambda x: noise(x, training=True)
@@ -140,8 +140,8 @@ def planted():
     yield "channels first", lambda x: layers.GlobalAveragePooling2D(data_format="channels_first")(x)
 
 
-@pytest.mark.parametrize(("name", "defence"), list(planted()), ids=lambda value: value if isinstance(value, str) else "")
-def test_what_is_not_known_runs_as_it_is(name, defence):
+@pytest.mark.parametrize("defence", [pytest.param(defence, id=name) for name, defence in defences()])
+def test_what_is_not_known_runs_as_it_is(defence):
     inputs = layers.Input((12, 12, 1))
     model = keras.Model(inputs, layers.Dense(3)(layers.Flatten()(defence(inputs))))
     assert twin.of(model, "bfloat16") is model
