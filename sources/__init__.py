@@ -28,12 +28,34 @@ class DataError(ExpectedError):
     """Data that is missing, broken or not what was asked for."""
 
 
+class Rows:
+    """Some rows of an array that is too large to copy: what is indexed is copied, and nothing else.
+
+    Args:
+        array: Any array.
+        rows: Indices into its first axis.
+    """
+
+    def __init__(self, array, rows):
+        self.array, self.rows = array, rows
+        self.shape, self.dtype, self.ndim = (len(rows), *array.shape[1:]), array.dtype, array.ndim
+
+    def __len__(self):
+        return len(self.rows)
+
+    def __getitem__(self, index):
+        return self.array[self.rows[index]]
+
+    def __array__(self, dtype=None, copy=None):
+        return np.asarray(self[:], dtype)
+
+
 @dataclass(frozen=True)
 class Split:
     """Images and their labels.
 
     Attributes:
-        images: uint8, `(count, height, width, channels)`, 0 to 255.
+        images: uint8, `(count, height, width, channels)`, 0 to 255; a memory-mapped array or `Rows` of one if large.
         labels: uint8, `(count, num_labels)`: multi-hot; one column of 0 and 1 if binary; one-hot if multi-class.
         patients: Number of the patient of each image, `(count,)`, or None where patients are unknown.
     """
@@ -48,6 +70,14 @@ class Split:
     def __getitem__(self, index):
         patients = None if self.patients is None else self.patients[index]
         return Split(self.images[index], self.labels[index], patients)
+
+    def limited(self, limit):
+        """At most `limit` of the images; of memory-mapped ones none are copied."""
+        if limit is None or limit >= len(self) or not isinstance(self.images, np.memmap):
+            return self[selection(len(self), limit)]
+        rows = selection(len(self), limit)
+        patients = None if self.patients is None else self.patients[rows]
+        return Split(Rows(self.images, rows), self.labels[rows], patients)
 
 
 @dataclass(frozen=True)
@@ -84,7 +114,7 @@ class Splits:
 
     def limited(self, limit):
         """The same data set with at most `limit` images per split."""
-        return replace(self, **{key: split[selection(len(split), limit)] for key, split in self.parts.items()})
+        return replace(self, **{key: split.limited(limit) for key, split in self.parts.items()})
 
     def summary(self):
         """What `results.json` says about the data."""

@@ -5,8 +5,6 @@ MedMNIST v2: Yang et al., 2023, https://doi.org/10.1038/s41597-022-01721-8 (CC B
 
 import contextlib
 import io
-import zipfile
-import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import numpy as np
 from . import CHEST_LABELS, DataError, Split, Splits
 from .download import download
 from .fingerprint import fingerprint
+from .npz import Member
 
 SIZES = (28, 64, 128, 224)
 URL = "https://zenodo.org/records/10519652/files/{file}?download=1"
@@ -127,10 +126,11 @@ def load_path(path, *, size=None, data_dir):
     Args:
         path: The file.
         size: Height and width that the images must have, or None to take what the file holds.
-        data_dir: Folder in which the file's checksum is remembered.
+        data_dir: Folder in which the file's checksum is remembered; compressed images of many megabytes are unpacked
+            to it if they can't be beside the file.
 
     Returns:
-        The `Splits`, images as they lie in the file.
+        The `Splits`, images as they lie in the file, many megabytes of them memory-mapped.
 
     Raises:
         DataError: If anything in the file isn't as expected; nothing is ever unpickled.
@@ -139,11 +139,11 @@ def load_path(path, *, size=None, data_dir):
     name, _, suffix = path.stem.lower().partition("_")
     set_name = name if name in NAMES and (not suffix or suffix.isdigit()) else "chestmnist"
     expected = info(set_name)
-    splits = {part: _read_split(path, part, expected, size) for part in ("train", "val", "test")}
+    splits = {part: _read_split(path, part, expected, size, data_dir) for part in ("train", "val", "test")}
     shapes = {part: split.images.shape[1:] for part, split in splits.items()}
     if len(set(shapes.values())) > 1:
         raise DataError(f"{path}: expected one image shape in all splits. Received: {shapes}.")
-    hashes = fingerprint(path, data_dir)
+    hashes = fingerprint(path, data_dir, check=lambda: [Member(path, f"{part}_images").check() for part in splits])
     official = hashes["md5"] in expected.md5.values()
     return Splits(
         name=path.stem,
@@ -155,26 +155,28 @@ def load_path(path, *, size=None, data_dir):
     )
 
 
-def _read_split(path, part, expected, size):
+def _read_split(path, part, expected, size, data_dir):
     images_key, labels_key = f"{part}_images", f"{part}_labels"
-    images, labels = _read(path, images_key), _read(path, labels_key)
+    images, labels = Member(path, images_key), Member(path, labels_key)
     colours = (3,) if expected.channels == 3 else ()
-    if images.ndim == 4 and images.shape[-1] == 1 and not colours:
-        images = images[..., 0]
-    pixels = images.shape[1:3]
+    shape = images.shape
+    if len(shape) == 4 and shape[-1] == 1 and not colours:
+        shape = shape[:-1]
+    pixels = shape[1:3]
     wanted = f"uint8 (count, {size or 'S'}, {size or 'S'}{', 3' if colours else ''})"
-    good = images.dtype == np.uint8 and images.ndim == 3 + len(colours) and images.shape[3:] == colours
+    good = images.dtype == np.uint8 and len(shape) == 3 + len(colours) and shape[3:] == colours
     if not good or pixels[0] != pixels[1] or (size and pixels[0] != size):
         hint = " Leave out --size, or choose the file of that size." if good and pixels[0] == pixels[1] else ""
         raise DataError(f"{path}: {images_key}: expected {wanted}. Received: {_describe(images)}.{hint}")
-    if not len(images):
+    if not shape[0]:
         raise DataError(f"{path}: {images_key}: expected at least one image. Received: {_describe(images)}.")
     columns = len(expected.label_names) if expected.task == "multi-label" else 1
-    if labels.shape != (len(images), columns) or labels.dtype.kind not in "bui":
+    if labels.shape != (shape[0], columns) or labels.dtype.kind not in "bui":
         raise DataError(
-            f"{path}: {labels_key}: expected integer labels ({len(images)}, {columns}), "
+            f"{path}: {labels_key}: expected integer labels ({shape[0]}, {columns}), "
             f"a row per image of {images_key}. Received: {_describe(labels)}."
         )
+    labels = labels.read(data_dir)
     largest = len(expected.label_names) - 1 if expected.task == "multi-class" else 1
     if labels.min() < 0 or labels.max() > largest:
         raise DataError(
@@ -182,30 +184,7 @@ def _read_split(path, part, expected, size):
         )
     if expected.task == "multi-class":
         labels = np.eye(len(expected.label_names), dtype=np.uint8)[labels[:, 0]]
-    return Split(images if colours else images[..., np.newaxis], labels.astype(np.uint8))
-
-
-def _read(path, key):
-    """One array of an npz file."""
-    if not path.is_file():
-        raise DataError(f"{path}: expected an .npz file. Received: {'a folder' if path.is_dir() else 'nothing there'}.")
-    received = f"{path.stat().st_size} bytes"
-    try:
-        if not zipfile.is_zipfile(path):
-            with path.open("rb") as file:
-                raise zipfile.BadZipFile(f"no complete zip archive; it starts with {file.read(16)!r}")
-        with np.load(path, allow_pickle=False) as archive:
-            if key not in archive:
-                raise DataError(
-                    f"{path}: {key}: expected this array. Received the keys: {', '.join(archive) or 'none'}."
-                )
-            return archive[key]
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile, zlib.error) as error:
-        reason = str(error).splitlines()[0].rstrip(".")
-        raise DataError(
-            f"{path}: {key}: expected a numeric array in an .npz file as numpy.savez writes it. "
-            f"Received {received}: {reason}. Download the file again."
-        ) from None
+    return Split(images.read(data_dir).reshape(*shape[:3], expected.channels), labels.astype(np.uint8))
 
 
 def _describe(array):
