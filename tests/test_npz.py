@@ -140,12 +140,12 @@ def test_two_at_once_unpack_once(tmp_path, monkeypatch):
 @pytest.mark.parametrize("error", [KeyboardInterrupt, OSError(28, "No space left on device")])
 def test_unpacking_that_breaks_off_leaves_nothing(tmp_path, monkeypatch, error):
     path = write(tmp_path / "file.npz", np.savez_compressed)
-    read, monkeypatched = zipfile.ZipExtFile.read, []
+    read, reads = zipfile.ZipExtFile.read, []
 
     def breaks(stream, count=-1):
         if count == npz.CHUNK:
-            monkeypatched.append(count)
-            if len(monkeypatched) > 1:
+            reads.append(count)
+            if len(reads) > 1:
                 raise error
             return read(stream, 1000)
         return read(stream, count)
@@ -153,7 +153,7 @@ def test_unpacking_that_breaks_off_leaves_nothing(tmp_path, monkeypatch, error):
     monkeypatch.setattr(zipfile.ZipExtFile, "read", breaks)
     with pytest.raises((KeyboardInterrupt, DataError)):
         Member(path, "images").read(tmp_path / "data")
-    assert monkeypatched
+    assert reads
     assert not unpacked(tmp_path)
     monkeypatch.undo()
     np.testing.assert_array_equal(Member(path, "images").read(tmp_path / "data"), IMAGES)
