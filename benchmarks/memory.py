@@ -146,13 +146,6 @@ def in_fresh_process(function, *arguments):
 
 def observe(script, path, scratch, start, steps, batch_size):
     """Run a script's `main` in this process; returns megabytes at the peak and seconds since the process started."""
-    seen, done = {"anonymous": 0.0}, threading.Event()
-
-    def watch():
-        while not done.wait(0.01):
-            seen["anonymous"] = max(seen["anonymous"], status("RssAnon"))
-
-    threading.Thread(target=watch, daemon=True).start()
     load, shuffled = data.load, data.shuffled
 
     def load_and_cut(*arguments, **settings):
@@ -165,12 +158,27 @@ def observe(script, path, scratch, start, steps, batch_size):
 
     arguments = ["--data", path, "--data-dir", scratch / "data", "--run", scratch / start]
     arguments += ["--epochs", 1, "--batch-size", batch_size]
-    with contextlib.redirect_stdout(sys.stderr):
+    with contextlib.redirect_stdout(sys.stderr), anonymous_memory() as seen:
         startup.import_tensorflow()
         note_first_step(seen)
         __import__(script).main(list(map(str, arguments)))
-    done.set()
     return {**seen, "resident": status("VmHWM")}
+
+
+@contextlib.contextmanager
+def anonymous_memory():
+    """A dict whose `anonymous` becomes the largest anonymous memory while the block runs, in megabytes."""
+    seen, done = {"anonymous": 0.0}, threading.Event()
+
+    def watch():
+        while not done.wait(0.01):
+            seen["anonymous"] = max(seen["anonymous"], status("RssAnon"))
+
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        yield seen
+    finally:
+        done.set()
 
 
 def note_first_step(seen):
