@@ -90,6 +90,12 @@ class BaselineConfig:
     run: str = option("runs/baseline", "folder that this run writes")
     overwrite: bool = option(False, "replace a run that is already in the folder", bool)
     resume: bool = option(False, "continue an unfinished run in the folder", bool)
+    strategy: str = option(
+        "auto",
+        "devices: mirrored takes all GPUs of a machine, multiworker those of the machines in TF_CONFIG; "
+        "auto takes what is there, none a single device",
+        choices=("auto", "none", "mirrored", "multiworker"),
+    )
     seed: int = option(0, "seed of weights, shuffling, dropout and attacks", number(int, 0, 2**31 - 1))
 
     epochs: int = option(20, "largest number of passes over the training images", number(int, 1))
@@ -163,6 +169,12 @@ class EvaluateConfig:
         choices=("best", "grid"),
     )
     resamples: int = option(1000, "bootstrap resamples of the 95 %% intervals", number(int, 10))
+    strategy: str = option(
+        "auto",
+        "devices: mirrored takes all GPUs of a machine, multiworker those of the machines in TF_CONFIG; "
+        "auto takes what is there, none a single device",
+        choices=("auto", "none", "mirrored", "multiworker"),
+    )
     seed: int = option(0, "seed of attacks and resamples", number(int, 0, 2**31 - 1))
     strict: bool = option(False, "exit with code 1 if the audit fails", bool)
 
