@@ -290,7 +290,7 @@ def check(images, labels):
 
 # A user's loop calls an attack many times with the same model: traced once per model, later calls start at once. The
 # batch dimension is left open, so that no number of images traces again.
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=32)
 def _compiled(model, loss, image_shape, label_shape, precision):
     images, labels = (
         tf.TensorSpec((None, *image_shape), name="images"),

@@ -183,7 +183,7 @@ def _image_losses(model, loss, images, labels):
 
 
 # Traced once per model; the batch dimension is left open, so that no number of images traces again.
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=32)
 def _compiled(model, loss, image_shape, label_shape):
     specification = [
         tf.TensorSpec((None, *image_shape), name="images"),

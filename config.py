@@ -74,6 +74,23 @@ def extra_attack(text):
     return text
 
 
+def _precision(what):
+    return option(
+        "auto",
+        f"arithmetic of {what}; scores are always computed in float32. auto takes what the hardware is made for",
+        choices=("auto", "float32", "bfloat16", "float16"),
+    )
+
+
+def _strategy():
+    return option(
+        "auto",
+        "devices: mirrored takes all GPUs of a machine, multiworker those of the machines in TF_CONFIG; "
+        "auto takes what is there, none a single device",
+        choices=("auto", "none", "mirrored", "multiworker"),
+    )
+
+
 @dataclass(frozen=True)
 class BaselineConfig:
     """Options of `diagnosis.py`; `diagnosis_adv.py` has them too."""
@@ -90,12 +107,8 @@ class BaselineConfig:
     run: str = option("runs/baseline", "folder that this run writes")
     overwrite: bool = option(False, "replace a run that is already in the folder", bool)
     resume: bool = option(False, "continue an unfinished run in the folder", bool)
-    precision: str = option(
-        "auto",
-        "arithmetic of convolutions in training and gradient attacks; scores are always computed in float32. "
-        "auto takes what the hardware is made for",
-        choices=("auto", "float32", "bfloat16", "float16"),
-    )
+    precision: str = _precision("convolutions in training and gradient attacks")
+    strategy: str = _strategy()
     seed: int = option(0, "seed of weights, shuffling, dropout and attacks", number(int, 0, 2**31 - 1))
 
     epochs: int = option(20, "largest number of passes over the training images", number(int, 1))
@@ -169,12 +182,8 @@ class EvaluateConfig:
         choices=("best", "grid"),
     )
     resamples: int = option(1000, "bootstrap resamples of the 95 %% intervals", number(int, 10))
-    precision: str = option(
-        "auto",
-        "arithmetic of convolutions in gradient attacks; scores are always computed in float32. "
-        "auto takes what the hardware is made for",
-        choices=("auto", "float32", "bfloat16", "float16"),
-    )
+    precision: str = _precision("convolutions in gradient attacks")
+    strategy: str = _strategy()
     seed: int = option(0, "seed of attacks and resamples", number(int, 0, 2**31 - 1))
     strict: bool = option(False, "exit with code 1 if the audit fails", bool)
 

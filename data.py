@@ -51,17 +51,18 @@ def shuffled(count, *, seed, epoch):
     return np.random.default_rng([seed, epoch]).permutation(count)
 
 
-def batches(split, batch_size, *, order=None, start=0):
-    """A `tf.data.Dataset` of `(images, labels, indices)`, prefetched; nothing but the batches is copied.
+def batches(split, batch_size, *, order=None, start=0, part=None):
+    """A `tf.data.Dataset` of `(images, labels, indices, count)`, prefetched; nothing but the batches is copied.
 
     Args:
         split: A `Split`.
         batch_size: Images per batch; the last batch may be smaller.
         order: Indices of the images in the order wanted; default: as they lie.
         start: Number of batches to leave out at the start.
+        part: Function that takes the indices of a batch and returns those that are wanted; default: all.
 
     Returns:
-        Batches of uint8 images, uint8 labels and int64 indices into the split.
+        Batches of uint8 images, uint8 labels and int64 indices into the split, and the size of the whole batch.
     """
     import tensorflow as tf  # Here, so that data can be checked before TensorFlow is loaded.
 
@@ -69,12 +70,14 @@ def batches(split, batch_size, *, order=None, start=0):
 
     def generate():
         for begin in range(start * batch_size, len(order), batch_size):
-            indices = order[begin : begin + batch_size]
-            yield split.images[indices], split.labels[indices], indices
+            batch = order[begin : begin + batch_size]
+            indices = part(batch) if part else batch
+            yield split.images[indices], split.labels[indices], indices, len(batch)
 
     signature = (
         tf.TensorSpec((None, *split.images.shape[1:]), tf.uint8),
         tf.TensorSpec((None, *split.labels.shape[1:]), tf.uint8),
         tf.TensorSpec((None,), tf.int64),
+        tf.TensorSpec((), tf.int32),
     )
     return tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(2)

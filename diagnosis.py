@@ -10,6 +10,7 @@ import sys
 
 import config
 import data
+import devices
 import report
 import runs
 import startup
@@ -18,6 +19,7 @@ import startup
 def main(arguments=None):
     """Train, attack, report."""
     options = config.parse(config.BaselineConfig, arguments, description=__doc__)
+    devices.join(options.strategy)
     run = runs.claim(options)
     if run.finished and options.resume:
         results = run.read("results.json")
@@ -31,7 +33,7 @@ def train_baseline(options, splits, run):
     """Train and evaluate a standard model in `run`; returns it with what `results.json` holds."""
     data.check_trainable(splits)
     run.start(options)
-    startup.import_tensorflow()
+    devices.start()
     import experiment
     import robustness
     import training

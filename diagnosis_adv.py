@@ -12,6 +12,7 @@ import sys
 
 import config
 import data
+import devices
 import report
 import runs
 import startup
@@ -21,6 +22,7 @@ from diagnosis import train_baseline
 def main(arguments=None):
     """Train adversarially, attack both models, report."""
     options = config.parse(config.AdversarialConfig, arguments, description=__doc__)
+    devices.join(options.strategy)
     run = runs.claim(options)
     if run.finished and options.resume:
         results = run.read("results.json")
@@ -50,7 +52,7 @@ def train_robust(options, splits, run, source, baseline):
     baseline = baseline or _default_baseline(options, splits)
     for other in filter(None, (source, baseline)):
         runs.check_fits(other, splits)
-    startup.import_tensorflow()
+    devices.start()
     import experiment
     import losses
     import models
@@ -103,7 +105,7 @@ def _train_own_baseline(options, splits, run):
     own = {**{name: getattr(options, name) for name in names}, "run": str(run.path / "baseline")}
     own_options = config.BaselineConfig(**{**own, "resume": True, "overwrite": False})
     own_run = runs.claim(own_options)
-    if own_run.finished:
+    if devices.from_chief(lambda: own_run.finished):
         import models
 
         return own_run, models.load(own_run.path / "model.keras")

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import config
 import data
+import devices
 import report
 import runs
 import startup
@@ -21,6 +22,7 @@ import startup
 def main(arguments=None):
     """Load, attack, doubt, report; returns 1 if `--strict` and the audit failed."""
     options = config.parse(config.EvaluateConfig, arguments, description=__doc__)
+    devices.join(options.strategy)
     run, path, options = open_subject(options)
     source = (
         open_subject(dataclasses.replace(options, subject=options.transfer_from))[1] if options.transfer_from else None
@@ -35,8 +37,9 @@ def main(arguments=None):
             )
     own = run.finished and path.name == "model.keras"
     known = run.read("results.json", "data", "evaluations") if own else {}
-    runs.make_writable(run.path / "evaluations")
-    startup.import_tensorflow()
+    if devices.chief():
+        runs.make_writable(run.path / "evaluations")
+    devices.start()
     import sweep
 
     results = sweep.sweep(path, splits, options, run, source=source, known=known)

@@ -3,6 +3,7 @@
 import keras
 import numpy as np
 
+import devices
 import figures
 import metrics
 import models
@@ -12,14 +13,15 @@ import runs
 
 
 def new_classifier(options, splits):
-    """The default model with weights from the options' seed."""
+    """The default model with weights from the options' seed, on all devices."""
     keras.utils.set_random_seed(options.seed)
-    return models.build_cnn(
-        splits.image_shape,
-        len(splits.label_names),
-        dropout=options.dropout,
-        activation="softmax" if splits.task == "multi-class" else "sigmoid",
-    )
+    with devices.strategy().scope():
+        return models.build_cnn(
+            splits.image_shape,
+            len(splits.label_names),
+            dropout=options.dropout,
+            activation="softmax" if splits.task == "multi-class" else "sigmoid",
+        )
 
 
 def thresholds(classifier, splits):
@@ -29,11 +31,13 @@ def thresholds(classifier, splits):
 
 
 def draw(classifier, splits, suite, run):
-    """Write `chestxray.png`: one test image with a finding, clean and attacked.
+    """Write `chestxray.png`, on the chief: one test image with a finding, clean and attacked.
 
     Of the first such images it is the one in the middle by how sure the model is of its finding: neither a picture that
     is fooled more easily than others, nor one that is harder to fool.
     """
+    if not devices.chief():
+        return
     test, model = splits.test, models.logits(classifier)
     candidates = np.flatnonzero(test.labels.any(axis=1))[:256]
     images, labels = test.images[candidates].astype(np.float32) / 255, test.labels[candidates]

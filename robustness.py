@@ -9,6 +9,7 @@ from tqdm import tqdm
 
 import attacks
 import blackbox
+import devices
 import losses
 import metrics
 import models
@@ -184,7 +185,7 @@ class Outcome:
 
 
 def run(model, task, split, attack, *, source=None, progress=False):
-    """The `Outcome` of attacking a split.
+    """The `Outcome` of attacking a split, the same on every worker. Each attacks a share of it, on all of its devices.
 
     Args:
         model: Callable returning logits.
@@ -195,19 +196,33 @@ def run(model, task, split, attack, *, source=None, progress=False):
         progress: Whether to show a progress bar.
     """
     size = max(8, PIXELS_PER_BATCH // int(np.prod(split.images.shape[1:3])))
-    logits = np.empty(split.labels.shape, np.float32)
-    largest, low, high = 0.0, 1.0, 0.0
-    with tqdm(total=len(split), desc=attack.title, unit=" images", disable=not progress, leave=False) as bar:
-        for begin in range(0, len(split), size):
-            indices = np.arange(begin, min(begin + size, len(split)))
-            images = split.images[indices].astype(np.float32) / 255
-            labels = split.labels[indices].astype(np.float32)
-            adversarial = attack(source or model, images, labels, task=task, indices=indices)
-            logits[indices] = answers(model, adversarial)
-            largest = np.maximum(largest, np.abs(adversarial - images).max())
-            low, high = np.minimum(low, adversarial.min()), np.maximum(high, adversarial.max())
-            bar.update(len(indices))
-    return Outcome(logits, float(largest), float(low), float(high))
+    size = min(size, -(-len(split) // devices.replicas()))
+    worker, workers = devices.worker()
+    pieces = [np.arange(begin, min(begin + size, len(split))) for begin in range(0, len(split), size)]
+    logits = np.zeros(split.labels.shape, np.float32)
+    pixels = np.zeros((len(pieces), 3), np.float32)
+
+    def answer(piece, model, source):
+        indices = pieces[piece]
+        images = split.images[indices].astype(np.float32) / 255
+        labels = split.labels[indices].astype(np.float32)
+        adversarial = attack(source or model, images, labels, task=task, indices=indices)
+        logits[indices] = answers(model, adversarial)
+        pixels[piece] = np.abs(adversarial - images).max(), adversarial.min(), adversarial.max()
+        bar.update(len(indices))
+
+    mine = range(worker, len(pieces), workers)
+    with tqdm(
+        total=sum(len(pieces[piece]) for piece in mine),
+        desc=attack.title,
+        unit=" images",
+        disable=not (progress and devices.chief()),
+        leave=False,
+    ) as bar:
+        devices.spread(answer, mine, model, source)
+    # What other workers answered is zero here, so the sum is exact.
+    logits, pixels = devices.total(logits), devices.total(pixels)
+    return Outcome(logits, float(pixels[:, 0].max()), float(pixels[:, 1].min()), float(pixels[:, 2].max()))
 
 
 def answers(model, images):
@@ -215,7 +230,7 @@ def answers(model, images):
     return _forward(model, images.shape[1:])(images).numpy()
 
 
-@functools.lru_cache(maxsize=8)
+@functools.lru_cache(maxsize=32)
 def _forward(model, image_shape):
     images = tf.TensorSpec((None, *image_shape))
     return tf.function(lambda images: model(images, training=False), input_signature=[images])

@@ -9,6 +9,7 @@ from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+import devices
 from config import ExpectedError, to_json
 
 SCHEMA = 1
@@ -25,7 +26,7 @@ CONTENTS = (
     "config.json",
 )
 # Options that say where and how to run, not what.
-HOUSEKEEPING = ("run", "overwrite", "resume", "data_dir")
+HOUSEKEEPING = ("run", "overwrite", "resume", "data_dir", "strategy")
 
 
 class RunError(ExpectedError):
@@ -62,12 +63,16 @@ class Run:
         return content
 
     def write(self, name, text):
-        """Write a text file whole or not at all."""
+        """Write a text file whole or not at all, if this is the chief."""
+        if not devices.chief():
+            return
         with replacing(self.path / name) as temporary:
             temporary.write_text(text)
 
     def start(self, config):
-        """Make the folder and record the configuration; a run that is to be overwritten is removed."""
+        """Make the folder and record the configuration; a run that is to be overwritten is removed. For the chief."""
+        if not devices.chief():
+            return
         if config.overwrite:
             for name in CONTENTS if self.started else ():
                 path = self.path / name
@@ -76,7 +81,10 @@ class Run:
         self.write("config.json", to_json(config))
 
     def finish(self, config, splits, **results):
-        """Write `results.json` and remove what only a resumed run needs; returns what was written."""
+        """Write `results.json` and remove what only a resumed run needs; returns what was written.
+
+        Other workers wait for the chief, which would take their going for a failure.
+        """
         results = {
             "schema": SCHEMA,
             "data": splits.summary(),
@@ -86,17 +94,21 @@ class Run:
             **results,
         }
         self.write("results.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
-        (self.path / "state.npz").unlink(missing_ok=True)
+        if devices.chief():
+            (self.path / "state.npz").unlink(missing_ok=True)
+        devices.wait()
         return results
 
 
 def claim(config):
-    """The `Run` that `config` asks for, if it may be written; nothing is written yet.
+    """The `Run` that `config` asks for, if it may be written; nothing is written yet. Only the chief looks.
 
     Raises:
         RunError: If a finished or an unfinished run is in the way, or files that are none of ours.
     """
     run = Run(Path(config.run).expanduser())
+    if not devices.chief():
+        return run
     try:
         blocked = run.path.exists() and not run.path.is_dir()
     except OSError as error:
@@ -206,4 +218,4 @@ def hardware():
         tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
         for gpu in tf.config.list_physical_devices("GPU")
     ]
-    return {"machine": platform.machine(), "cores": os.cpu_count(), "gpus": gpus}
+    return {"machine": platform.machine(), "cores": os.cpu_count(), "gpus": gpus, **devices.record()}

@@ -5,6 +5,7 @@ import os
 import sys
 import tempfile
 
+import devices
 from config import ExpectedError
 
 
@@ -18,6 +19,11 @@ def run_script(main, *, after_interrupt="The same command with --resume continue
     except KeyboardInterrupt:
         print(f"\nInterrupted. {after_interrupt}", file=sys.stderr)
         return 130
+    except Exception as error:
+        if not devices.is_lost_worker(error):
+            raise
+        print(f"{os.path.basename(sys.argv[0])}: error: Lost another worker. {after_interrupt}", file=sys.stderr)
+        return 2
 
 
 def import_tensorflow():

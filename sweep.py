@@ -9,6 +9,7 @@ import numpy as np
 from tqdm import tqdm
 
 import audit
+import devices
 import figures
 import metrics
 import models
@@ -58,10 +59,12 @@ def sweep(path, splits, options, run, *, source=None, known=None):
         "steps_curve": curve,
         "audit": [dataclasses.asdict(line) for line in subject.audit(reference)],
     }
-    figure = figures.curves(results)
-    with runs.replacing(folder / f"{name}.png") as temporary:
-        figures.save(figure, temporary)
-    runs.Run(folder).write(f"{name}.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
+    if devices.chief():
+        figure = figures.curves(results)
+        with runs.replacing(folder / f"{name}.png") as temporary:
+            figures.save(figure, temporary)
+        runs.Run(folder).write(f"{name}.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
+    devices.wait()
     return results
 
 
@@ -104,26 +107,26 @@ class Subject:
         source, made_on = (self.other, self.source_identity) if attack.attack == "transfer" else (None, None)
         identity = json.dumps([attack.record(), self.identity, self.splits.sha256, len(self.labels), made_on])
         file = self.cache / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npz"
-        if file.exists():
-            with np.load(file, allow_pickle=False) as saved:
-                if str(saved["identity"]) == identity:
-                    return robustness.Outcome(saved["logits"], *map(float, saved["pixels"]))
+        if kept := devices.from_chief(lambda: _kept(file, identity)):
+            return kept
         outcome = robustness.run(self.model, self.splits.task, self.splits.test, attack, source=source, progress=True)
         if not np.isfinite(outcome.logits).all():
             raise models.ModelError(
                 f"Expected finite logits under {attack.title}. Received NaN or infinity. Is the model trained?"
             )
-        file.parent.mkdir(parents=True, exist_ok=True)
-        with runs.replacing(file) as temporary:
-            pixels = [outcome.largest, outcome.low, outcome.high]
-            np.savez(temporary, logits=outcome.logits, pixels=pixels, identity=identity)
+        if devices.chief():
+            file.parent.mkdir(parents=True, exist_ok=True)
+            with runs.replacing(file) as temporary:
+                pixels = [outcome.largest, outcome.low, outcome.high]
+                np.savez(temporary, logits=outcome.logits, pixels=pixels, identity=identity)
         return outcome
 
     def evaluations(self):
         """A row for clean images, then for each radius a row per group of attacks, the joint score and the floor."""
         rows = [self.row({"attack": "clean", "epsilon": 0.0}, [self.clean])]
         groups = {epsilon: self.groups(epsilon) for epsilon in sorted(set(self.options.epsilons)) if epsilon > 0}
-        with tqdm(total=sum(len(attacks) for by in groups.values() for attacks in by.values()), desc="Attacks") as bar:
+        count = sum(len(attacks) for by in groups.values() for attacks in by.values())
+        with tqdm(total=count, desc="Attacks", disable=not devices.chief()) as bar:
             for epsilon, by_name in groups.items():
                 candidates = [self.clean]
                 for name, attacks in by_name.items():
@@ -233,7 +236,7 @@ class Subject:
         """Macro AUC under PGD with more and more steps, on as many images as the audit uses."""
         part = audit.sample(self.splits.test)
         curve = []
-        for steps in tqdm(CURVE_STEPS, desc="Steps", leave=False):
+        for steps in tqdm(CURVE_STEPS, desc="Steps", leave=False, disable=not devices.chief()):
             attack = robustness.pgd_of(epsilon, steps, precision=self.options.precision)
             logits = robustness.run(self.model, self.splits.task, part, attack).logits
             auc = metrics.macro(metrics.auc(part.labels, metrics.ranks(self.splits.task, logits)))
@@ -259,6 +262,16 @@ class Subject:
             return self.model if self.known else None
         path = runs.Run(Path(self.known["baseline"]["run"])).path / "model.keras"
         return models.load_logits(path)[0] if path.is_file() else None
+
+
+def _kept(file, identity):
+    """The `Outcome` in a file, or None if there is none or it is another attack's."""
+    if not file.exists():
+        return None
+    with np.load(file, allow_pickle=False) as saved:
+        if str(saved["identity"]) != identity:
+            return None
+        return robustness.Outcome(saved["logits"], *map(float, saved["pixels"]))
 
 
 def _record(name, attacks, largest):

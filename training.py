@@ -1,8 +1,9 @@
 """One training loop for clean and adversarial training; they differ in the function that makes a step's examples.
 
-The loop is our own, around one compiled step, because Keras's `fit` can't resume in the middle of an epoch. It still
-drives Keras's callbacks for the bar, the CSV file and TensorBoard. Whatever the loop needs to continue is in `State`
-and in variables, and every random number is a function of (seed, epoch, image) or of a saved variable.
+The loop is our own, around one compiled step, because Keras's `fit` can't resume in the middle of an epoch and fails on
+several workers (Keras 3.15). It still drives Keras's callbacks for the bar, the CSV file and TensorBoard. On one device
+as on many, a step goes through `strategy.run`. Whatever the loop needs to continue is in `State` and in variables, and
+every random number is a function of (seed, epoch, image) or of a saved variable.
 """
 
 import json
@@ -15,6 +16,7 @@ import tensorflow as tf
 
 import attacks
 import data
+import devices
 import losses
 import metrics
 import models
@@ -38,20 +40,22 @@ class State:
     history: list = field(default_factory=list)
 
 
-def clean_examples(images, labels, seed, indices):
+def clean_examples(images, labels, seed, indices, positions, count):
     """Train on the images as they are.
 
     Args:
-        images: Float images in [0, 1], `(batch, height, width, channels)`.
-        labels: Float labels, `(batch, num_labels)`.
+        images: Float images in [0, 1] that this replica has of the batch, `(share, height, width, channels)`.
+        labels: Float labels, `(share, num_labels)`.
         seed: Two integers that change with seed and epoch.
-        indices: Number of each image in the training split, `(batch,)`.
+        indices: Number of each image in the training split, `(share,)`.
+        positions: Number of each image in the batch, ascending, `(share,)`.
+        count: Number of images in the batch.
 
     Returns:
-        Images, labels and weights of the examples; the weights sum to 1.
+        Images, labels and weights of the examples; the weights of all replicas sum to 1.
     """
-    del seed, indices
-    return images, labels, _equal_weights(images)
+    del seed, indices, positions
+    return images, labels, _equal_weights(images, count)
 
 
 def adversarial_examples(model, loss, config):
@@ -68,36 +72,39 @@ def adversarial_examples(model, loss, config):
     epsilon = config.train_epsilon
     model = twin.of(model, twin.dtype(config.precision))
 
-    def examples(images, labels, seed, indices):
-        count = tf.shape(images)[0]
+    def examples(images, labels, seed, indices, positions, count):
         half = (count + 1) // 2  # The middle image of an odd batch gets both, so that no half is ever empty.
+        early = slice(tf.math.count_nonzero(positions < half))
+        late = slice(tf.math.count_nonzero(positions < count - half), None)
         fast = attacks.ascend(
-            model, loss, images[:half], labels[:half], images[:half], epsilon=epsilon, step_size=epsilon
+            model, loss, images[early], labels[early], images[early], epsilon=epsilon, step_size=epsilon
         )
-        late = slice(count - half, count)
         slow = attacks.random_images(images[late], epsilon, seed, indices[late])
         for _ in range(config.train_steps):
             slow = attacks.ascend(
                 model, loss, slow, labels[late], images[late], epsilon=epsilon, step_size=config.train_step_size
             )
         attacked = tf.concat([fast, slow], 0)
-        weights = [(1 - config.adv_weight) * _equal_weights(images), config.adv_weight * _equal_weights(attacked)]
-        labels = tf.concat([labels, labels[:half], labels[late]], 0)
+        weights = [
+            (1 - config.adv_weight) * _equal_weights(images, count),
+            config.adv_weight * _equal_weights(attacked, 2 * half),
+        ]
+        labels = tf.concat([labels, labels[early], labels[late]], 0)
         return tf.concat([images, attacked], 0), labels, tf.concat(weights, 0)
 
     return examples
 
 
-def _equal_weights(images):
-    count = tf.shape(images)[0]
-    return tf.fill([count], 1 / tf.cast(count, tf.float32))
+def _equal_weights(images, count):
+    return tf.fill([tf.shape(images)[0]], 1 / tf.cast(count, tf.float32))
 
 
 def train(classifier, splits, config, run, *, examples=clean_examples, selection=robustness.CLEAN):
     """Train a classifier and keep the weights with the best validation macro AUC.
 
     Args:
-        classifier: A `keras.Model` with a layer named `logits`; its weights change.
+        classifier: A `keras.Model` with a layer named `logits`, made in the scope of `devices.strategy()`; its weights
+            change.
         splits: The `Splits`; the test split isn't touched.
         config: A `BaselineConfig`.
         run: The `Run` to write `model.keras`, `history.csv`, `logs/` and, while unfinished, `state.npz` to.
@@ -110,22 +117,26 @@ def train(classifier, splits, config, run, *, examples=clean_examples, selection
     Raises:
         TrainingError: If the loss is no longer a finite number.
     """
-    model = models.logits(classifier)
     steps_per_epoch = -(-len(splits.train) // config.batch_size)
-    model.compile(_optimizer(config, steps_per_epoch))
-    model.optimizer.build(model.trainable_variables)
     running = _running_metrics(splits)
+    with devices.strategy().scope():
+        model = models.logits(classifier)
+        model.compile(_optimizer(config, steps_per_epoch))
+        model.optimizer.build(model.trainable_variables)
+        _synchronize(model)
+        variables = [*model.variables, *model.optimizer.variables, *(v for metric in running for v in metric.variables)]
+        state = _restore(run.path / "state.npz", variables, splits) or State()
     step = _compiled_step(model, splits, examples, running, config.precision)
-    variables = [*model.variables, *model.optimizer.variables, *(v for metric in running for v in metric.variables)]
-    state = _restore(run.path / "state.npz", variables, splits) or State()
 
     csv = keras.callbacks.CSVLogger(str(run.path / "history.csv"))
     board = keras.callbacks.TensorBoard(str(run.path / "logs"), write_graph=False)
     callbacks = keras.callbacks.CallbackList(
-        [csv, board], add_progbar=True, model=model, verbose=1, epochs=config.epochs, steps=steps_per_epoch
+        [csv, board] if devices.chief() else [],
+        add_progbar=devices.chief(),
+        **{"model": model, "verbose": 1, "epochs": config.epochs, "steps": steps_per_epoch},
     )
     callbacks.on_train_begin()
-    for epoch, logs in enumerate(state.history):
+    for epoch, logs in enumerate(state.history if devices.chief() else ()):
         csv.on_epoch_end(epoch, logs)
 
     saved = begun = time.monotonic()
@@ -135,7 +146,8 @@ def train(classifier, splits, config, run, *, examples=clean_examples, selection
         nonlocal saved
         saved = time.monotonic()
         state.seconds = before + saved - begun
-        _save(run.path / "state.npz", variables, state, splits)
+        if devices.chief():
+            _save(run.path / "state.npz", variables, state, splits)
 
     def save_now_and_then():
         if time.monotonic() - saved > SAVE_EVERY:
@@ -148,15 +160,17 @@ def train(classifier, splits, config, run, *, examples=clean_examples, selection
         score = logs["val_auc" if selection.attack == "clean" else f"val_{selection.attack}_auc"]
         if score > state.best:
             state.best, state.best_epoch = score, state.epoch
-            with runs.replacing(run.path / "model.keras") as temporary:
-                classifier.save(temporary)
+            if devices.chief():
+                with runs.replacing(run.path / "model.keras") as temporary:
+                    classifier.save(temporary)
         state.history.append(logs)
         epoch, state.epoch, state.step = state.epoch, state.epoch + 1, 0
         save()
         callbacks.on_epoch_end(epoch, logs)
     callbacks.on_train_end()
     save()
-    return keras.models.load_model(run.path / "model.keras"), {
+    best = devices.load(run.path / "model.keras", like=classifier)
+    return best, {
         "seconds": round(state.seconds, 1),
         "epochs": state.epoch,
         "best_epoch": state.best_epoch + 1,
@@ -174,7 +188,7 @@ def _epoch(step, running, splits, config, state, callbacks, after_step):
         for metric in running:
             metric.reset_state()
     order = data.shuffled(len(splits.train), seed=config.seed, epoch=state.epoch)
-    for batch in data.batches(splits.train, config.batch_size, order=order, start=state.step):
+    for batch in data.batches(splits.train, config.batch_size, order=order, start=state.step, part=devices.part):
         callbacks.on_train_batch_begin(state.step)
         step(*batch, (config.seed, state.epoch))
         loss = float(running[0].result())
@@ -220,32 +234,53 @@ def _running_metrics(splits):
 
 
 def _compiled_step(model, splits, examples, running, precision):
-    """One optimizer step as a graph: `step(images, labels, indices, seed)`, images and labels uint8."""
+    """One optimizer step as a graph: `step(images, labels, indices, count, seed)`, images and labels uint8.
+
+    A worker calls it with its part of a batch of `count` images.
+    """
+    strategy = devices.strategy()
     loss, activation = losses.averaged(splits.task), losses.activation(splits.task)
     mean, accuracy, auc = running
     forward = twin.of(model, twin.dtype(precision))
+
+    def replica_step(images, labels, indices, count, seed):
+        images, labels, indices, positions = devices.deal(count, images, labels, indices)
+        images, labels, weights = examples(
+            *(tf.cast(images, tf.float32) / 255, tf.cast(labels, tf.float32)), seed, indices, positions, count
+        )
+        with tf.GradientTape() as tape:
+            logits = forward(images, training=True)
+            total = tf.reduce_sum(weights * loss(labels, logits))
+            total /= tf.cast(devices.copies(count), tf.float32)
+        # Keras sums the gradients of all replicas.
+        model.optimizer.apply(tape.gradient(total, model.trainable_variables), model.trainable_variables)
+        return total, labels, activation(logits)
 
     @tf.function(
         input_signature=[
             tf.TensorSpec((None, *splits.image_shape), tf.uint8),
             tf.TensorSpec((None, len(splits.label_names)), tf.uint8),
             tf.TensorSpec((None,), tf.int64),
+            tf.TensorSpec((), tf.int32),
             tf.TensorSpec((2,), tf.int64),
         ]
     )
-    def step(images, labels, indices, seed):
-        images, labels, weights = examples(
-            tf.cast(images, tf.float32) / 255, tf.cast(labels, tf.float32), seed, indices
-        )
-        with tf.GradientTape() as tape:
-            logits = forward(images, training=True)
-            total = tf.reduce_sum(weights * loss(labels, logits))
-        model.optimizer.apply(tape.gradient(total, model.trainable_variables), model.trainable_variables)
-        mean.update_state(total)
-        accuracy.update_state(labels, activation(logits))
-        auc.update_state(labels, activation(logits))
+    def step(images, labels, indices, count, seed):
+        total, labels, answers = strategy.run(replica_step, args=(images, labels, indices, count, seed))
+        labels, answers = (strategy.gather(values, axis=0) for values in (labels, answers))
+        once = slice(tf.shape(labels)[0] // devices.copies(count))
+        mean.update_state(strategy.reduce(tf.distribute.ReduceOp.SUM, total, axis=None))
+        accuracy.update_state(labels[once], answers[once])
+        auc.update_state(labels[once], answers[once])
 
     return step
+
+
+def _synchronize(model):
+    """Let BatchNorm take its statistics from the whole batch, not from each replica's share."""
+    for layer in model.layers:
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = devices.replicas() > 1
 
 
 def _validate(model, splits, selection):
@@ -273,14 +308,14 @@ def _save(path, variables, state, splits):
 
 def _restore(path, variables, splits):
     """The `State` in a file, with the variables set from it; None if there is no such file."""
-    if not path.exists():
+    archive = devices.from_chief(lambda: dict(np.load(path, allow_pickle=False)) if path.exists() else None)
+    if archive is None:
         return None
-    with np.load(path, allow_pickle=False) as archive:
-        saved = json.loads(str(archive["state"]))
-        if saved.pop("data") != splits.sha256:
-            raise TrainingError(
-                f"{path}: expected the data the run was started with. Received other data. Use --overwrite."
-            )
-        for number, variable in enumerate(variables):
-            variable.assign(archive[str(number)])
+    saved = json.loads(str(archive["state"]))
+    if saved.pop("data") != splits.sha256:
+        raise TrainingError(
+            f"{path}: expected the data the run was started with. Received other data. Use --overwrite."
+        )
+    for number, variable in enumerate(variables):
+        variable.assign(archive[str(number)])
     return State(**saved)
