@@ -25,9 +25,12 @@ ROOT = Path(__file__).resolve().parents[1]
 # out. SGD, because Adam divides gradients that are almost zero by themselves, and so turns rounding into steps.
 TRAIN = [
     *("--data", "data.npz", "--data-dir", "cache", "--epochs", "2", "--batch-size", "9", "--dropout", "0"),
-    *("--optimizer", "sgd", "--learning-rate", "0.01", "--steps", "3", "--train-steps", "2"),
+    *("--precision", "float32", "--optimizer", "sgd", "--learning-rate", "0.01", "--steps", "3", "--train-steps", "2"),
 ]
-EVALUATE = ["--data", "data.npz", "--data-dir", "cache", "--epsilons", "0.03", "--steps", "3", "--resamples", "10"]
+EVALUATE = [
+    *("--data", "data.npz", "--data-dir", "cache", "--epsilons", "0.03", "--steps", "3", "--resamples", "10"),
+    *("--precision", "float32"),
+]
 
 # A process that trains both models, then evaluates the single device's. It may have several logical devices, and may
 # kill itself in an epoch.
@@ -168,6 +171,7 @@ def test_two_devices_train_and_attack_as_one_does(folder, mirrored):
     assert (hardware["strategy"], hardware["replicas"], hardware["workers"]) == ("mirrored", 2, 1)
 
 
+@pytest.mark.slow
 def test_two_workers_train_and_attack_as_one_does(folder, workers):
     for code, _, errors in workers:
         assert code == 0, errors
