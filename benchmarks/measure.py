@@ -45,11 +45,12 @@ def keep_memory():
     """
     if sys.platform == "linux":
         libc = ctypes.CDLL(None)
+        libc.mallopt(M_ARENA_MAX, 1)  # Those of other threads hand memory back whatever is asked of them.
         libc.mallopt(M_MMAP_MAX, 0)
         libc.mallopt(M_TRIM_THRESHOLD, 2**31 - 1)
 
 
-M_TRIM_THRESHOLD, M_MMAP_MAX = -1, -4  # as in malloc.h
+M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # as in malloc.h
 
 
 def installed(module):
