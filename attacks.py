@@ -100,6 +100,7 @@ def pgd(
         momentum: Dong et al., 2018, https://arxiv.org/abs/1710.06081
     """
     check_options(epsilon, norm, steps=steps, restarts=restarts, random_start=random_start, step_size=step_size)
+    move, lengths = _compiled_with(norm, moved), (tf.constant(epsilon, tf.float32), tf.constant(step_size, tf.float32))
 
     def climb(loss_gradient, start, clean):
         candidate, velocity = start, 0.0
@@ -108,7 +109,7 @@ def pgd(
             if momentum:
                 size = tf.reduce_sum(tf.abs(gradient), axis=(1, 2, 3), keepdims=True)
                 gradient = velocity = momentum * velocity + tf.math.divide_no_nan(gradient, size)
-            candidate = norm.project(candidate + step_size * norm.direction(gradient), clean, epsilon)
+            candidate = move(candidate, gradient, clean, *lengths)
         return candidate
 
     return worst_of_restarts(
@@ -211,6 +212,7 @@ def worst_of_restarts(
     check(clean, labels)
     indices = np.arange(len(clean)) if indices is None else np.asarray(indices)
     loss_gradient, image_loss = _compiled(model, loss, clean.shape[1:], labels.shape[1:], precision)
+    start = _compiled_with(norm, random_images)
     adversarial = np.empty_like(clean)
     size = min(batch_size, len(clean))
     for begin in range(0, len(clean), size):
@@ -221,7 +223,7 @@ def worst_of_restarts(
         for restart in range(restarts):
             at_random = restart >= first_random
             key = tf.constant((seed, restart))
-            first = _compiled_start(norm)(batch, tf.constant(epsilon, tf.float32), key, numbers) if at_random else batch
+            first = start(batch, tf.constant(epsilon, tf.float32), key, numbers) if at_random else batch
             candidate = climb(gradient_here, first, batch)
             if restarts == 1:
                 worst = candidate
@@ -244,6 +246,11 @@ def value_and_gradient(model, loss, images, labels):
 def ascend(model, loss, images, labels, clean, *, epsilon, step_size, norm=LINF):
     """One step of PGD. Pure: training calls it inside its own graph."""
     _, gradient = value_and_gradient(model, loss, images, labels)
+    return moved(images, gradient, clean, epsilon, step_size, norm)
+
+
+def moved(images, gradient, clean, epsilon, step_size, norm=LINF):
+    """Images moved by `step_size` along the gradient, and back into the ball around `clean`. Pure."""
     return norm.project(images + step_size * norm.direction(gradient), clean, epsilon)
 
 
@@ -304,8 +311,8 @@ def _compiled(model, loss, image_shape, label_shape, precision):
 
 
 @functools.cache
-def _compiled_start(norm):
-    return tf.function(functools.partial(random_images, norm=norm), reduce_retracing=True)
+def _compiled_with(norm, function):
+    return tf.function(functools.partial(function, norm=norm), reduce_retracing=True)
 
 
 def _checkpoints(steps):

@@ -17,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # What is broken, in which file, by replacing what with what, and the test that notices.
 BREAKAGES = (
-    ("PGD walks down the loss", "attacks.py", "candidate + step_size", "candidate - step_size",
+    ("PGD walks down the loss", "attacks.py", "project(images + step_size", "project(images - step_size",
      "test_attacks.py::test_pgd_reaches_the_closed_form_optimum_of_a_linear_model"),
     ("pixels below 0 are not clipped", "norms.py", "tf.maximum(clean - epsilon, 0.0)", "clean - epsilon",
      "test_attacks.py::test_results_stay_in_the_ball_and_in_the_pixel_range"),
