@@ -342,7 +342,8 @@ def test_an_attack_without_a_model_fails(batch):
 def examples_of(model, images, labels, **options):
     config = AdversarialConfig(train_epsilon=0.1, train_step_size=0.03, train_steps=5, **options)
     make = training.adversarial_examples(model, losses.binary_cross_entropy, config)
-    return make(tf.constant(images), tf.constant(labels), (0, 0), tf.range(len(images), dtype=tf.int64))
+    numbers = tf.range(len(images))
+    return make(tf.constant(images), tf.constant(labels), (0, 0), tf.cast(numbers, tf.int64), numbers, len(images))
 
 
 def test_training_examples_keep_each_image_with_its_labels(batch):
