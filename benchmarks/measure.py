@@ -15,6 +15,7 @@ from pathlib import Path
 from tqdm import tqdm
 
 GEMM = 3072  # rows and columns of the matrices whose product is timed
+DISTURBED = 0.05  # share of the processors that others may take
 
 
 def machine():
@@ -106,13 +107,27 @@ def rounds(contestants, count, *, title=""):
     """
     for work in tqdm(contestants.values(), f"{title} warm-up", leave=False, disable=None):
         work()
+    begun, others = time.perf_counter(), _others()
     times = {name: [] for name in contestants}
     order, shuffle = list(contestants), random.Random(0).shuffle
     for _ in tqdm(range(count), title, leave=False, disable=None):
         shuffle(order)
         for name in order:
             times[name].append(seconds(contestants[name]))
+    share = (_others() - others) / (time.perf_counter() - begun) / os.cpu_count()
+    if share > DISTURBED:
+        print(f"{title}: DISTURBED: other processes took {share:.0%} of the processors. Don't use the ratios.")
     return times
+
+
+def _others():
+    """Seconds of processor time that all other processes have taken since the start of the machine; 0 if unknown."""
+    file = Path("/proc/stat")
+    if not file.exists():
+        return 0.0
+    user, nice, system, _, _, interrupts, *rest = map(int, file.read_text().splitlines()[0].split()[1:])
+    busy = user + nice + system + interrupts + rest[0]
+    return busy / os.sysconf("SC_CLK_TCK") - sum(os.times()[:2])
 
 
 def ratio(theirs, ours):
