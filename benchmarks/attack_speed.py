@@ -90,7 +90,7 @@ def print_speed(pixels, peaks, options):
     flops = 2 * STEPS * count * measure.forward_flops(model)
     print(
         f"\n{pixels} px, batch {count}, {flops / count / 1e9:.3f} GFLOP per image, clean BCE {mean_loss(images):.4f}\n",
-        f"| Contestant | Images/s | Time / {BASES[0]} | Time / {BASES[1]} | Share of peak | Attacked BCE | Max change |",
+        f"| Contestant | Images/s | Time / {BASES[0]} | Time / {BASES[1]} | Share of peak | BCE | Max change |",
         "| --- | ---: | ---: | ---: | ---: | ---: | ---: |",
         sep="\n",
     )
