@@ -68,7 +68,7 @@ def test_any_keras_file_gets_rows_intervals_curves_and_an_audit(here, capsys):
     assert (clean["hidden"], clean["invented"]) == (0, 0)
     assert worst["hidden"] + worst["invented"] > 0
     assert [point["steps"] for point in found["steps_curve"]["points"]] == list(sweep.CURVE_STEPS)
-    assert len(found["audit"]) == 15
+    assert len(found["audit"]) == 16
     printed = capsys.readouterr().out
     assert printed.strip().splitlines()[-1] == report.verdict(found["audit"])
     assert report.verdict(found["audit"]).startswith("Audit: ")

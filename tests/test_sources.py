@@ -250,7 +250,7 @@ def test_data_on_which_nothing_could_be_scored_are_refused(splits):
 def test_batches_are_uint8_and_cover_each_image_once(splits):
     order = data.shuffled(24, seed=3, epoch=2)
     batches = list(data.batches(splits.train, 10, order=order))
-    assert [len(images) for images, _, _ in batches] == [10, 10, 4]
+    assert [len(images) for images, *_ in batches] == [10, 10, 4]
     assert batches[0][0].dtype == "uint8"
     indices = np.concatenate([batch[2] for batch in batches])
     np.testing.assert_array_equal(indices, order)
