@@ -21,7 +21,7 @@ demo: setup
 	    --train-epsilon 4/255 --train-step-size 1/255 --train-steps 5 --overwrite
 
 test: setup
-	$(BIN)/python -m pytest -q
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-slow: setup
 	$(BIN)/python -m pytest -q -m slow --durations=5

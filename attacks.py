@@ -211,7 +211,7 @@ def worst_of_restarts(
     clean, labels = np.asarray(images), np.asarray(labels)
     check(clean, labels)
     indices = np.arange(len(clean)) if indices is None else np.asarray(indices)
-    loss_gradient, image_loss = _compiled(model, loss, clean.shape[1:], labels.shape[1:], precision)
+    loss_gradient, image_loss = compiled(model, loss, clean.shape[1:], labels.shape[1:], precision)
     start = _compiled_with(norm, random_images)
     adversarial = np.empty_like(clean)
     size = min(batch_size, len(clean))
@@ -298,21 +298,24 @@ def check(images, labels):
 # A user's loop calls an attack many times with the same model: traced once per model, later calls start at once. The
 # batch dimension is left open, so that no number of images traces again.
 @functools.lru_cache(maxsize=32)
-def _compiled(model, loss, image_shape, label_shape, precision):
+def compiled(model, loss, image_shape, label_shape, precision):
+    """Two compiled functions of images and labels: `value_and_gradient` in a precision, and the model's own loss."""
     images, labels = (
         tf.TensorSpec((None, *image_shape), name="images"),
         tf.TensorSpec((None, *label_shape), name="labels"),
     )
     climbed = model if precision == "float32" else twin.of(model, twin.dtype(precision))
+    # Keras's own layers need no AutoGraph, which takes a second to read them; a user's code may.
+    function = functools.partial(tf.function, input_signature=[images, labels], autograph=not twin.known(model))
     return (
-        tf.function(lambda images, labels: value_and_gradient(climbed, loss, images, labels), [images, labels]),
-        tf.function(lambda images, labels: loss(labels, model(images, training=False)), [images, labels]),
+        function(lambda images, labels: value_and_gradient(climbed, loss, images, labels)),
+        function(lambda images, labels: loss(labels, model(images, training=False))),
     )
 
 
 @functools.cache
 def _compiled_with(norm, function):
-    return tf.function(functools.partial(function, norm=norm), reduce_retracing=True)
+    return tf.function(functools.partial(function, norm=norm), reduce_retracing=True, autograph=False)
 
 
 def _checkpoints(steps):

@@ -18,7 +18,7 @@ from sources import selection
 
 PASSED, FAILED, NOT_RUN = "passed", "failed", "not run"
 IMAGES = 256  # that the audit attacks: enough to see a broken defence, few enough to be cheap
-HUGE, HUGE_STEPS = 0.5, 50  # a radius at which any gray image can be turned into any other
+HUGE, HUGE_STEPS = 0.5, 20  # a radius at which any gray image can be turned into any other
 SLACK = 0.03  # of macro AUC: what chance and rounding may explain on some hundred images
 
 
@@ -39,29 +39,38 @@ class Line:
     text: str
 
 
-def sample(split):
-    """The images that the audit attacks: a fixed random choice, as files may be sorted by their labels."""
-    return split[selection(len(split), IMAGES)]
+def chosen(split):
+    """Indices of the images that the audit attacks: a fixed random choice, as files may be sorted by their labels."""
+    return selection(len(split), IMAGES)
 
 
-def audit(model, task, split, attack, *, variables=(), thorough=False, source=None, undefended=None):
+def run_on_sample(model, task, split, attack, *, known=None, source=None):
+    """The `robustness.Outcome` of an attack on the `chosen` images, from that on the whole split if it is known."""
+    indices = chosen(split)
+    if known and attack in known:
+        return replace(known[attack], logits=known[attack].logits[indices])
+    return robustness.run(model, task, split[indices], attack, source=source)
+
+
+def audit(model, task, split, attack, *, variables=(), thorough=False, source=None, undefended=None, known=None):
     """Check a model and the attack on it; the attack is a suspect as much as the model.
 
     Args:
         model: Callable returning logits.
         task: The `Splits.task`.
-        split: The `Split` that the scores are of; a `sample` of it is used.
+        split: The `Split` that the scores are of; the `chosen` images of it are used.
         attack: The iterative gradient `Attack` whose scores are in question, a PGD.
         variables: Variables of the model, which no attack may change.
         thorough: Whether to run the expensive check by the gradient-free Square attack too.
         source: Another model to craft transferred images on, or None.
         undefended: Another model, undefended, which the same attack must break, or None.
+        known: Dictionary from `Attack`s to their `robustness.Outcome`s on the whole split, which needn't be run again.
 
     Returns:
         A list of `Line`s, always the same checks in the same order.
     """
     before = _fingerprint(variables)
-    study = _Study(model, task, sample(split), attack)
+    study = _Study(model, task, split, attack, known)
     lines = [
         study.pixels(),
         study.deterministic(),
@@ -92,16 +101,17 @@ def audit(model, task, split, attack, *, variables=(), thorough=False, source=No
 class _Study:
     """A model, some images and an attack, with what several checks need computed once."""
 
-    def __init__(self, model, task, split, attack):
-        self.model, self.task, self.split, self.attack = model, task, split, attack
+    def __init__(self, model, task, split, attack, known):
+        self.model, self.task, self.whole, self.attack, self.known = model, task, split, attack, known
+        self.split = split[chosen(split)]
         self.loss = losses.for_task(task)
-        self.images = split.images.astype(np.float32) / 255
-        self.labels = split.labels.astype(np.float32)
+        self.images = self.split.images.astype(np.float32) / 255
+        self.labels = self.split.labels.astype(np.float32)
         self.clean = robustness.answers(model, self.images)
         self.outcome = self.run(attack)
 
     def run(self, attack, source=None):
-        return robustness.run(self.model, self.task, self.split, attack, source=source)
+        return run_on_sample(self.model, self.task, self.whole, attack, known=self.known, source=source)
 
     def auc(self, logits):
         finite = np.nan_to_num(logits, nan=0.0, posinf=np.finfo(np.float32).max, neginf=np.finfo(np.float32).min)
@@ -145,12 +155,14 @@ class _Study:
         )
 
     def gradients(self):
+        shapes = self.images.shape[1:], self.labels.shape[1:]
+        value_and_gradient, _ = attacks.compiled(self.model, self.loss, *shapes, "float32")
         vanished = []
         size = 64
         for begin in range(0, len(self.images), size):
             piece = slice(begin, begin + size)
             images, labels = tf.constant(self.images[piece]), tf.constant(self.labels[piece])
-            _, gradient = attacks.value_and_gradient(self.model, self.loss, images, labels)
+            _, gradient = value_and_gradient(images, labels)
             gradient = gradient.numpy().reshape(len(images), -1)
             vanished.append((np.abs(gradient).max(axis=1) == 0) | ~np.isfinite(gradient).all(axis=1))
         share = float(np.concatenate(vanished).mean())

@@ -7,13 +7,11 @@ every attack must beat. Everything follows the contract of `attacks.py`; what is
 `seed` and its index, so that results depend neither on its batch nor, up to the model's rounding, on the batch size.
 """
 
-import functools
-
 import numpy as np
 import tensorflow as tf
 from scipy.optimize import differential_evolution
 
-from attacks import check
+from attacks import check, compiled
 from losses import margin
 
 # Windows shrink to half their area after these queries out of 10,000; other budgets scale them, as the paper does.
@@ -178,18 +176,8 @@ def _in_batches(search, images, labels, seed, indices, batch_size):
 
 
 def _image_losses(model, loss, images, labels):
-    compiled = _compiled(model, loss, images.shape[1:], labels.shape[1:])
-    return compiled(images.astype(np.float32), labels.astype(np.float32)).numpy()
-
-
-# Traced once per model; the batch dimension is left open, so that no number of images traces again.
-@functools.lru_cache(maxsize=32)
-def _compiled(model, loss, image_shape, label_shape):
-    specification = [
-        tf.TensorSpec((None, *image_shape), name="images"),
-        tf.TensorSpec((None, *label_shape), name="labels"),
-    ]
-    return tf.function(lambda images, labels: loss(labels, model(images, training=False)), specification)
+    _, image_loss = compiled(model, loss, images.shape[1:], labels.shape[1:], "float32")
+    return image_loss(images.astype(np.float32), labels.astype(np.float32)).numpy()
 
 
 def _window_side(query, queries, p_init, height, width):

@@ -165,8 +165,10 @@ class EvaluateConfig:
         length,
         nargs="+",
     )
-    steps: int = option(20, "gradient steps of PGD and APGD", number(int, 1))
-    restarts: int = option(1, "random starts of each attack; the worst per image counts", number(int, 1))
+    steps: int = option(10, "gradient steps of PGD and APGD; take 50 or more for a number to publish", number(int, 1))
+    restarts: int = option(
+        1, "starts of each attack, the first at the image, others random; the worst per image counts", number(int, 1)
+    )
     queries: int = option(500, "queries per image of the Square attack", number(int, 1))
     extra: tuple[str, ...] = option(
         (),

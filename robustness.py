@@ -233,7 +233,9 @@ def answers(model, images):
 @functools.lru_cache(maxsize=32)
 def _forward(model, image_shape):
     images = tf.TensorSpec((None, *image_shape))
-    return tf.function(lambda images: model(images, training=False), input_signature=[images])
+    return tf.function(
+        lambda images: model(images, training=False), input_signature=[images], autograph=not twin.known(model)
+    )
 
 
 def thresholds(model, splits, choose=metrics.best_thresholds):

@@ -16,7 +16,7 @@ import models
 import robustness
 import runs
 
-CURVE_STEPS = (1, 2, 5, 10, 20, 50, 100)
+CURVE_STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 
 def sweep(path, splits, options, run, *, source=None, known=None):
@@ -99,6 +99,7 @@ class Subject:
         self.identity = hashlib.sha256(path.read_bytes()).hexdigest()
         self.source_identity = hashlib.sha256(source.read_bytes()).hexdigest() if source else None
         self.labels = splits.test.labels
+        self.outcomes = {}
         self.clean = self.outcome(robustness.CLEAN).logits
         self.thresholds = self._thresholds()
 
@@ -107,18 +108,21 @@ class Subject:
         source, made_on = (self.other, self.source_identity) if attack.attack == "transfer" else (None, None)
         identity = json.dumps([attack.record(), self.identity, self.splits.sha256, len(self.labels), made_on])
         file = self.cache / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npz"
-        if kept := devices.from_chief(lambda: _kept(file, identity)):
-            return kept
-        outcome = robustness.run(self.model, self.splits.task, self.splits.test, attack, source=source, progress=True)
-        if not np.isfinite(outcome.logits).all():
-            raise models.ModelError(
-                f"Expected finite logits under {attack.title}. Received NaN or infinity. Is the model trained?"
+        outcome = devices.from_chief(lambda: _kept(file, identity))
+        if outcome is None:
+            outcome = robustness.run(
+                self.model, self.splits.task, self.splits.test, attack, source=source, progress=True
             )
-        if devices.chief():
-            file.parent.mkdir(parents=True, exist_ok=True)
-            with runs.replacing(file) as temporary:
-                pixels = [outcome.largest, outcome.low, outcome.high]
-                np.savez(temporary, logits=outcome.logits, pixels=pixels, identity=identity)
+            if not np.isfinite(outcome.logits).all():
+                raise models.ModelError(
+                    f"Expected finite logits under {attack.title}. Received NaN or infinity. Is the model trained?"
+                )
+            if devices.chief():
+                file.parent.mkdir(parents=True, exist_ok=True)
+                with runs.replacing(file) as temporary:
+                    pixels = [outcome.largest, outcome.low, outcome.high]
+                    np.savez(temporary, logits=outcome.logits, pixels=pixels, identity=identity)
+        self.outcomes[attack] = outcome
         return outcome
 
     def evaluations(self):
@@ -152,7 +156,9 @@ class Subject:
         """The attacks at one radius, by the name of their row."""
         options, names = self.options, self.splits.label_names
         settings = {"epsilon": epsilon, "seed": options.seed, "precision": options.precision}
-        pgd = [robustness.pgd_of(steps=options.steps, restarts=count, **settings) for count in (0, options.restarts)]
+        # The first start is at the image, as in APGD, the others are at random points.
+        starts = (0, options.restarts - 1) if options.restarts > 1 else (0,)
+        pgd = [robustness.pgd_of(steps=options.steps, restarts=count, **settings) for count in starts]
         groups = {"fgsm": [robustness.Attack("fgsm", **settings)], "pgd": pgd}
         if options.suite == "standard":
             groups |= robustness.standard_suite(
@@ -233,15 +239,16 @@ class Subject:
         return robustness.thresholds(self.model, self.splits)
 
     def curve_over_steps(self, epsilon):
-        """Macro AUC under PGD with more and more steps, on as many images as the audit uses."""
-        part = audit.sample(self.splits.test)
-        curve = []
-        for steps in tqdm(CURVE_STEPS, desc="Steps", leave=False, disable=not devices.chief()):
-            attack = robustness.pgd_of(epsilon, steps, precision=self.options.precision)
-            logits = robustness.run(self.model, self.splits.task, part, attack).logits
-            auc = metrics.macro(metrics.auc(part.labels, metrics.ranks(self.splits.task, logits)))
+        """Macro AUC under PGD with more and more steps, to twice the attack's own, on the images of the audit."""
+        task, split = self.splits.task, self.splits.test
+        labels = split.labels[audit.chosen(split)]
+        curve, counts = [], [steps for steps in CURVE_STEPS if steps <= 2 * self.options.steps]
+        for steps in tqdm(counts, desc="Steps", leave=False, disable=not devices.chief()):
+            attack = robustness.pgd_of(epsilon, steps, seed=self.options.seed, precision=self.options.precision)
+            logits = audit.run_on_sample(self.model, task, split, attack, known=self.outcomes).logits
+            auc = metrics.macro(metrics.auc(labels, metrics.ranks(task, logits)))
             curve.append({"steps": steps, "macro_auc": None if np.isnan(auc) else auc})
-        return {"epsilon": epsilon, "images": len(part), "points": curve}
+        return {"epsilon": epsilon, "images": len(labels), "points": curve}
 
     def audit(self, epsilon):
         """The audit's lines for PGD at one radius."""
@@ -254,6 +261,7 @@ class Subject:
             thorough=self.options.suite == "standard",
             source=self.other,
             undefended=self._undefended(),
+            known=self.outcomes,
         )
 
     def _undefended(self):

@@ -263,7 +263,8 @@ def _compiled_step(model, splits, examples, running, precision):
             tf.TensorSpec((None,), tf.int64),
             tf.TensorSpec((), tf.int32),
             tf.TensorSpec((2,), tf.int64),
-        ]
+        ],
+        autograph=not twin.known(model),
     )
     def step(images, labels, indices, count, seed):
         total, labels, answers = strategy.run(replica_step, args=(images, labels, indices, count, seed))

@@ -57,7 +57,7 @@ def of(model, low):
         A callable like `model`, with float32 logits. With `training=True` it normalizes by the batch, updates the
         moving averages and drops out, as the model does.
     """
-    if not _known(model):
+    if not known(model):
         return model
     low = tf.as_dtype(low)
 
@@ -281,14 +281,14 @@ ACTIVATIONS = (
 )
 
 
-def _known(model):
+def known(model):
     """Whether a model is a graph of layers in `RULES`, called without arguments that would change what they do."""
     # By name, since a subclass may do anything, and Keras doesn't export the class that `keras.Model(...)` returns.
     if type(model).__name__ != "Functional" or not type(model).__module__.startswith("keras."):
         return False
     nodes = [node for nodes in model._nodes_by_depth.values() for node in nodes if not node.is_input]
     return len(model.inputs) == len(model.outputs) == 1 and all(
-        (_known(node.operation) or _known_layer(node.operation))
+        (known(node.operation) or _known_layer(node.operation))
         and len(node.arguments.args) == 1
         and not any(node.arguments.kwargs.values())
         for node in nodes

@@ -29,7 +29,7 @@ TRAIN = [
 ]
 EVALUATE = [
     *("--data", "data.npz", "--data-dir", "cache", "--epsilons", "0.03", "--steps", "3", "--resamples", "10"),
-    *("--precision", "float32"),
+    *("--precision", "float32", "--restarts", "2"),
 ]
 
 # A process that trains both models, then evaluates the single device's. It may have several logical devices, and may
@@ -181,6 +181,7 @@ def test_two_workers_train_and_attack_as_one_does(folder, workers):
     assert (hardware["strategy"], hardware["replicas"], hardware["workers"]) == ("multiworker", 2, 2)
 
 
+@pytest.mark.slow
 def test_only_the_chief_prints(workers):
     (_, output, _), (_, silence, errors) = workers
     assert "PGD-3" in output

@@ -262,6 +262,6 @@ def test_limit_copies_nothing_of_mapped_images_and_selects_the_same(tmp_path):
     order = data.shuffled(30, seed=0, epoch=0)
     batches = list(data.batches(splits.train, 8, order=order))
     np.testing.assert_array_equal(np.concatenate([batch[0] for batch in batches])[..., 0], IMAGES[rows][order])
-    sample = audit.sample(splits.train)
+    sample = splits.train[audit.chosen(splits.train)]
     assert isinstance(sample.images, np.ndarray)
     np.testing.assert_array_equal(sample.labels, splits.train.labels)
