@@ -119,7 +119,7 @@ def _request(url, file, timeout):
                     file.truncate(0)
                     raise _Failed(f"HTTP 206 with Content-Range {content_range!r:.100}", wait=0)
             # None: the server does not know.
-            total = int(total) if total.isdecimal() and len(total) < 20 else None
+            total = int(total) if total.isdecimal() else None
             _check_room(file, offset, total or 0)
             failure = f"Connection to {urlsplit(url).hostname} broke off"
             name = Path(file.name).stem
