@@ -151,7 +151,7 @@ def test_pgd_equals_foolbox_with_our_loss(model, batch):
 def test_pgd_equals_foolbox_from_the_same_random_start(model, batch):
     images, labels = batch
     # A step of length 0 leaves the start as it is.
-    start = attacks.pgd(model, images, labels, epsilon=PGD["epsilon"], step_size=0, steps=1, seed=3, precision="float32")
+    start = attacks.pgd(model, images, labels, **OURS | {"step_size": 0, "steps": 1}, seed=3)
     assert not unchanged(start, images).any()
     theirs = foolbox_pgd(model, images, labels, start)
     assert_equal(model, labels, theirs, attacks.pgd(model, images, labels, **OURS, seed=3))
