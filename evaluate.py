@@ -14,6 +14,7 @@ from pathlib import Path
 import config
 import data
 import devices
+import modelfiles
 import report
 import runs
 import startup
@@ -52,6 +53,7 @@ def open_subject(options):
 
     Raises:
         RunError: If there is no such model, or no data to evaluate it on.
+        ModelError: If the model file can't be trusted.
     """
     path = Path(options.subject).expanduser()
     if path.suffix == ".keras":
@@ -61,6 +63,7 @@ def open_subject(options):
         path = run.path / "model.keras"
     if not path.is_file():
         raise runs.RunError(f"{path}: expected a run folder or a .keras file. Received nothing there.")
+    modelfiles.check(path)
     if options.data is None:
         if not run.finished:
             raise runs.RunError(f"{path}: expected --data, as no run is beside this file that would tell its data.")

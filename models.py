@@ -3,7 +3,8 @@
 import keras
 from keras import layers
 
-from config import ExpectedError
+import modelfiles
+from modelfiles import ModelError
 
 
 def build_cnn(input_shape, num_labels, *, dropout=0.5, activation="sigmoid", momentum=0.9):
@@ -60,11 +61,12 @@ def load(path):
     Raises:
         ModelError: If the file can't be loaded.
     """
+    modelfiles.check(path)
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises whatever its reader meets: OSError, ValueError, TypeError, KeyError ...
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"{path}: expected a model as Keras saves it. Received: {reason}") from None
+        raise ModelError(f"{path}: expected a model as Keras saves it. Received: {reason:.300}") from None
 
 
 def load_logits(path):
@@ -95,7 +97,3 @@ def load_logits(path):
     elif name != "linear":
         answers = last.input
     return keras.Model(images, answers, name=f"{classifier.name}_logits"), name
-
-
-class ModelError(ExpectedError):
-    """A saved model that can't be used."""
