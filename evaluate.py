@@ -38,7 +38,7 @@ def main(arguments=None):
     own = run.finished and path.name == "model.keras"
     known = run.read("results.json", "data", "evaluations") if own else {}
     if devices.chief():
-        runs.make_writable(run.path / "evaluations")
+        runs.lock(run.path / "evaluations")
     devices.start()
     import sweep
 
