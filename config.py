@@ -193,6 +193,7 @@ class EvaluateConfig:
     strategy: str = _strategy()
     seed: int = option(0, "seed of attacks and resamples", number(int, 0, 2**31 - 1))
     strict: bool = option(False, "exit with code 1 if the audit fails", bool)
+    verify: bool = option(False, "only recompute the run's own results, and exit with code 1 if they differ", bool)
     debug: bool = _debug()
 
 

@@ -1,9 +1,11 @@
 """The run folder: who may write it, what lies in it, and how it is written so that nothing is ever half there."""
 
+import functools
 import json
 import os
 import platform
 import shutil
+import subprocess
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -83,6 +85,7 @@ class Run:
             return
         lock(self.path)
         claim(config)  # Again, as another process may have begun or finished meanwhile.
+        commit()  # Now, as the files may change while training lasts.
         if config.overwrite:
             self._remove()
         self.write("config.json", to_json(config))
@@ -106,6 +109,7 @@ class Run:
             "data": splits.summary(),
             "config": asdict(config),
             "versions": versions(),
+            "commit": commit(),
             "hardware": hardware(),
             **results,
         }
@@ -280,6 +284,22 @@ def versions():
         except PackageNotFoundError:
             found[package] = None
     return found
+
+
+@functools.cache
+def commit():
+    """The git commit of this code, ending in `-dirty` if files of it were changed; None if it isn't under git."""
+
+    def git(*arguments):
+        command = ["git", "--no-optional-locks", "-C", os.path.dirname(__file__), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", os.path.basename(__file__))
+        changed = git("status", "--porcelain", "--untracked-files=no", ".")
+        return git("rev-parse", "HEAD") + ("-dirty" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def hardware():

@@ -53,6 +53,7 @@ def sweep(path, splits, options, run, *, source=None, known=None):
         "data": splits.summary(),
         "config": dataclasses.asdict(options),
         "versions": runs.versions(),
+        "commit": runs.commit(),
         "hardware": runs.hardware(),
         "thresholds": dict(zip(splits.label_names, map(float, subject.thresholds), strict=True)),
         "evaluations": evaluations,

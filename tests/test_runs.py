@@ -250,3 +250,22 @@ def test_a_file_that_grows_too_large_and_a_folder_that_is_gone_are_one_line(tmp_
     ):
         np.savez(temporary, np.zeros(1000))
     assert not (tmp_path / "gone").exists()
+
+
+def test_the_commit_is_that_of_the_code_and_says_if_it_was_changed(tmp_path, monkeypatch):
+    def git(*arguments):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        return subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True)
+
+    monkeypatch.setattr(runs, "__file__", str(tmp_path / "runs.py"))
+    commit = runs.commit.__wrapped__
+    (tmp_path / "runs.py").write_text("")
+    assert commit() is None
+    git("init")
+    assert commit() is None  # A checkout of something else.
+    git("add", "runs.py")
+    git("commit", "-m", "first")
+    head = git("rev-parse", "HEAD").stdout.strip()
+    assert commit() == head
+    (tmp_path / "runs.py").write_text("# changed")
+    assert commit() == f"{head}-dirty"
