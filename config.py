@@ -100,6 +100,10 @@ def _strategy():
     )
 
 
+def _debug():
+    return option(False, "show where in the code an error arose, also one that you can put right", bool)
+
+
 @dataclass(frozen=True)
 class BaselineConfig:
     """Options of `diagnosis.py`; `diagnosis_adv.py` has them too."""
@@ -119,6 +123,7 @@ class BaselineConfig:
     precision: str = _precision("convolutions in training and gradient attacks")
     strategy: str = _strategy()
     seed: int = option(0, "seed of weights, shuffling, dropout and attacks", number(int, 0, 2**31 - 1))
+    debug: bool = _debug()
 
     epochs: int = option(20, "largest number of passes over the training images", number(int, 1))
     batch_size: int = option(64, "images per training step", number(int, 1))
@@ -197,6 +202,8 @@ class EvaluateConfig:
     strategy: str = _strategy()
     seed: int = option(0, "seed of attacks and resamples", number(int, 0, 2**31 - 1))
     strict: bool = option(False, "exit with code 1 if the audit fails", bool)
+    verify: bool = option(False, "only recompute the run's own results, and exit with code 1 if they differ", bool)
+    debug: bool = _debug()
 
 
 class OneLineParser(argparse.ArgumentParser):

@@ -49,7 +49,9 @@ def train_robust(options, splits, run, source, baseline):
         baseline: The finished `Run` to compare with, or None to find or train one.
     """
     data.check_trainable(splits)
-    baseline = baseline or _default_baseline(options, splits)
+    begun = runs.Run(run.path / "baseline").started and not options.overwrite
+    if not baseline and not begun:
+        baseline = _default_baseline(options, splits)
     for other in filter(None, (source, baseline)):
         runs.check_fits(other, splits)
     devices.start()

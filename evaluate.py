@@ -3,6 +3,7 @@
     python evaluate.py runs/robust                           FGSM and PGD over a range of radii
     python evaluate.py runs/robust --suite standard          APGD, each label alone, and the gradient-free Square attack
     python evaluate.py model.keras --data chestmnist         any Keras model with sigmoid, softmax or logit outputs
+    python evaluate.py runs/robust --verify                  do the numbers in the run's results.json hold?
 
 Writes RUN/evaluations/NAME.json and NAME.png, prints tables and an audit. Interrupted, the same command continues.
 """
@@ -18,10 +19,11 @@ import modelfiles
 import report
 import runs
 import startup
+import verification
 
 
 def main(arguments=None):
-    """Load, attack, doubt, report; returns 1 if `--strict` and the audit failed."""
+    """Load, attack, doubt, report; returns 1 if `--strict` and the audit failed, or if `--verify` finds other numbers."""
     options = config.parse(config.EvaluateConfig, arguments, description=__doc__)
     devices.join(options.strategy)
     run, path, options = open_subject(options)
@@ -36,10 +38,16 @@ def main(arguments=None):
             raise config.ExpectedError(
                 f"--extra {extra}: expected one of {', '.join(splits.label_names)}. Received: {finding}."
             )
+    if options.verify:
+        recorded = verification.recorded(run, path, splits)
+        devices.start()
+        import models
+
+        return 0 if verification.verify(models.load(path), splits, recorded) else 1
     own = run.finished and path.name == "model.keras"
     known = run.read("results.json", "data", "evaluations") if own else {}
     if devices.chief():
-        runs.make_writable(run.path / "evaluations")
+        runs.lock(run.path / "evaluations")
     devices.start()
     import sweep
 
