@@ -27,7 +27,7 @@ def main(arguments=None):
     source = (
         open_subject(dataclasses.replace(options, subject=options.transfer_from))[1] if options.transfer_from else None
     )
-    splits = data.load(options.data, size=options.size, data_dir=options.data_dir, limit=options.limit)
+    splits = data.load_for(options)
     data.check_trainable(splits)
     for extra in options.extra:
         finding = extra.partition("=")[2]
