@@ -165,7 +165,7 @@ class EvaluateConfig:
     subject: str = option(
         ARGUMENT, "run folder, or a .keras file with sigmoid, softmax or logit outputs", metavar="RUN"
     )
-    data: str | None = option(None, "data set as in diagnosis.py (default: the run's own)")
+    data: str | None = option(None, "data set as in diagnosis.py, labels are matched by name (default: the run's own)")
     size: int | None = option(None, "image size in pixels (default: the run's own)", int, choices=(28, 64, 128, 224))
     data_dir: str = option("~/.medmnist", "folder of the MedMNIST files")
     nih_root: str | None = _root("nih", "Data_Entry_2017.csv and images")
@@ -195,6 +195,9 @@ class EvaluateConfig:
         extra_attack,
         nargs="+",
         metavar="ATTACK",
+    )
+    by: tuple[str, ...] = option(
+        (), "break scores down by what is known of the patients", nargs="+", choices=("view", "age", "sex")
     )
     transfer_from: str | None = option(None, "run or .keras file on which transferred images are made")
     thresholds: str = option(

@@ -7,7 +7,15 @@ from tqdm import tqdm
 
 from sources import DataError, Splits, covid, folders, medmnist_npz, nih, phantom
 
+NAMES = ("phantom", "nih", "covid", "folders")
 OPTIONS = ("size", "data_dir", "limit", "nih_root", "covid_root", "folders_root", "train_subset", "val_subset")
+
+
+def is_path(data):
+    """Whether `data` is the path of an npz file, which has a size of its own, rather than the name of a data set."""
+    path = Path(data).expanduser()
+    named = data.lower() in (*medmnist_npz.NAMES, *NAMES)
+    return not named and (len(path.parts) > 1 or bool(path.suffix) or path.exists())
 
 
 def load_for(options) -> Splits:
@@ -44,7 +52,7 @@ def load(
     data_dir = Path(data_dir).expanduser()
     subsets = {"train": train_subset, "val": val_subset, "test": None}
     limits = {part: min(filter(None, (limit, subset)), default=None) for part, subset in subsets.items()}
-    name, path = data.lower(), Path(data).expanduser()
+    name = data.lower()
     match name:
         case "phantom":
             splits = phantom.load(
@@ -58,8 +66,8 @@ def load(
             splits = covid.load(covid_root, size=size or 28, data_dir=data_dir)
         case "folders":
             splits = folders.load(folders_root, size=size or 28, data_dir=data_dir)
-        case _ if name not in medmnist_npz.NAMES and (len(path.parts) > 1 or path.suffix or path.exists()):
-            splits = medmnist_npz.load_path(path, size=size, data_dir=data_dir)
+        case _ if is_path(data):
+            splits = medmnist_npz.load_path(Path(data).expanduser(), size=size, data_dir=data_dir)
         case _:
             splits = medmnist_npz.load_name(name, size=size, data_dir=data_dir)
     return splits.limited(limits)

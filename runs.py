@@ -171,6 +171,14 @@ def finished(folder):
     return run
 
 
+def label_names(path):
+    """What the labels of a saved model are called, by the results beside it; None if there are none."""
+    run = Run(path.parent)
+    if not run.finished or path.name != "model.keras":
+        return None
+    return run.read("results.json", "data")["data"].get("label_names")
+
+
 def check_fits(run, splits):
     """Refuse a finished run whose model is for other images or labels than the data's.
 
