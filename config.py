@@ -104,19 +104,33 @@ def _debug():
     return option(False, "show where in the code an error arose, also one that you can put right", bool)
 
 
+def _root(source, content):
+    return option(None, f"folder with {content}, for --data {source}", metavar="DIR")
+
+
+def _subset(part):
+    return option(None, f"use only this many {part} images, by a fixed shuffle", number(int, 1))
+
+
 @dataclass(frozen=True)
 class BaselineConfig:
     """Options of `diagnosis.py`; `diagnosis_adv.py` has them too."""
 
     data: str = option(
         "chestmnist",
-        "chestmnist, pneumoniamnist, another 2-D MedMNIST set, phantom (made-up data), or a path to an .npz file",
+        "chestmnist, pneumoniamnist, another 2-D MedMNIST set, nih, covid, folders, phantom (made-up data), or a path "
+        "to an .npz file",
     )
     size: int | None = option(
         None, "image size in pixels (default: what a file holds, else 28)", int, choices=(28, 64, 128, 224)
     )
     data_dir: str = option("~/.medmnist", "folder of the MedMNIST files, shared with the medmnist package")
+    nih_root: str | None = _root("nih", "Data_Entry_2017.csv and images")
+    covid_root: str | None = _root("covid", "metadata.csv and images")
+    folders_root: str | None = _root("folders", "a folder per class, or train and test folders of such")
     limit: int | None = option(None, "use only this many images of each split, by a fixed shuffle", number(int, 1))
+    train_subset: int | None = _subset("training")
+    val_subset: int | None = _subset("validation")
     run: str = option("runs/baseline", "folder that this run writes")
     overwrite: bool = option(False, "replace a run that is already in the folder", bool)
     resume: bool = option(False, "continue an unfinished run in the folder", bool)
@@ -165,10 +179,15 @@ class EvaluateConfig:
     subject: str = option(
         ARGUMENT, "run folder, or a .keras file with sigmoid, softmax or logit outputs", metavar="RUN"
     )
-    data: str | None = option(None, "data set as in diagnosis.py (default: the run's own)")
+    data: str | None = option(None, "data set as in diagnosis.py, labels are matched by name (default: the run's own)")
     size: int | None = option(None, "image size in pixels (default: the run's own)", int, choices=(28, 64, 128, 224))
     data_dir: str = option("~/.medmnist", "folder of the MedMNIST files")
+    nih_root: str | None = _root("nih", "Data_Entry_2017.csv and images")
+    covid_root: str | None = _root("covid", "metadata.csv and images")
+    folders_root: str | None = _root("folders", "a folder per class, or train and test folders of such")
     limit: int | None = option(None, "use only this many images of each split (default: the run's own)", number(int, 1))
+    train_subset: int | None = _subset("training")
+    val_subset: int | None = _subset("validation")
     name: str | None = option(None, "name of the result in RUN/evaluations (default: DATA-SUITE)", file_name)
     suite: str = option(
         "quick", "quick: FGSM and PGD; standard: APGD, per-label and Square too", choices=("quick", "standard")
@@ -190,6 +209,9 @@ class EvaluateConfig:
         extra_attack,
         nargs="+",
         metavar="ATTACK",
+    )
+    by: tuple[str, ...] = option(
+        (), "break scores down by what is known of the patients", nargs="+", choices=("view", "age", "sex")
     )
     transfer_from: str | None = option(None, "run or .keras file on which transferred images are made")
     thresholds: str = option(

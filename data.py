@@ -5,34 +5,72 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from sources import DataError, Splits, medmnist_npz, phantom
+from sources import DataError, Splits, covid, folders, medmnist_npz, nih, phantom
+
+NAMES = ("phantom", "nih", "covid", "folders")
+OPTIONS = ("size", "data_dir", "limit", "nih_root", "covid_root", "folders_root", "train_subset", "val_subset")
 
 
-def load(data, *, size=None, data_dir="~/.medmnist", limit=None) -> Splits:
+def is_path(data):
+    """Whether `data` is the path of an npz file, which has a size of its own, rather than the name of a data set."""
+    path = Path(data).expanduser()
+    named = data.lower() in (*medmnist_npz.NAMES, *NAMES)
+    return not named and (len(path.parts) > 1 or bool(path.suffix) or path.exists())
+
+
+def load_for(options) -> Splits:
+    """`load` what a script's options ask for."""
+    return load(options.data, **{name: getattr(options, name) for name in OPTIONS})
+
+
+def load(
+    data,
+    *,
+    size=None,
+    data_dir="~/.medmnist",
+    limit=None,
+    nih_root=None,
+    covid_root=None,
+    folders_root=None,
+    train_subset=None,
+    val_subset=None,
+) -> Splits:
     """Load a data set; TensorFlow isn't needed.
 
     Args:
-        data: `"chestmnist"`, `"pneumoniamnist"`, another 2-D MedMNIST name, `"phantom"`, or a path to an npz file.
+        data: `"chestmnist"`, `"pneumoniamnist"`, another 2-D MedMNIST name, `"nih"`, `"covid"`, `"folders"`,
+            `"phantom"`, or a path to an npz file.
         size: Height and width in pixels; None takes what a file holds, else 28.
         data_dir: Folder where files are looked for by name, and downloaded to.
         limit: Largest number of images per split, chosen by a fixed shuffle.
+        nih_root, covid_root, folders_root: Folder of the data set of that name.
+        train_subset, val_subset: As `limit`, of the training and of the validation images.
 
     Raises:
         DataError: With one line that says what is wrong, where, what was expected and what to do.
     """
     data_dir = Path(data_dir).expanduser()
-    if data == "phantom":
-        return phantom.load(
-            size=size or 28,
-            limit=limit,
-            progress=lambda chunks: tqdm(chunks, "Drawing the phantom", leave=False, disable=None),
-        )
-    path = Path(data).expanduser()
-    if data.lower() not in medmnist_npz.NAMES and (len(path.parts) > 1 or path.suffix or path.exists()):
-        splits = medmnist_npz.load_path(path, size=size, data_dir=data_dir)
-    else:
-        splits = medmnist_npz.load_name(data.lower(), size=size, data_dir=data_dir)
-    return splits.limited(limit)
+    subsets = {"train": train_subset, "val": val_subset, "test": None}
+    limits = {part: min(filter(None, (limit, subset)), default=None) for part, subset in subsets.items()}
+    name = data.lower()
+    match name:
+        case "phantom":
+            splits = phantom.load(
+                size=size or 28,
+                limit=limit,
+                progress=lambda chunks: tqdm(chunks, "Drawing the phantom", leave=False, disable=None),
+            )
+        case "nih":
+            splits = nih.load(nih_root, size=size or 28, data_dir=data_dir, limits=limits)
+        case "covid":
+            splits = covid.load(covid_root, size=size or 28, data_dir=data_dir)
+        case "folders":
+            splits = folders.load(folders_root, size=size or 28, data_dir=data_dir)
+        case _ if is_path(data):
+            splits = medmnist_npz.load_path(Path(data).expanduser(), size=size, data_dir=data_dir)
+        case _:
+            splits = medmnist_npz.load_name(name, size=size, data_dir=data_dir)
+    return splits.limited(limits)
 
 
 def check_trainable(splits):

@@ -33,7 +33,7 @@ def main(arguments=None):
                 raise runs.RunError(
                     f"{other.path}: --overwrite would remove this run, which is needed. Choose another --run."
                 )
-        splits = data.load(options.data, size=options.size, data_dir=options.data_dir, limit=options.limit)
+        splits = data.load_for(options)
         results = train_robust(options, splits, run, source, baseline)
     print(report.comparison(results), f"\nFigure: {run.path / 'chestxray.png'}", sep="\n")
 
@@ -97,7 +97,7 @@ def _default_baseline(options, splits):
         results = run.read("results.json", "data", "config")
     except runs.RunError:
         return None
-    same = all(results["data"].get(key) == splits.summary()[key] for key in ("sha256", "counts"))
+    same = all(results["data"].get(key) == splits.summary()[key] for key in ("sha256", "counts", "image_shape"))
     return run if same and results["config"].get("seed") == options.seed else None
 
 

@@ -97,3 +97,13 @@ def load_logits(path):
     elif name != "linear":
         answers = last.input
     return keras.Model(images, answers, name=f"{classifier.name}_logits"), name
+
+
+def answering(model, columns):
+    """A model with some of its logits alone, in this order: what is attacked is what is scored.
+
+    Args:
+        model: A functional `keras.Model` that returns logits.
+        columns: Indices of the logits wanted.
+    """
+    return keras.Model(model.input, keras.ops.take(model.output, columns, axis=-1), name=f"{model.name}_some")

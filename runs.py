@@ -36,7 +36,9 @@ LOCK = ".lock"
 # What a run that was killed before it began leaves.
 BARE = {LOCK, ".config.partial.json"}
 # Options that say where and how to run, not what.
-HOUSEKEEPING = ("run", "overwrite", "resume", "data_dir", "strategy", "debug")
+HOUSEKEEPING = (
+    *("run", "overwrite", "resume", "data_dir", "nih_root", "covid_root", "folders_root", "strategy", "debug"),
+)
 
 
 class RunError(ExpectedError):
@@ -208,6 +210,14 @@ def finished(folder):
                 f"{run.path}: expected a finished run. Received no {name} there. Train one with diagnosis.py."
             )
     return run
+
+
+def label_names(path):
+    """What the labels of a saved model are called, by the results beside it; None if there are none."""
+    run = Run(path.parent)
+    if not run.finished or path.name != "model.keras":
+        return None
+    return run.read("results.json", "data")["data"].get("label_names")
 
 
 def check_fits(run, splits):

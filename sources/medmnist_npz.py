@@ -79,7 +79,8 @@ def info(name):
         return CHEST_SETS[name]
     if name not in NAMES:
         raise DataError(
-            f"Unknown data set {name!r}. Expected phantom, one of {', '.join(NAMES)}, or a path to an .npz file."
+            f"Unknown data set {name!r}. Expected phantom, nih, covid, folders, one of {', '.join(NAMES)}, "
+            "or a path to an .npz file."
         )
     try:
         # The package itself wants PyTorch, and prints so; this module of it doesn't.
