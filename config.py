@@ -8,8 +8,8 @@ from dataclasses import dataclass
 
 
 def printable(text):
-    """Text without characters that steer a terminal or that no encoding knows: they are escaped."""
-    return "".join(letter if letter.isprintable() or letter == "\n" else repr(letter)[1:-1] for letter in text)
+    """Text in one line, without characters that steer a terminal or that no encoding knows: they are escaped."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 class ExpectedError(Exception):
