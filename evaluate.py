@@ -22,7 +22,7 @@ import verification
 
 
 def main(arguments=None):
-    """Load, attack, doubt, report; returns 1 if `--strict` and the audit failed, or if `--verify` finds other numbers."""
+    """Load, attack, doubt, report; returns 1 if `--strict` and the audit failed, or `--verify` found other numbers."""
     options = config.parse(config.EvaluateConfig, arguments, description=__doc__)
     devices.join(options.strategy)
     run, path, options = open_subject(options)
