@@ -27,7 +27,7 @@ from sources import matching
 
 
 def main(arguments=None):
-    """Load, attack, doubt, report; returns 1 if the audit failed (`--strict`) or numbers don't hold (`--verify`)."""
+    """Load, attack, doubt, report; returns 1 if `--strict` and the audit failed, or `--verify` found other numbers."""
     options = config.parse(config.EvaluateConfig, arguments, description=__doc__)
     devices.join(options.strategy)
     run, path, options = open_subject(options)

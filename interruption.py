@@ -38,11 +38,12 @@ def delayed():
 
     def remember(number, _):
         received.append(number)
-        for each in SIGNALS:
+        for each in before:
             signal.signal(each, signal.SIG_DFL)
 
-    before = {number: signal.getsignal(number) for number in SIGNALS}
-    for number in SIGNALS:
+    # Those that are ignored, as under nohup, stay ignored.
+    before = {number: signal.getsignal(number) for number in SIGNALS if signal.getsignal(number) != signal.SIG_IGN}
+    for number in before:
         signal.signal(number, remember)
     try:
         yield

@@ -143,7 +143,7 @@ def train(classifier, splits, config, run, *, examples=clean_examples, selection
     best = devices.load(run.path / "model.keras", like=classifier)
     return best, {
         "seconds": round(state.seconds, 1),
-        "checkpoint_seconds": round(state.saving, 1),
+        "checkpoint_seconds": round(state.saving, 3),
         "epochs": state.epoch,
         "best_epoch": state.best_epoch + 1,
         "best_val_auc": state.best,

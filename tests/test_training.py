@@ -3,6 +3,7 @@ import dataclasses
 import itertools
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -294,3 +295,20 @@ def test_every_optimizer_and_schedule_trains(tmp_path, options, splits, optimize
         rate = float(next(csv.DictReader(file))["learning_rate"])
     # One epoch of three steps; cosine has come to its end.
     assert rate == pytest.approx({"exponential": 0.01 * 0.9 ** (3 / 1000), "cosine": 0, "constant": 0.01}[schedule])
+
+
+def test_a_run_folder_that_is_gone_ends_training_in_one_line_and_stays_away(tmp_path, options, splits, monkeypatch):
+    validate = training._validate
+    monkeypatch.setattr(
+        training, "_validate", lambda *arguments: (validate(*arguments), shutil.rmtree(tmp_path / "run"))[0]
+    )
+    with pytest.raises(runs.RunError, match=r"model\.keras: .*No such file or directory"):
+        fit(tmp_path / "run", options, splits)
+    assert not (tmp_path / "run").exists()
+
+
+def test_logs_that_cannot_be_written_end_training_in_one_line(tmp_path, options, splits):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "logs").write_text("not a folder")
+    with pytest.raises(runs.RunError, match=r"logs: expected to be able to write here"):
+        fit(tmp_path / "run", options, splits)
