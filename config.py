@@ -136,6 +136,20 @@ class BaselineConfig:
     )
     patience: int = option(5, "epochs without a better validation macro AUC before training stops", number(int, 1))
     dropout: float = option(0.5, "share of units dropped before each dense layer", number(float, 0, 1, open_high=True))
+    augment: str = option(
+        "none",
+        "random changes of training images: vgg is rotation 15, translation 0.1 and flip, covid_cnn crop 0.875, "
+        "rotation 30 and flip; the options that follow change or replace these",
+        choices=("none", "vgg", "covid_cnn"),
+    )
+    rotation: float | None = option(None, "largest rotation either way, in degrees", number(float, 0, 180))
+    translation: float | None = option(None, "largest shift either way, as a share of the side", number(float, 0, 1))
+    flip: bool | None = option(None, "mirror half of the images; a mirrored chest has its heart on the right", bool)
+    crop: float | None = option(
+        None,
+        "share of the side that a random crop keeps before it is enlarged again",
+        number(float, 0, 1, open_low=True),
+    )
 
     epsilon: float = option(0.05, "radius of the evaluation attacks in pixel units of [0, 1], e.g. 8/255", length)
     step_size: float = option(0.01, "length of one PGD step of the evaluation, same units", length)

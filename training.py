@@ -15,6 +15,7 @@ import numpy as np
 import tensorflow as tf
 
 import attacks
+import augment
 import data
 import devices
 import losses
@@ -126,7 +127,7 @@ def train(classifier, splits, config, run, *, examples=clean_examples, selection
         _synchronize(model)
         variables = [*model.variables, *model.optimizer.variables, *(v for metric in running for v in metric.variables)]
         state = _restore(run.path / "state.npz", variables, splits) or State()
-    step = _compiled_step(model, splits, examples, running, config.precision)
+    step = _compiled_step(model, splits, examples, running, config)
 
     csv = keras.callbacks.CSVLogger(str(run.path / "history.csv"))
     board = keras.callbacks.TensorBoard(str(run.path / "logs"), write_graph=False)
@@ -233,7 +234,7 @@ def _running_metrics(splits):
     )
 
 
-def _compiled_step(model, splits, examples, running, precision):
+def _compiled_step(model, splits, examples, running, config):
     """One optimizer step as a graph: `step(images, labels, indices, count, seed)`, images and labels uint8.
 
     A worker calls it with its part of a batch of `count` images.
@@ -241,13 +242,14 @@ def _compiled_step(model, splits, examples, running, precision):
     strategy = devices.strategy()
     loss, activation = losses.averaged(splits.task), losses.activation(splits.task)
     mean, accuracy, auc = running
-    forward = twin.of(model, twin.dtype(precision))
+    forward = twin.of(model, twin.dtype(config.precision))
+    augmentation = augment.of(config)
 
     def replica_step(images, labels, indices, count, seed):
         images, labels, indices, positions = devices.deal(count, images, labels, indices)
-        images, labels, weights = examples(
-            *(tf.cast(images, tf.float32) / 255, tf.cast(labels, tf.float32)), seed, indices, positions, count
-        )
+        images, labels = tf.cast(images, tf.float32) / 255, tf.cast(labels, tf.float32)
+        images = augment.augmented(images, augmentation, seed=seed, indices=indices)
+        images, labels, weights = examples(images, labels, seed, indices, positions, count)
         with tf.GradientTape() as tape:
             logits = forward(images, training=True)
             total = tf.reduce_sum(weights * loss(labels, logits))

@@ -54,6 +54,8 @@ def test_the_same_options_give_the_same_weights_and_another_seed_others(tmp_path
 def test_a_run_interrupted_at_any_step_ends_as_if_it_had_not_been(
     tmp_path, options, splits, monkeypatch, stop_at, adversarial
 ):
+    options = dataclasses.replace(options, augment="vgg" if adversarial else "none")
+
     def examples(classifier):
         if not adversarial:
             return training.clean_examples
