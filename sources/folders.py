@@ -12,13 +12,14 @@ NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), 
 VAL_SHARE = 1 / 9  # of the training images: 10 % of all where 10 % are test images
 
 
-def load(root, *, size, data_dir):
+def load(root, *, size, data_dir, limits):
     """Load PNG and JPEG images whose folder tells their class, in gray.
 
     Args:
         root: The folder, or None.
         size: Height and width that images are resized to.
         data_dir: Folder for decoded images where `root` can't be written.
+        limits: Largest number of images per split, by name, or None.
 
     Returns:
         Multi-class `Splits`, classes in the order of their names. Without a split 80/10/10 by class; with one that
@@ -42,7 +43,7 @@ def load(root, *, size, data_dir):
         sha256=state,
         note=note,
         **splitting.dealt(root, part, pictures, labels),
-    )
+    ).limited(limits)
 
 
 def _files(root):
