@@ -311,6 +311,23 @@ def test_test_images_that_are_also_training_images_are_said_and_noted(tmp_path, 
     assert "byte for byte" in capsys.readouterr().out
 
 
+def test_what_is_no_image_of_a_class_is_passed_over(tmp_path, load):
+    root = class_folders(tmp_path / "mri")
+    (root / "train" / "ill" / "Thumbs.db").write_text("")
+    (root / "train" / "ill" / "._0.png").write_text("")
+    (root / "train" / "ill" / "gone.png").symlink_to(tmp_path / "gone.png")
+    picture(root / "__MACOSX" / "train" / "0.png")
+    picture(root / "train" / "__MACOSX" / "0.png")
+    assert load("folders", root).summary()["counts"] == {"train": 32, "val": 4, "test": 36}
+
+
+def test_links_to_nothing_count_as_missing(tmp_path, load, capsys):
+    root = nih_folder(tmp_path / "nih")
+    (root / "images_001" / "images" / "00000003_001.png").symlink_to(tmp_path / "gone.png")
+    load("nih", root)
+    assert "1 of the 40 images" in capsys.readouterr().out
+
+
 def test_wrong_class_folders_are_refused(tmp_path, load):
     with pytest.raises(DataError, match=r"expected train and test.*only train"):
         load("folders", class_folders(tmp_path / "half", ("train",)))
