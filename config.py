@@ -112,8 +112,19 @@ def _subset(part):
     return option(None, f"use only this many {part} images, by a fixed shuffle", number(int, 1))
 
 
+@dataclass(frozen=True, kw_only=True)
+class FoldersConfig:
+    """Options of data that are folders of images, for every script."""
+
+    nih_root: str | None = _root("nih", "Data_Entry_2017.csv and images")
+    covid_root: str | None = _root("covid", "metadata.csv and images")
+    folders_root: str | None = _root("folders", "a folder per class, or train and test folders of such")
+    train_subset: int | None = _subset("training")
+    val_subset: int | None = _subset("validation")
+
+
 @dataclass(frozen=True)
-class BaselineConfig:
+class BaselineConfig(FoldersConfig):
     """Options of `diagnosis.py`; `diagnosis_adv.py` has them too."""
 
     data: str = option(
@@ -125,12 +136,7 @@ class BaselineConfig:
         None, "image size in pixels (default: what a file holds, else 28)", int, choices=(28, 64, 128, 224)
     )
     data_dir: str = option("~/.medmnist", "folder of the MedMNIST files, shared with the medmnist package")
-    nih_root: str | None = _root("nih", "Data_Entry_2017.csv and images")
-    covid_root: str | None = _root("covid", "metadata.csv and images")
-    folders_root: str | None = _root("folders", "a folder per class, or train and test folders of such")
     limit: int | None = option(None, "use only this many images of each split, by a fixed shuffle", number(int, 1))
-    train_subset: int | None = _subset("training")
-    val_subset: int | None = _subset("validation")
     run: str = option("runs/baseline", "folder that this run writes")
     overwrite: bool = option(False, "replace a run that is already in the folder", bool)
     resume: bool = option(False, "continue an unfinished run in the folder", bool)
@@ -150,6 +156,20 @@ class BaselineConfig:
     )
     patience: int = option(5, "epochs without a better validation macro AUC before training stops", number(int, 1))
     dropout: float = option(0.5, "share of units dropped before each dense layer", number(float, 0, 1, open_high=True))
+    augment: str = option(
+        "none",
+        "random changes of training images: vgg is rotation 15, translation 0.1 and flip, covid_cnn crop 0.875, "
+        "rotation 30 and flip; the options that follow change or replace these",
+        choices=("none", "vgg", "covid_cnn"),
+    )
+    rotation: float | None = option(None, "largest rotation either way, in degrees", number(float, 0, 180))
+    translation: float | None = option(None, "largest shift either way, as a share of the side", number(float, 0, 1))
+    flip: bool | None = option(None, "mirror half of the images; a mirrored chest has its heart on the right", bool)
+    crop: float | None = option(
+        None,
+        "share of the side that a random crop keeps before it is enlarged again",
+        number(float, 0, 1, open_low=True),
+    )
 
     epsilon: float = option(0.05, "radius of the evaluation attacks in pixel units of [0, 1], e.g. 8/255", length)
     step_size: float = option(0.01, "length of one PGD step of the evaluation, same units", length)
@@ -173,7 +193,7 @@ class AdversarialConfig(BaselineConfig):
 
 
 @dataclass(frozen=True)
-class EvaluateConfig:
+class EvaluateConfig(FoldersConfig):
     """Options of `evaluate.py`."""
 
     subject: str = option(
@@ -182,12 +202,7 @@ class EvaluateConfig:
     data: str | None = option(None, "data set as in diagnosis.py, labels are matched by name (default: the run's own)")
     size: int | None = option(None, "image size in pixels (default: the run's own)", int, choices=(28, 64, 128, 224))
     data_dir: str = option("~/.medmnist", "folder of the MedMNIST files")
-    nih_root: str | None = _root("nih", "Data_Entry_2017.csv and images")
-    covid_root: str | None = _root("covid", "metadata.csv and images")
-    folders_root: str | None = _root("folders", "a folder per class, or train and test folders of such")
     limit: int | None = option(None, "use only this many images of each split (default: the run's own)", number(int, 1))
-    train_subset: int | None = _subset("training")
-    val_subset: int | None = _subset("validation")
     name: str | None = option(None, "name of the result in RUN/evaluations (default: DATA-SUITE)", file_name)
     suite: str = option(
         "quick", "quick: FGSM and PGD; standard: APGD, per-label and Square too", choices=("quick", "standard")
@@ -241,7 +256,8 @@ class OneLineParser(argparse.ArgumentParser):
 def parse(config_class, arguments=None, **settings):
     """Read a `config_class` from the command line; wrong options end the program with one line and code 2."""
     parser = OneLineParser(**settings)
-    for field in dataclasses.fields(config_class):
+    # In the help, a script's own options come before those it shares.
+    for field in sorted(dataclasses.fields(config_class), key=lambda field: field.kw_only):
         settings = dict(field.metadata)
         kind = settings.pop("parse")
         if kind is bool:

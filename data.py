@@ -7,70 +7,60 @@ from tqdm import tqdm
 
 from sources import DataError, Splits, covid, folders, medmnist_npz, nih, phantom
 
-NAMES = ("phantom", "nih", "covid", "folders")
-OPTIONS = ("size", "data_dir", "limit", "nih_root", "covid_root", "folders_root", "train_subset", "val_subset")
-
-
-def is_path(data):
-    """Whether `data` is the path of an npz file, which has a size of its own, rather than the name of a data set."""
-    path = Path(data).expanduser()
-    named = data.lower() in (*medmnist_npz.NAMES, *NAMES)
-    return not named and (len(path.parts) > 1 or bool(path.suffix) or path.exists())
+FOLDERS = {"nih": nih, "covid": covid, "folders": folders}  # each has an option --NAME-root
+OPTIONS = ("size", "data_dir", "limit", "train_subset", "val_subset")
+ROOTS = tuple(f"{name}_root" for name in FOLDERS)
 
 
 def load_for(options) -> Splits:
     """`load` what a script's options ask for."""
-    return load(options.data, **{name: getattr(options, name) for name in OPTIONS})
+    root = getattr(options, f"{options.data.lower()}_root", None)
+    return load(options.data, root=root, **{name: getattr(options, name) for name in OPTIONS})
 
 
 def load(
-    data,
-    *,
-    size=None,
-    data_dir="~/.medmnist",
-    limit=None,
-    nih_root=None,
-    covid_root=None,
-    folders_root=None,
-    train_subset=None,
-    val_subset=None,
+    data, *, root=None, size=None, data_dir="~/.medmnist", limit=None, train_subset=None, val_subset=None
 ) -> Splits:
     """Load a data set; TensorFlow isn't needed.
 
     Args:
         data: `"chestmnist"`, `"pneumoniamnist"`, another 2-D MedMNIST name, `"nih"`, `"covid"`, `"folders"`,
             `"phantom"`, or a path to an npz file.
+        root: Folder of the images, if the data are one.
         size: Height and width in pixels; None takes what a file holds, else 28.
         data_dir: Folder where files are looked for by name, and downloaded to.
         limit: Largest number of images per split, chosen by a fixed shuffle.
-        nih_root, covid_root, folders_root: Folder of the data set of that name.
         train_subset, val_subset: As `limit`, of the training and of the validation images.
 
     Raises:
         DataError: With one line that says what is wrong, where, what was expected and what to do.
     """
-    data_dir = Path(data_dir).expanduser()
+    data_dir, name = Path(data_dir).expanduser(), data.lower()
     subsets = {"train": train_subset, "val": val_subset, "test": None}
     limits = {part: min(filter(None, (limit, subset)), default=None) for part, subset in subsets.items()}
-    name = data.lower()
-    match name:
-        case "phantom":
-            splits = phantom.load(
-                size=size or 28,
-                limit=limit,
-                progress=lambda chunks: tqdm(chunks, "Drawing the phantom", leave=False, disable=None),
-            )
-        case "nih":
-            splits = nih.load(nih_root, size=size or 28, data_dir=data_dir, limits=limits)
-        case "covid":
-            splits = covid.load(covid_root, size=size or 28, data_dir=data_dir)
-        case "folders":
-            splits = folders.load(folders_root, size=size or 28, data_dir=data_dir)
-        case _ if is_path(data):
-            splits = medmnist_npz.load_path(Path(data).expanduser(), size=size, data_dir=data_dir)
-        case _:
-            splits = medmnist_npz.load_name(name, size=size, data_dir=data_dir)
+    if name in FOLDERS:
+        return FOLDERS[name].load(root, size=size or 28, data_dir=data_dir, limits=limits)
+    if name == "phantom":
+        splits = phantom.load(
+            size=size or 28,
+            limit=limit,
+            progress=lambda chunks: tqdm(chunks, "Drawing the phantom", leave=False, disable=None),
+        )
+    elif is_path(data):
+        splits = medmnist_npz.load_path(Path(data).expanduser(), size=size, data_dir=data_dir)
+    elif name in medmnist_npz.NAMES:
+        splits = medmnist_npz.load_name(name, size=size, data_dir=data_dir)
+    else:
+        known = ", ".join(("phantom", *FOLDERS, *medmnist_npz.NAMES))
+        raise DataError(f"Unknown data set {name!r}. Expected one of {known}, or a path to an .npz file.")
     return splits.limited(limits)
+
+
+def is_path(data):
+    """Whether `data` is the path of an npz file, which has a size of its own, rather than the name of a data set."""
+    path = Path(data).expanduser()
+    named = data.lower() in ("phantom", *FOLDERS, *medmnist_npz.NAMES)
+    return not named and (len(path.parts) > 1 or bool(path.suffix) or path.exists())
 
 
 def check_trainable(splits):

@@ -84,7 +84,8 @@ def open_subject(options):
         if not run.finished:
             raise runs.RunError(f"{path}: expected --data, as no run is beside this file that would tell its data.")
         own = run.read("config.json", "data", "size", "limit", "data_dir")
-        left_open = [name for name in data.OPTIONS if getattr(options, name) == getattr(config.EvaluateConfig, name)]
+        names = (*data.OPTIONS, *data.ROOTS)
+        left_open = [name for name in names if getattr(options, name) == getattr(config.EvaluateConfig, name)]
         # Runs of earlier versions have no options of folders.
         options = dataclasses.replace(options, data=own["data"], **{name: own.get(name) for name in left_open})
     elif options.size is None and run.finished and not data.is_path(options.data):

@@ -36,9 +36,7 @@ LOCK = ".lock"
 # What a run that was killed before it began leaves.
 BARE = {LOCK, ".config.partial.json"}
 # Options that say where and how to run, not what.
-HOUSEKEEPING = (
-    *("run", "overwrite", "resume", "data_dir", "nih_root", "covid_root", "folders_root", "strategy", "debug"),
-)
+HOUSEKEEPING = ("run", "overwrite", "resume", "data_dir", "strategy", "debug")
 
 
 class RunError(ExpectedError):
@@ -158,7 +156,7 @@ def claim(config):
         )
     if run.started:
         before, now = (
-            {key: value for key, value in options.items() if key not in HOUSEKEEPING}
+            {key: value for key, value in options.items() if key not in HOUSEKEEPING and not key.endswith("_root")}
             for options in (run.read("config.json"), asdict(config))
         )
         changed = [key for key in sorted(before | now) if before.get(key) != now.get(key)]

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 import attacks
+import augment
 import data
 import devices
 import interruption
@@ -114,7 +115,7 @@ def train(classifier, splits, config, run, *, examples=clean_examples, selection
         _synchronize(model)
         checkpoint = Checkpoint(run, model, running, splits)
         state = checkpoint.restore()
-    step = _compiled_step(model, splits, examples, running, config.precision)
+    step = _compiled_step(model, splits, examples, running, config)
     callbacks = keras.callbacks.CallbackList(
         [keras.callbacks.TensorBoard(str(run.path / "logs"), write_graph=False)] if devices.chief() else [],
         add_progbar=devices.chief(),
@@ -241,7 +242,7 @@ def _running_metrics(splits):
     )
 
 
-def _compiled_step(model, splits, examples, running, precision):
+def _compiled_step(model, splits, examples, running, config):
     """One optimizer step as a graph: `step(images, labels, indices, count, seed)`, images and labels uint8.
 
     A worker calls it with its part of a batch of `count` images.
@@ -249,13 +250,14 @@ def _compiled_step(model, splits, examples, running, precision):
     strategy = devices.strategy()
     loss, activation = losses.averaged(splits.task), losses.activation(splits.task)
     mean, accuracy, auc = running
-    forward = twin.of(model, twin.dtype(precision))
+    forward = twin.of(model, twin.dtype(config.precision))
+    augmentation = augment.of(config)
 
     def replica_step(images, labels, indices, count, seed):
         images, labels, indices, positions = devices.deal(count, images, labels, indices)
-        images, labels, weights = examples(
-            *(tf.cast(images, tf.float32) / 255, tf.cast(labels, tf.float32)), seed, indices, positions, count
-        )
+        images, labels = tf.cast(images, tf.float32) / 255, tf.cast(labels, tf.float32)
+        images = augment.augmented(images, augmentation, seed=seed, indices=indices)
+        images, labels, weights = examples(images, labels, seed, indices, positions, count)
         with tf.GradientTape() as tape:
             logits = forward(images, training=True)
             total = tf.reduce_sum(weights * loss(labels, logits))

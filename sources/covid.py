@@ -13,13 +13,14 @@ from . import DataError, Splits, decoded, files, splitting, tables
 LABEL = "covid-19"
 
 
-def load(root, *, size, data_dir):
+def load(root, *, size, data_dir, limits):
     """Load the posterior-anterior X-rays.
 
     Args:
         root: The folder, or None.
         size: Height and width that images are resized to.
         data_dir: Folder for decoded images where `root` can't be written.
+        limits: Largest number of images per split, by name, or None.
 
     Returns:
         Binary `Splits`, 80/10/10 by patient and finding. Patients that share an image, by its bytes, count as one.
@@ -48,7 +49,7 @@ def load(root, *, size, data_dir):
         sha256=state,
         note="split by patient",
         **splitting.dealt("covid", part, pictures, labels, patients, attributes),
-    )
+    ).limited(limits)
 
 
 def _rows(table, root):

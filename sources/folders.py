@@ -9,16 +9,18 @@ import numpy as np
 from . import DataError, Splits, decoded, splitting
 
 NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+HIDDEN = (".", "__MACOSX")  # what archives made on a Mac bring along
 VAL_SHARE = 1 / 9  # of the training images: 10 % of all where 10 % are test images
 
 
-def load(root, *, size, data_dir):
+def load(root, *, size, data_dir, limits):
     """Load PNG and JPEG images whose folder tells their class, in gray.
 
     Args:
         root: The folder, or None.
         size: Height and width that images are resized to.
         data_dir: Folder for decoded images where `root` can't be written.
+        limits: Largest number of images per split, by name, or None.
 
     Returns:
         Multi-class `Splits`, classes in the order of their names. Without a split 80/10/10 by class; with one that
@@ -42,7 +44,7 @@ def load(root, *, size, data_dir):
         sha256=state,
         note=note,
         **splitting.dealt(root, part, pictures, labels),
-    )
+    ).limited(limits)
 
 
 def _files(root):
@@ -58,7 +60,7 @@ def _files(root):
     found = []
     for part, folder in parts.items():
         for path in _classes(folder) if folder else ():
-            images = sorted(file for file in path.rglob("*") if file.suffix.lower() in decoded.SUFFIXES)
+            images = sorted(file for file in path.rglob("*") if _is_image(file))
             if not images and part in (None, "train"):
                 raise DataError(f"{path}: expected PNG or JPEG images of this class. Received none.")
             found += [(part, path.name, str(image.relative_to(root))) for image in images]
@@ -76,7 +78,11 @@ def _subfolder(root, names):
 
 
 def _classes(folder):
-    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith("."))
+    return sorted(path for path in folder.iterdir() if path.is_dir() and not path.name.startswith(HIDDEN))
+
+
+def _is_image(file):
+    return file.suffix.lower() in decoded.SUFFIXES and not file.name.startswith(HIDDEN) and file.is_file()
 
 
 def _split(given, classes, digests):

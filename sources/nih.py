@@ -78,7 +78,7 @@ def _rows(table, root):
         if name in seen:
             raise DataError(f"{table}: expected each image once. Received {name} again in row {number}.")
         seen.add(name)
-        if name in files:
+        if name in files and (root / files[name]).is_file():  # A partial copy may have links to nothing.
             labels = _labels(row["Finding Labels"], f"{table}: row {number}")
             rows.append({**row, "file": files[name], "labels": labels, "patient": _patient(row, table)})
     if not rows:
@@ -86,7 +86,8 @@ def _rows(table, root):
             f"{root}: expected images of {table.name} in images_001/images, images or the folder itself. "
             f"Received none of {len(listed)}."
         )
-    if missing := [row["Image Index"] for row in listed if row["Image Index"] not in files]:
+    there = {row["Image Index"] for row in rows}
+    if missing := [row["Image Index"] for row in listed if row["Image Index"] not in there]:
         text = f"{len(missing)} of the {len(listed)} images in {table.name} are missing. The first: {missing[0]}."
         decoded.say("nih", f"{text} The others are used.")
     return rows

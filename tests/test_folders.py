@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 from PIL import Image
 
+import config
 import data
-from sources import CHEST_LABELS, DataError, decoded, images, nih, splitting
+from sources import CHEST_LABELS, DataError, Rows, decoded, images, nih, splitting
 
 HEADER = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position"
 TAIL = "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
@@ -58,9 +59,7 @@ def class_folders(root, parts=("train", "test"), count=18):
 @pytest.fixture
 def load(tmp_path):
     """Loads `load("nih", root)` with unwritable folders' images kept in a temporary one."""
-    return lambda source, root, **settings: data.load(
-        source, **{f"{source}_root": str(root), "data_dir": tmp_path / "data", **settings}
-    )
+    return lambda source, root, **settings: data.load(source, root=str(root), data_dir=tmp_path / "data", **settings)
 
 
 def people(splits):
@@ -234,7 +233,7 @@ def test_images_are_kept_elsewhere_where_the_folder_cannot_be_written(tmp_path, 
     # A file where the folder should be: neither place can be written.
     (root / ".decoded").write_text("")
     with pytest.raises(DataError, match=r"Received .*Choose another --data-dir"):
-        data.load("nih", nih_root=str(root), data_dir=root / ".decoded")
+        data.load("nih", root=str(root), data_dir=root / ".decoded")
 
 
 def test_a_damaged_image_is_named_and_left_out_and_many_are_refused(tmp_path, load, capsys):
@@ -312,6 +311,23 @@ def test_test_images_that_are_also_training_images_are_said_and_noted(tmp_path, 
     assert "byte for byte" in capsys.readouterr().out
 
 
+def test_what_is_no_image_of_a_class_is_passed_over(tmp_path, load):
+    root = class_folders(tmp_path / "mri")
+    (root / "train" / "ill" / "Thumbs.db").write_text("")
+    (root / "train" / "ill" / "._0.png").write_text("")
+    (root / "train" / "ill" / "gone.png").symlink_to(tmp_path / "gone.png")
+    picture(root / "__MACOSX" / "train" / "0.png")
+    picture(root / "train" / "__MACOSX" / "0.png")
+    assert load("folders", root).summary()["counts"] == {"train": 32, "val": 4, "test": 36}
+
+
+def test_links_to_nothing_count_as_missing(tmp_path, load, capsys):
+    root = nih_folder(tmp_path / "nih")
+    (root / "images_001" / "images" / "00000003_001.png").symlink_to(tmp_path / "gone.png")
+    load("nih", root)
+    assert "1 of the 40 images" in capsys.readouterr().out
+
+
 def test_wrong_class_folders_are_refused(tmp_path, load):
     with pytest.raises(DataError, match=r"expected train and test.*only train"):
         load("folders", class_folders(tmp_path / "half", ("train",)))
@@ -322,6 +338,19 @@ def test_wrong_class_folders_are_refused(tmp_path, load):
     picture(root / "test" / "unheard of" / "0.png")
     with pytest.raises(DataError, match=r"classes of train, healthy, ill.*unheard of"):
         load("folders", root)
+
+
+@pytest.mark.parametrize("source", data.FOLDERS)
+def test_options_bring_the_root_and_the_subsets(tmp_path, source):
+    rows = [(number, ("SARS", "COVID-19")[number % 2], "PA", f"{number}.png", number) for number in range(40)]
+    makers = {"nih": nih_folder, "covid": lambda root: covid_folder(root, rows), "folders": class_folders}
+    makers[source](tmp_path / source)
+    arguments = ["--data", source, f"--{source}-root", str(tmp_path / source), "--train-subset", "7", "--limit", "9"]
+    splits = data.load_for(config.parse(config.BaselineConfig, [*arguments, "--val-subset", "2"]))
+    assert (len(splits.train), len(splits.val)) == (7, 2)
+    assert isinstance(splits.train.images, Rows)
+    with pytest.raises(DataError, match=f"no --{source}-root"):
+        data.load_for(config.EvaluateConfig(subject="run", data=source))
 
 
 def test_dealing_by_group_keeps_shares_and_leaves_no_class_out():

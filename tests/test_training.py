@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="module")
 def options():
-    return config.BaselineConfig(epochs=3, batch_size=10, learning_rate=0.01)
+    return config.BaselineConfig(epochs=3, batch_size=10, learning_rate=0.01, augment="vgg")
 
 
 def fit(path, options, splits, *, make_examples=lambda _: training.clean_examples, **settings):
