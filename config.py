@@ -5,6 +5,12 @@ import dataclasses
 import json
 import math
 from dataclasses import dataclass
+from pathlib import Path
+
+HAND_MADE = ("cnn", "vgg", "covid_cnn")
+CONVOLUTIONAL = ("resnet18", "resnet34", "resnet50", "efficientnet_b0", "densenet121", "vgg16", "mobilenet_v2")
+TRANSFORMERS = {"vit_b16": 16, "dinov2_s14": 14}  # with the pixels along a side of one of their patches
+MODELS = (*HAND_MADE, *CONVOLUTIONAL, *TRANSFORMERS)
 
 
 class ExpectedError(Exception):
@@ -111,6 +117,25 @@ class BaselineConfig:
     strategy: str = _strategy()
     seed: int = option(0, "seed of weights, shuffling, dropout and attacks", number(int, 0, 2**31 - 1))
 
+    model: str = option("cnn", "architecture: hand-made (cnn, vgg, covid_cnn) or a known backbone", choices=MODELS)
+    weights: str = option(
+        "none",
+        "where a backbone's weights come from: none (random), imagenet (downloaded; dinov2_s14's are those of its "
+        "authors), or a .keras or .h5 FILE of the same backbone",
+    )
+    freeze: bool = option(False, "train the head alone and leave the backbone as it is, its BatchNorm too", bool)
+    backbone_size: int | None = option(
+        None,
+        "pixels along a side that a backbone sees, images are resized in the model (default: their own size, at "
+        "least 32; transformers 224)",
+        number(int, 32, 1024),
+    )
+    attention: str = option(
+        "none",
+        "squeeze-and-excitation or CBAM, after each block of a hand-made model or on a backbone's last feature map",
+        choices=("none", "se", "cbam"),
+    )
+
     epochs: int = option(20, "largest number of passes over the training images", number(int, 1))
     batch_size: int = option(64, "images per training step", number(int, 1))
     learning_rate: float = option(1e-3, "learning rate at the start", number(float, 0, open_low=True))
@@ -121,12 +146,17 @@ class BaselineConfig:
         choices=("exponential", "cosine", "constant"),
     )
     patience: int = option(5, "epochs without a better validation macro AUC before training stops", number(int, 1))
-    dropout: float = option(0.5, "share of units dropped before each dense layer", number(float, 0, 1, open_high=True))
+    dropout: float = option(
+        0.5, "share of units dropped before dense layers; covid_cnn has none", number(float, 0, 1, open_high=True)
+    )
 
     epsilon: float = option(0.05, "radius of the evaluation attacks in pixel units of [0, 1], e.g. 8/255", length)
     step_size: float = option(0.01, "length of one PGD step of the evaluation, same units", length)
     steps: int = option(10, "PGD steps of the evaluation", number(int, 1))
     restarts: int = option(1, "random starts of the evaluation's PGD; the worst per image counts", number(int, 1))
+
+    def __post_init__(self):
+        check_model(self)
 
 
 @dataclass(frozen=True)
@@ -218,6 +248,38 @@ def parse(config_class, arguments=None, **settings):
         default = argparse.SUPPRESS if hidden else field.default
         parser.add_argument("--" + field.name.replace("_", "-"), dest=field.name, default=default, **settings)
     return config_class(**vars(parser.parse_args(arguments)))
+
+
+def check_model(options):
+    """Refuse options of the model that contradict each other.
+
+    Raises:
+        ExpectedError: With the options and what to do.
+    """
+    name, patch, source = options.model, TRANSFORMERS.get(options.model), getattr(options, "init_from", None)
+    if name in HAND_MADE and (options.weights != "none" or options.freeze or options.backbone_size):
+        raise ExpectedError(
+            f"--weights, --freeze, --backbone-size: expected a backbone, such as --model resnet18. Received: {name}."
+        )
+    if patch and options.attention != "none":
+        raise ExpectedError(
+            f"--attention {options.attention}: expected a model with feature maps. Received: {name}, "
+            "whose blocks are attention already. Use --attention none."
+        )
+    if patch and options.backbone_size and options.backbone_size % patch:
+        raise ExpectedError(
+            f"--backbone-size: expected a multiple of {patch} for {name}. Received: {options.backbone_size}."
+        )
+    if name == "vit_b16" and options.weights == "imagenet" and options.backbone_size not in (None, 224):
+        raise ExpectedError(
+            f"--backbone-size: expected 224, the size of {name}'s ImageNet weights. Received: {options.backbone_size}."
+        )
+    if options.weights not in ("none", "imagenet") and not Path(options.weights).expanduser().is_file():
+        raise ExpectedError(f"--weights: expected none, imagenet or a file. Received: {options.weights}.")
+    if source and options.weights != "none":
+        raise ExpectedError("--init-from and --weights: expected one source of weights. Received both.")
+    if options.freeze and options.weights == "none" and not source:
+        raise ExpectedError("--freeze: expected --weights, as a random backbone would stay random. Received none.")
 
 
 def to_json(config):

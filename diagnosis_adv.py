@@ -52,6 +52,8 @@ def train_robust(options, splits, run, source, baseline):
     baseline = baseline or _default_baseline(options, splits)
     for other in filter(None, (source, baseline)):
         runs.check_fits(other, splits)
+    if source:
+        runs.check_same_model(source, options)
     devices.start()
     import experiment
     import losses
@@ -62,20 +64,21 @@ def train_robust(options, splits, run, source, baseline):
     # Before anything is written or trained: a model that can't be loaded should be known now.
     start_from = models.load(source.path / "model.keras") if source else None
     undefended = models.load(baseline.path / "model.keras") if baseline else None
+    classifier = experiment.new_classifier(options, splits)
     run.start(options)
     if not baseline:
         baseline, undefended = _train_own_baseline(options, splits, run)
-    classifier = experiment.new_classifier(options, splits)
     if source:
         classifier.set_weights(start_from.get_weights())
     examples = training.adversarial_examples(models.logits(classifier), losses.for_task(splits.task), options)
     suite = robustness.quick_suite(options)
-    print(f"Robust model, {report.data_title(splits.summary())}, in {run.path}")
+    print(f"Robust model ({options.model}), {report.data_title(splits.summary())}, in {run.path}")
     classifier, summary = training.train(
         classifier, splits, options, run, examples=examples, selection=dataclasses.replace(suite[-1], restarts=1)
     )
     print("Attacking both models")
     results = {
+        "model": experiment.describe(options, classifier),
         "evaluations": robustness.evaluate(classifier, splits, suite),
         "training": summary,
         "thresholds": experiment.thresholds(classifier, splits),
@@ -89,10 +92,11 @@ def train_robust(options, splits, run, source, baseline):
 
 
 def _default_baseline(options, splits):
-    """`runs/baseline`, if it is finished and was trained on the same images with the same seed."""
+    """`runs/baseline`, if it is finished and the same model trained on the same images with the same seed."""
     try:
         run = runs.finished(config.BaselineConfig.run)
         results = run.read("results.json", "data", "config")
+        runs.check_same_model(run, options)
     except runs.RunError:
         return None
     same = all(results["data"].get(key) == splits.summary()[key] for key in ("sha256", "counts"))
@@ -103,7 +107,9 @@ def _train_own_baseline(options, splits, run):
     """The run and the model of a baseline with the same options in `RUN/baseline`, which is trained if need be."""
     names = [field.name for field in dataclasses.fields(config.BaselineConfig)]
     own = {**{name: getattr(options, name) for name in names}, "run": str(run.path / "baseline")}
-    own_options = config.BaselineConfig(**{**own, "resume": True, "overwrite": False})
+    # A random backbone must learn, even if the one to be fine-tuned is frozen.
+    own |= {"resume": True, "overwrite": False, "freeze": options.freeze and options.weights != "none"}
+    own_options = config.BaselineConfig(**own)
     own_run = runs.claim(own_options)
     if devices.from_chief(lambda: own_run.finished):
         import models

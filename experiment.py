@@ -13,15 +13,29 @@ import runs
 
 
 def new_classifier(options, splits):
-    """The default model with weights from the options' seed, on all devices."""
+    """The options' model, with weights from their seed or where they say, on all devices.
+
+    Raises:
+        ModelError: If the weights can't be had.
+    """
     keras.utils.set_random_seed(options.seed)
     with devices.strategy().scope():
-        return models.build_cnn(
+        return models.build(
+            options.model,
             splits.image_shape,
             len(splits.label_names),
             dropout=options.dropout,
             activation="softmax" if splits.task == "multi-class" else "sigmoid",
+            attention=options.attention,
+            weights=options.weights,
+            freeze=options.freeze,
+            backbone_size=options.backbone_size,
         )
+
+
+def describe(options, classifier):
+    """What `results.json` says about the model."""
+    return {"name": options.model, "attention": options.attention, "parameters": classifier.count_params()}
 
 
 def thresholds(classifier, splits):

@@ -10,7 +10,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import devices
-from config import ExpectedError, to_json
+from config import BaselineConfig, ExpectedError, to_json
 
 SCHEMA = 1
 # In the order of removal: a folder whose removal is cut short still counts as an unfinished run.
@@ -186,6 +186,23 @@ def check_fits(run, splits):
             )
 
 
+def check_same_model(run, options):
+    """Refuse a finished run whose model is another than the options', so that its weights wouldn't fit.
+
+    Raises:
+        RunError: With what differs.
+    """
+    own = run.read("results.json", "config")["config"]
+    for key in ("model", "attention", "backbone_size"):
+        # Runs from before there was a choice have the default model.
+        received, wanted = own.get(key, getattr(BaselineConfig, key)), getattr(options, key)
+        if received != wanted:
+            raise RunError(
+                f"{run.path}: expected a model with --{key.replace('_', '-')} {wanted}, as in the options. "
+                f"Received one with {received}."
+            )
+
+
 @contextmanager
 def replacing(path):
     """A temporary path beside `path` (same ending) that takes its place when the block ends without an error."""
@@ -202,7 +219,7 @@ def replacing(path):
 def versions():
     """Versions of Python and of the packages that results depend on."""
     found = {"python": platform.python_version()}
-    for package in ("tensorflow", "keras", "numpy", "scikit-learn", "medmnist"):
+    for package in ("tensorflow", "keras", "keras-hub", "numpy", "scikit-learn", "medmnist"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
