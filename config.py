@@ -136,6 +136,19 @@ class BaselineConfig:
         choices=("none", "se", "cbam"),
     )
 
+    loss: str = option(
+        "bce",
+        "loss of training: bce (softmax cross-entropy if multi-class), weighted by how rare each label is, focal, or "
+        "asymmetric (multi-label alone)",
+        choices=("bce", "weighted", "focal", "asymmetric"),
+    )
+    sampler: str = option(
+        "shuffle",
+        "shuffle shows each training image once per epoch; balanced draws as many images, from each finding and from "
+        "those without any equally often",
+        choices=("shuffle", "balanced"),
+    )
+
     epochs: int = option(20, "largest number of passes over the training images", number(int, 1))
     batch_size: int = option(64, "images per training step", number(int, 1))
     learning_rate: float = option(1e-3, "learning rate at the start", number(float, 0, open_low=True))
@@ -167,6 +180,17 @@ class AdversarialConfig(BaselineConfig):
     init_from: str | None = option(None, "run whose weights to start from (fine-tuning) instead of random ones")
     baseline: str | None = option(
         None, "finished run to compare with (default: runs/baseline if it fits, else one is trained in RUN/baseline)"
+    )
+    method: str = option(
+        "online",
+        "online makes adversarial images of the current weights in every step; static makes them once, by FGSM on the "
+        "model it starts from (--init-from, else the baseline), and fine-tunes on clean and adversarial images alike",
+        choices=("online", "static"),
+    )
+    attack_loss: str = option(
+        "task",
+        "loss that the training attacks climb: the task's cross-entropy, or that of --loss",
+        choices=("task", "training"),
     )
     adv_weight: float = option(0.5, "share of the loss that comes from adversarial images", number(float, 0, 1))
     train_epsilon: float = option(0.05, "radius of the training attacks in pixel units of [0, 1]", length)
@@ -280,6 +304,12 @@ def check_model(options):
         raise ExpectedError("--init-from and --weights: expected one source of weights. Received both.")
     if options.freeze and options.weights == "none" and not source:
         raise ExpectedError("--freeze: expected --weights, as a random backbone would stay random. Received none.")
+
+
+def check_task(options, task):
+    """Refuse a loss that isn't defined for the data's task."""
+    if options.loss == "asymmetric" and task == "multi-class":
+        raise ExpectedError("--loss asymmetric: expected multi-label or binary data. Received multi-class. Use focal.")
 
 
 def to_json(config):

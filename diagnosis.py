@@ -32,6 +32,7 @@ def main(arguments=None):
 def train_baseline(options, splits, run):
     """Train and evaluate a standard model in `run`; returns it with what `results.json` holds."""
     data.check_trainable(splits)
+    config.check_task(options, splits.task)
     devices.start()
     import experiment
     import robustness

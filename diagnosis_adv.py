@@ -49,16 +49,18 @@ def train_robust(options, splits, run, source, baseline):
         baseline: The finished `Run` to compare with, or None to find or train one.
     """
     data.check_trainable(splits)
+    config.check_task(options, splits.task)
     baseline = baseline or _default_baseline(options, splits)
     for other in filter(None, (source, baseline)):
         runs.check_fits(other, splits)
-    if source:
-        runs.check_same_model(source, options)
+    static = options.method == "static"
+    if source or (static and baseline):
+        runs.check_same_model(source or baseline, options)
     devices.start()
     import experiment
-    import losses
     import models
     import robustness
+    import static as static_set
     import training
 
     # Before anything is written or trained: a model that can't be loaded should be known now.
@@ -68,14 +70,18 @@ def train_robust(options, splits, run, source, baseline):
     run.start(options)
     if not baseline:
         baseline, undefended = _train_own_baseline(options, splits, run)
-    if source:
-        classifier.set_weights(start_from.get_weights())
-    examples = training.adversarial_examples(models.logits(classifier), losses.for_task(splits.task), options)
+    if source or static:
+        classifier.set_weights((start_from or undefended).get_weights())
+    if static:
+        print(static_set.WARNING)
+        examples, shown = training.clean_examples, static_set.joined(splits, models.logits(classifier), options, run)
+    else:
+        loss = experiment.attack_loss(options, splits)
+        examples, shown = training.adversarial_examples(models.logits(classifier), loss, options), splits
     suite = robustness.quick_suite(options)
     print(f"Robust model ({options.model}), {report.data_title(splits.summary())}, in {run.path}")
-    classifier, summary = training.train(
-        classifier, splits, options, run, examples=examples, selection=dataclasses.replace(suite[-1], restarts=1)
-    )
+    selection = dataclasses.replace(suite[-1], restarts=1)
+    classifier, summary = training.train(classifier, shown, options, run, examples=examples, selection=selection)
     print("Attacking both models")
     results = {
         "model": experiment.describe(options, classifier),

@@ -5,6 +5,7 @@ import numpy as np
 
 import devices
 import figures
+import losses
 import metrics
 import models
 import report
@@ -36,6 +37,13 @@ def new_classifier(options, splits):
 def describe(options, classifier):
     """What `results.json` says about the model."""
     return {"name": options.model, "attention": options.attention, "parameters": classifier.count_params()}
+
+
+def attack_loss(options, splits):
+    """What the training's attacks climb: the task's loss, not that of a remedy for rare labels, unless asked."""
+    if options.attack_loss == "task":
+        return losses.for_task(splits.task)
+    return losses.for_training(options.loss, splits.task, splits.train.labels)
 
 
 def thresholds(classifier, splits):

@@ -20,6 +20,7 @@ CONTENTS = (
     "history.csv",
     "model.keras",
     "state.npz",
+    "adversarial.npy",
     "chestxray.png",
     "logs",
     "baseline",
@@ -95,7 +96,8 @@ class Run:
         }
         self.write("results.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
         if devices.chief():
-            (self.path / "state.npz").unlink(missing_ok=True)
+            for name in ("state.npz", "adversarial.npy"):
+                (self.path / name).unlink(missing_ok=True)
         devices.wait()
         return results
 

@@ -22,6 +22,7 @@ import metrics
 import models
 import robustness
 import runs
+import sampling
 import twin
 from config import ExpectedError
 
@@ -126,7 +127,8 @@ def train(classifier, splits, config, run, *, examples=clean_examples, selection
         _synchronize(model)
         variables = [*model.variables, *model.optimizer.variables, *(v for metric in running for v in metric.variables)]
         state = _restore(run.path / "state.npz", variables, splits) or State()
-    step = _compiled_step(model, splits, examples, running, config.precision)
+    loss = losses.for_training(config.loss, splits.task, splits.train.labels)
+    step = _compiled_step(model, splits, examples, running, config.precision, loss)
 
     csv = keras.callbacks.CSVLogger(str(run.path / "history.csv"))
     board = keras.callbacks.TensorBoard(str(run.path / "logs"), write_graph=False)
@@ -187,7 +189,7 @@ def _epoch(step, running, splits, config, state, callbacks, after_step):
     if state.step == 0:
         for metric in running:
             metric.reset_state()
-    order = data.shuffled(len(splits.train), seed=config.seed, epoch=state.epoch)
+    order = sampling.order(config.sampler, splits.train.labels, seed=config.seed, epoch=state.epoch)
     for batch in data.batches(splits.train, config.batch_size, order=order, start=state.step, part=devices.part):
         callbacks.on_train_batch_begin(state.step)
         step(*batch, (config.seed, state.epoch))
@@ -233,20 +235,20 @@ def _running_metrics(splits):
     )
 
 
-def _compiled_step(model, splits, examples, running, precision):
-    """One optimizer step as a graph: `step(images, labels, indices, count, seed)`, images and labels uint8.
+def _compiled_step(model, splits, examples, running, precision, loss):
+    """One optimizer step as a graph: `step(images, labels, indices, count, seed)`, labels uint8, images too or floats.
 
     A worker calls it with its part of a batch of `count` images.
     """
     strategy = devices.strategy()
-    loss, activation = losses.averaged(splits.task), losses.activation(splits.task)
+    activation = losses.activation(splits.task)
     mean, accuracy, auc = running
     forward = twin.of(model, twin.dtype(precision))
 
     def replica_step(images, labels, indices, count, seed):
         images, labels, indices, positions = devices.deal(count, images, labels, indices)
         images, labels, weights = examples(
-            *(tf.cast(images, tf.float32) / 255, tf.cast(labels, tf.float32)), seed, indices, positions, count
+            *(_in_pixel_units(images), tf.cast(labels, tf.float32)), seed, indices, positions, count
         )
         with tf.GradientTape() as tape:
             logits = forward(images, training=True)
@@ -258,7 +260,7 @@ def _compiled_step(model, splits, examples, running, precision):
 
     @tf.function(
         input_signature=[
-            tf.TensorSpec((None, *splits.image_shape), tf.uint8),
+            tf.TensorSpec((None, *splits.image_shape), splits.train.images.dtype),
             tf.TensorSpec((None, len(splits.label_names)), tf.uint8),
             tf.TensorSpec((None,), tf.int64),
             tf.TensorSpec((), tf.int32),
@@ -277,9 +279,13 @@ def _compiled_step(model, splits, examples, running, precision):
     return step
 
 
+def _in_pixel_units(images):
+    return tf.cast(images, tf.float32) / 255 if images.dtype == tf.uint8 else images
+
+
 def _synchronize(model):
     """Let BatchNorm take its statistics from the whole batch, not from each replica's share."""
-    for layer in model.layers:
+    for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = devices.replicas() > 1
 

@@ -110,3 +110,10 @@ def test_options_of_the_model_that_contradict_each_other_are_refused(arguments, 
 
 def test_a_frozen_backbone_may_come_from_a_run():
     assert config.parse(config.AdversarialConfig, ["--model=resnet18", "--freeze", "--init-from=run"]).freeze
+
+
+def test_a_loss_that_the_task_does_not_have_is_refused():
+    options = config.BaselineConfig(loss="asymmetric")
+    config.check_task(options, "multi-label")
+    with pytest.raises(config.ExpectedError, match="multi-class"):
+        config.check_task(options, "multi-class")

@@ -8,6 +8,7 @@ import pytest
 from conftest import make_splits
 
 import config
+import experiment
 import losses
 import models
 import robustness
@@ -159,3 +160,23 @@ def test_every_optimizer_and_schedule_trains(tmp_path, options, splits, optimize
         rate = float(next(csv.DictReader(file))["learning_rate"])
     # One epoch of three steps; cosine has come to its end.
     assert rate == pytest.approx({"exponential": 0.01 * 0.9 ** (3 / 1000), "cosine": 0, "constant": 0.01}[schedule])
+
+
+@pytest.mark.parametrize(
+    ("loss", "sampler"), [("weighted", "balanced"), ("focal", "shuffle"), ("asymmetric", "shuffle")]
+)
+def test_remedies_for_rare_labels_reach_the_training(tmp_path, options, splits, loss, sampler):
+    plain = weights(fit(tmp_path / "plain", options, splits)[0])
+    settings = dataclasses.replace(options, loss=loss, sampler=sampler)
+    first, again = (weights(fit(tmp_path / name, settings, splits)[0]) for name in ("first", "again"))
+    assert first == again
+    assert first != plain
+
+
+def test_training_attacks_climb_the_loss_of_the_task_unless_asked(splits):
+    options = config.AdversarialConfig(loss="weighted")
+    assert experiment.attack_loss(options, splits) is losses.binary_cross_entropy
+    asked = experiment.attack_loss(dataclasses.replace(options, attack_loss="training"), splits)
+    labels, logits = splits.train.labels.astype(np.float32), np.ones(splits.train.labels.shape, np.float32)
+    expected = losses.weighted(losses.rarity("multi-label", splits.train.labels), labels, logits)
+    np.testing.assert_allclose(asked(labels, logits), expected)

@@ -169,9 +169,9 @@ def test_every_convolutional_model_has_a_twin_that_is_attacked_as_well(name):
             layer.momentum = 0.0
     model(images, training=True)  # Now the moving averages are the batch's, so that signals don't fade on their way.
     assert twin.known(model)
-    np.testing.assert_allclose(
-        twin.of(model, "float32")(tf.constant(images)), model(images, training=False), rtol=1e-3, atol=1e-4
-    )
+    logits = model(images, training=False)
+    largest = float(tf.reduce_max(tf.abs(logits)))
+    np.testing.assert_allclose(twin.of(model, "float32")(tf.constant(images)), logits, atol=0.01 * largest)
 
     def gain(precision):
         attacked = attacks.pgd(
