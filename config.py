@@ -5,6 +5,12 @@ import dataclasses
 import json
 import math
 from dataclasses import dataclass
+from pathlib import Path
+
+HAND_MADE = ("cnn", "vgg", "covid_cnn")
+CONVOLUTIONAL = ("resnet18", "resnet34", "resnet50", "efficientnet_b0", "densenet121", "vgg16", "mobilenet_v2")
+TRANSFORMERS = {"vit_b16": 16, "dinov2_s14": 14}  # with the pixels along a side of one of their patches
+MODELS = (*HAND_MADE, *CONVOLUTIONAL, *TRANSFORMERS)
 
 
 def printable(text):
@@ -145,6 +151,38 @@ class BaselineConfig(FoldersConfig):
     seed: int = option(0, "seed of weights, shuffling, dropout and attacks", number(int, 0, 2**31 - 1))
     debug: bool = _debug()
 
+    model: str = option("cnn", "architecture: hand-made (cnn, vgg, covid_cnn) or a known backbone", choices=MODELS)
+    weights: str = option(
+        "none",
+        "where a backbone's weights come from: none (random), imagenet (downloaded; dinov2_s14's are those of its "
+        "authors), or a .keras or .h5 FILE of the same backbone",
+    )
+    freeze: bool = option(False, "train the head alone and leave the backbone as it is, its BatchNorm too", bool)
+    backbone_size: int | None = option(
+        None,
+        "pixels along a side that a backbone sees, images are resized in the model (default: their own size, at "
+        "least 32; transformers 224)",
+        number(int, 32, 1024),
+    )
+    attention: str = option(
+        "none",
+        "squeeze-and-excitation or CBAM, after each block of a hand-made model or on a backbone's last feature map",
+        choices=("none", "se", "cbam"),
+    )
+
+    loss: str = option(
+        "bce",
+        "loss of training: bce (softmax cross-entropy if multi-class), weighted by how rare each label is, focal, or "
+        "asymmetric (multi-label alone)",
+        choices=("bce", "weighted", "focal", "asymmetric"),
+    )
+    sampler: str = option(
+        "shuffle",
+        "shuffle shows each training image once per epoch; balanced draws as many images, from each finding and from "
+        "those without any equally often",
+        choices=("shuffle", "balanced"),
+    )
+
     epochs: int = option(20, "largest number of passes over the training images", number(int, 1))
     batch_size: int = option(64, "images per training step", number(int, 1))
     learning_rate: float = option(1e-3, "learning rate at the start", number(float, 0, open_low=True))
@@ -155,7 +193,9 @@ class BaselineConfig(FoldersConfig):
         choices=("exponential", "cosine", "constant"),
     )
     patience: int = option(5, "epochs without a better validation macro AUC before training stops", number(int, 1))
-    dropout: float = option(0.5, "share of units dropped before each dense layer", number(float, 0, 1, open_high=True))
+    dropout: float = option(
+        0.5, "share of units dropped before dense layers; covid_cnn has none", number(float, 0, 1, open_high=True)
+    )
     augment: str = option(
         "none",
         "random changes of training images: vgg is rotation 15, translation 0.1 and flip, covid_cnn crop 0.875, "
@@ -176,6 +216,9 @@ class BaselineConfig(FoldersConfig):
     steps: int = option(10, "PGD steps of the evaluation", number(int, 1))
     restarts: int = option(1, "random starts of the evaluation's PGD; the worst per image counts", number(int, 1))
 
+    def __post_init__(self):
+        check_model(self)
+
 
 @dataclass(frozen=True)
 class AdversarialConfig(BaselineConfig):
@@ -185,6 +228,17 @@ class AdversarialConfig(BaselineConfig):
     init_from: str | None = option(None, "run whose weights to start from (fine-tuning) instead of random ones")
     baseline: str | None = option(
         None, "finished run to compare with (default: runs/baseline if it fits, else one is trained in RUN/baseline)"
+    )
+    method: str = option(
+        "online",
+        "online makes adversarial images of the current weights in every step; static makes them once, by FGSM on the "
+        "model it starts from (--init-from, else the baseline), and fine-tunes on clean and adversarial images alike",
+        choices=("online", "static"),
+    )
+    attack_loss: str = option(
+        "task",
+        "loss that the training attacks climb: the task's cross-entropy, or that of --loss",
+        choices=("task", "training"),
     )
     adv_weight: float = option(0.5, "share of the loss that comes from adversarial images", number(float, 0, 1))
     train_epsilon: float = option(0.05, "radius of the training attacks in pixel units of [0, 1]", length)
@@ -272,6 +326,44 @@ def parse(config_class, arguments=None, **settings):
         default = argparse.SUPPRESS if hidden else field.default
         parser.add_argument("--" + field.name.replace("_", "-"), dest=field.name, default=default, **settings)
     return config_class(**vars(parser.parse_args(arguments)))
+
+
+def check_model(options):
+    """Refuse options of the model that contradict each other.
+
+    Raises:
+        ExpectedError: With the options and what to do.
+    """
+    name, patch, source = options.model, TRANSFORMERS.get(options.model), getattr(options, "init_from", None)
+    if name in HAND_MADE and (options.weights != "none" or options.freeze or options.backbone_size):
+        raise ExpectedError(
+            f"--weights, --freeze, --backbone-size: expected a backbone, such as --model resnet18. Received: {name}."
+        )
+    if patch and options.attention != "none":
+        raise ExpectedError(
+            f"--attention {options.attention}: expected a model with feature maps. Received: {name}, "
+            "whose blocks are attention already. Use --attention none."
+        )
+    if patch and options.backbone_size and options.backbone_size % patch:
+        raise ExpectedError(
+            f"--backbone-size: expected a multiple of {patch} for {name}. Received: {options.backbone_size}."
+        )
+    if name == "vit_b16" and options.weights == "imagenet" and options.backbone_size not in (None, 224):
+        raise ExpectedError(
+            f"--backbone-size: expected 224, the size of {name}'s ImageNet weights. Received: {options.backbone_size}."
+        )
+    if options.weights not in ("none", "imagenet") and not Path(options.weights).expanduser().is_file():
+        raise ExpectedError(f"--weights: expected none, imagenet or a file. Received: {options.weights}.")
+    if source and options.weights != "none":
+        raise ExpectedError("--init-from and --weights: expected one source of weights. Received both.")
+    if options.freeze and options.weights == "none" and not source:
+        raise ExpectedError("--freeze: expected --weights, as a random backbone would stay random. Received none.")
+
+
+def check_task(options, task):
+    """Refuse a loss that isn't defined for the data's task."""
+    if options.loss == "asymmetric" and task == "multi-class":
+        raise ExpectedError("--loss asymmetric: expected multi-label or binary data. Received multi-class. Use focal.")
 
 
 def to_json(config):

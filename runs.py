@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import devices
-from config import ExpectedError, to_json
+from config import BaselineConfig, ExpectedError, to_json
 
 try:
     import fcntl
@@ -27,6 +27,7 @@ CONTENTS = (
     "history.csv",
     "state.npz",
     "model.keras",
+    "adversarial.npy",
     "chestxray.png",
     "logs",
     "baseline",
@@ -116,7 +117,8 @@ class Run:
         self.write("results.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
         if devices.chief():
             with explained(self.path):
-                (self.path / "state.npz").unlink(missing_ok=True)
+                for name in ("state.npz", "adversarial.npy"):
+                    (self.path / name).unlink(missing_ok=True)
         devices.wait()
         return results
 
@@ -233,6 +235,23 @@ def check_fits(run, splits):
             )
 
 
+def check_same_model(run, options):
+    """Refuse a finished run whose model is another than the options', so that its weights wouldn't fit.
+
+    Raises:
+        RunError: With what differs.
+    """
+    own = run.read("results.json", "config")["config"]
+    for key in ("model", "attention", "backbone_size"):
+        # Runs from before there was a choice have the default model.
+        received, wanted = own.get(key, getattr(BaselineConfig, key)), getattr(options, key)
+        if received != wanted:
+            raise RunError(
+                f"{run.path}: expected a model with --{key.replace('_', '-')} {wanted}, as in the options. "
+                f"Received one with {received}."
+            )
+
+
 @contextmanager
 def writing(path):
     """`replacing` for files of a run folder.
@@ -286,7 +305,7 @@ def _keep_names(folder):
 def versions():
     """Versions of Python and of the packages that results depend on."""
     found = {"python": platform.python_version()}
-    for package in ("tensorflow", "keras", "numpy", "scikit-learn", "medmnist"):
+    for package in ("tensorflow", "keras", "keras-hub", "numpy", "scikit-learn", "medmnist"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -23,6 +23,7 @@ import metrics
 import models
 import robustness
 import runs
+import sampling
 import twin
 from checkpoints import Checkpoint, TrainingError
 
@@ -115,7 +116,8 @@ def train(classifier, splits, config, run, *, examples=clean_examples, selection
         _synchronize(model)
         checkpoint = Checkpoint(run, model, running, splits)
         state = checkpoint.restore()
-    step = _compiled_step(model, splits, examples, running, config)
+    loss = losses.for_training(config.loss, splits.task, splits.train.labels)
+    step = _compiled_step(model, splits, examples, running, config, loss)
     callbacks = keras.callbacks.CallbackList(
         [keras.callbacks.TensorBoard(str(run.path / "logs"), write_graph=False)] if devices.chief() else [],
         add_progbar=devices.chief(),
@@ -160,7 +162,7 @@ def _epoch(step, running, splits, config, state, callbacks, checkpoint):
     if state.step == 0:
         for metric in running:
             metric.reset_state()
-    order = data.shuffled(len(splits.train), seed=config.seed, epoch=state.epoch)
+    order = sampling.order(config.sampler, splits.train.labels, seed=config.seed, epoch=state.epoch)
     for batch in data.batches(splits.train, config.batch_size, order=order, start=state.step, part=devices.part):
         with interruption.delayed():
             callbacks.on_train_batch_begin(state.step)
@@ -242,20 +244,20 @@ def _running_metrics(splits):
     )
 
 
-def _compiled_step(model, splits, examples, running, config):
-    """One optimizer step as a graph: `step(images, labels, indices, count, seed)`, images and labels uint8.
+def _compiled_step(model, splits, examples, running, config, loss):
+    """One optimizer step as a graph: `step(images, labels, indices, count, seed)`, labels uint8, images too or floats.
 
     A worker calls it with its part of a batch of `count` images.
     """
     strategy = devices.strategy()
-    loss, activation = losses.averaged(splits.task), losses.activation(splits.task)
+    activation = losses.activation(splits.task)
     mean, accuracy, auc = running
     forward = twin.of(model, twin.dtype(config.precision))
     augmentation = augment.of(config)
 
     def replica_step(images, labels, indices, count, seed):
         images, labels, indices, positions = devices.deal(count, images, labels, indices)
-        images, labels = tf.cast(images, tf.float32) / 255, tf.cast(labels, tf.float32)
+        images, labels = _in_pixel_units(images), tf.cast(labels, tf.float32)
         images = augment.augmented(images, augmentation, seed=seed, indices=indices)
         images, labels, weights = examples(images, labels, seed, indices, positions, count)
         with tf.GradientTape() as tape:
@@ -268,7 +270,7 @@ def _compiled_step(model, splits, examples, running, config):
 
     @tf.function(
         input_signature=[
-            tf.TensorSpec((None, *splits.image_shape), tf.uint8),
+            tf.TensorSpec((None, *splits.image_shape), splits.train.images.dtype),
             tf.TensorSpec((None, len(splits.label_names)), tf.uint8),
             tf.TensorSpec((None,), tf.int64),
             tf.TensorSpec((), tf.int32),
@@ -287,9 +289,13 @@ def _compiled_step(model, splits, examples, running, config):
     return step
 
 
+def _in_pixel_units(images):
+    return tf.cast(images, tf.float32) / 255 if images.dtype == tf.uint8 else images
+
+
 def _synchronize(model):
     """Let BatchNorm take its statistics from the whole batch, not from each replica's share."""
-    for layer in model.layers:
+    for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = devices.replicas() > 1
 
