@@ -26,7 +26,7 @@ CONTENTS = (
     "config.json",
 )
 # Options that say where and how to run, not what.
-HOUSEKEEPING = ("run", "overwrite", "resume", "data_dir", "strategy")
+HOUSEKEEPING = ("run", "overwrite", "resume", "data_dir", "strategy", "params")
 
 
 class RunError(ExpectedError):

@@ -152,3 +152,37 @@ def history(columns, *, best, title):
         ax.legend(fontsize=8)
         ax.spines[["top", "right"]].set_visible(False)
     return figure
+
+
+def search_history(values, *, title):
+    """The score of each complete trial of a search, and the best so far.
+
+    Args:
+        values: Pairs of a trial's number and its score, by number.
+        title: Heading of the figure.
+    """
+    figure = Figure(figsize=(7, 4), layout="constrained")
+    figure.suptitle(title, fontsize=11)
+    ax = figure.subplots()
+    numbers, scores = np.array(values).T
+    ax.scatter(numbers, scores, s=18, color=COLOURS[0], label="trial")
+    ax.step(numbers, np.maximum.accumulate(scores), where="post", color=COLOURS[1], label="best so far")
+    ax.set_xlabel("trial")
+    ax.set_ylabel("validation macro AUC")
+    ax.xaxis.get_major_locator().set_params(integer=True)
+    ax.legend(fontsize=8)
+    ax.spines[["top", "right"]].set_visible(False)
+    return figure
+
+
+def importance(shares, *, title):
+    """How much of a score's variance each option explains, as bars; `shares` by option name."""
+    figure = Figure(figsize=(7, 0.4 * len(shares) + 1.6), layout="constrained")
+    figure.suptitle(title, fontsize=11)
+    ax = figure.subplots()
+    names = sorted(shares, key=shares.get)
+    bars = ax.barh([name.replace("_", " ") for name in names], [shares[name] for name in names], color=COLOURS[0])
+    ax.bar_label(bars, fmt="%.2f", fontsize=8, padding=3)
+    ax.set_xlabel("share of the variance")
+    ax.spines[["top", "right"]].set_visible(False)
+    return figure
