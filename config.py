@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -143,6 +144,9 @@ class BaselineConfig(FoldersConfig):
     )
     data_dir: str = option("~/.medmnist", "folder of the MedMNIST files, shared with the medmnist package")
     limit: int | None = option(None, "use only this many images of each split, by a fixed shuffle", number(int, 1))
+    params: str | None = option(
+        None, "JSON file of options, such as tune.py's best.json; the command line wins over it"
+    )
     run: str = option("runs/baseline", "folder that this run writes")
     overwrite: bool = option(False, "replace a run that is already in the folder", bool)
     resume: bool = option(False, "continue an unfinished run in the folder", bool)
@@ -192,6 +196,7 @@ class BaselineConfig(FoldersConfig):
         "learning rate over time: exponential multiplies it by 0.9 per 1000 steps, cosine ends at 0",
         choices=("exponential", "cosine", "constant"),
     )
+    weight_decay: float = option(0.004, "weight decay of adamw", number(float, 0))
     patience: int = option(5, "epochs without a better validation macro AUC before training stops", number(int, 1))
     dropout: float = option(
         0.5, "share of units dropped before dense layers; covid_cnn has none", number(float, 0, 1, open_high=True)
@@ -308,12 +313,35 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 def parse(config_class, arguments=None, **settings):
-    """Read a `config_class` from the command line; wrong options end the program with one line and code 2."""
+    """Read a `config_class` from the command line; wrong options end the program with one line and code 2.
+
+    Options in the file that `--params` names are read before those of the command line, which thus win.
+    """
+    parser = _parser(config_class, settings)
+    read = parser.parse_args(arguments)
+    if getattr(read, "params", None):
+        given = sys.argv[1:] if arguments is None else arguments
+        read = parser.parse_args([*_arguments(read.params, config_class), *given])
+    return config_class(**vars(read))
+
+
+def given(config_class, arguments=None):
+    """Names of the options that are on the command line or in the file that `--params` names."""
+    parser = _parser(config_class, {"add_help": False})
+    for action in parser._actions:
+        action.default = argparse.SUPPRESS
+    read = vars(parser.parse_args(arguments))
+    return set(read) | set(_params(read["params"]) if "params" in read else ())
+
+
+def _parser(config_class, settings):
     parser = OneLineParser(**settings)
     # In the help, a script's own options come before those it shares.
     for field in sorted(dataclasses.fields(config_class), key=lambda field: field.kw_only):
         settings = dict(field.metadata)
         kind = settings.pop("parse")
+        if field.name in getattr(config_class, "WITHOUT", ()):
+            continue
         if kind is bool:
             settings["action"] = argparse.BooleanOptionalAction
         else:
@@ -325,7 +353,27 @@ def parse(config_class, arguments=None, **settings):
         hidden = field.default is None or isinstance(field.default, tuple)
         default = argparse.SUPPRESS if hidden else field.default
         parser.add_argument("--" + field.name.replace("_", "-"), dest=field.name, default=default, **settings)
-    return config_class(**vars(parser.parse_args(arguments)))
+    return parser
+
+
+def _arguments(path, config_class):
+    """The options in a file as command-line arguments; those that only the other training script has are left out."""
+    names = {field.name for field in dataclasses.fields(config_class)}
+    values = {name: value for name, value in _params(path).items() if name in names}
+    return [f"--{name.replace('_', '-')}={value}" for name, value in values.items()]
+
+
+def _params(path):
+    """The options in a JSON file, by name."""
+    try:
+        values = json.loads(Path(path).expanduser().read_text())
+    except (OSError, ValueError) as error:
+        raise ExpectedError(f"--params {path}: expected a JSON file of options. Received: {error}.") from None
+    known = {field.name for field in dataclasses.fields(AdversarialConfig) if field.metadata["parse"] is not bool}
+    if not isinstance(values, dict) or not set(values) <= known - {"params"}:
+        wrong = ", ".join(sorted(set(values) - known)) if isinstance(values, dict) else type(values).__name__
+        raise ExpectedError(f"--params {path}: expected options of the training scripts. Received: {wrong}.")
+    return values
 
 
 def check_model(options):

@@ -37,7 +37,7 @@ LOCK = ".lock"
 # What a run that was killed before it began leaves.
 BARE = {LOCK, ".config.partial.json"}
 # Options that say where and how to run, not what.
-HOUSEKEEPING = ("run", "overwrite", "resume", "data_dir", "strategy", "debug")
+HOUSEKEEPING = ("run", "overwrite", "resume", "data_dir", "strategy", "debug", "params")
 
 
 class RunError(ExpectedError):

@@ -87,7 +87,7 @@ def _equal_weights(images, count):
     return tf.fill([tf.shape(images)[0]], 1 / tf.cast(count, tf.float32))
 
 
-def train(classifier, splits, config, run, *, examples=clean_examples, selection=robustness.CLEAN):
+def train(classifier, splits, config, run, *, examples=clean_examples, selection=robustness.CLEAN, callback=None):
     """Train a classifier and keep the weights with the best validation macro AUC.
 
     Args:
@@ -98,6 +98,7 @@ def train(classifier, splits, config, run, *, examples=clean_examples, selection
         run: The `Run` to write `model.keras`, `history.csv`, `logs/` and, while unfinished, `state.npz` to.
         examples: What a step trains on; see `clean_examples`.
         selection: The `Attack` under which the validation macro AUC chooses the checkpoint and stops training.
+        callback: A `keras.callbacks.Callback` that takes the place of the bar and may raise to end training.
 
     Returns:
         The classifier with the best weights, loaded from `model.keras`, and a summary for `results.json`.
@@ -119,8 +120,10 @@ def train(classifier, splits, config, run, *, examples=clean_examples, selection
     loss = losses.for_training(config.loss, splits.task, splits.train.labels)
     step = _compiled_step(model, splits, examples, running, config, loss)
     callbacks = keras.callbacks.CallbackList(
-        [keras.callbacks.TensorBoard(str(run.path / "logs"), write_graph=False)] if devices.chief() else [],
-        add_progbar=devices.chief(),
+        [keras.callbacks.TensorBoard(str(run.path / "logs"), write_graph=False), *filter(None, [callback])]
+        if devices.chief()
+        else [],
+        add_progbar=devices.chief() and callback is None,
         **{"model": model, "verbose": 1, "epochs": config.epochs, "steps": steps_per_epoch},
     )
     with _logging(run):
@@ -227,7 +230,7 @@ def _optimizer(config, steps_per_epoch):
     }
     optimizers = {
         "adam": keras.optimizers.Adam,
-        "adamw": keras.optimizers.AdamW,
+        "adamw": lambda rate: keras.optimizers.AdamW(rate, weight_decay=config.weight_decay),
         "rmsprop": keras.optimizers.RMSprop,
         "sgd": lambda rate: keras.optimizers.SGD(rate, momentum=0.9),
     }
