@@ -77,10 +77,6 @@ def info(name):
     """The `Info` of the set called `name`; sets other than the two of the chest need the medmnist package."""
     if name in CHEST_SETS:
         return CHEST_SETS[name]
-    if name not in NAMES:
-        raise DataError(
-            f"Unknown data set {name!r}. Expected phantom, one of {', '.join(NAMES)}, or a path to an .npz file."
-        )
     try:
         # The package itself wants PyTorch, and prints so; this module of it doesn't.
         with contextlib.redirect_stdout(io.StringIO()):

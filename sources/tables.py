@@ -17,12 +17,13 @@ MAX_BYTES = 1 << 27  # ChestX-ray14's table of 112,120 images has 8 MB
 MAX_CELL = 1 << 17  # characters
 
 
-def read(path, columns):
+def read(path, columns, optional=()):
     """The rows of a CSV file whose first line names its columns.
 
     Args:
         path: The file.
         columns: Names of the columns wanted; others may be there, and are left out.
+        optional: Names of columns wanted if they are there; in a table without one, its text is empty.
 
     Returns:
         A list of dicts from column to text without surrounding white space, one per row and at least one.
@@ -43,13 +44,15 @@ def read(path, columns):
         raise refusal(path, "CSV text in UTF-8", f"a NUL character in line {line}")
     reader = csv.reader(io.StringIO(text, newline=""), strict=True)
     try:
-        return _rows(path, columns, reader)
+        return _rows(path, columns, optional, reader)
     except csv.Error as error:
         raise refusal(path, "a CSV file", f"{error}, in the row that ends in line {reader.line_num}") from None
 
 
-def _rows(path, columns, reader):
+def _rows(path, columns, optional, reader):
     header = [name.strip() for name in next(reader, [])]
+    absent = {column: "" for column in optional if column not in header}
+    columns = [*columns, *(column for column in optional if column in header)]
     for column in columns:
         if header.count(column) != 1:
             names = ", ".join(filter(None, header)) or "none"
@@ -70,7 +73,7 @@ def _rows(path, columns, reader):
                 raise refusal(
                     path, f"one line of plain text in column {column!r}", f"{cell!r:.60} in line {reader.line_num}"
                 )
-        rows.append(row)
+        rows.append(row | absent)
     if not rows:
         raise refusal(path, "a CSV file with at least one row", "none")
     return rows

@@ -23,6 +23,12 @@ def test_wanted_columns_come_as_text_in_the_order_of_the_rows(read):
     assert rows == [{"name": "a.png", "label": "1"}, {"name": "b.png", "label": "002"}]
 
 
+def test_an_optional_column_is_empty_where_it_is_not_there(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("name,age\na,1\n")
+    assert tables.read(path, ["name"], ["age", "sex"]) == [{"name": "a", "age": "1", "sex": ""}]
+
+
 def test_a_byte_order_mark_empty_lines_and_a_missing_last_line_break_do_no_harm(read):
     assert read(b"\xef\xbb\xbfname,label\n\na,1\n\nb,2") == [{"name": "a", "label": "1"}, {"name": "b", "label": "2"}]
 
