@@ -12,7 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import devices
-from config import ExpectedError, to_json
+from config import BaselineConfig, ExpectedError, to_json
 
 try:
     import fcntl
@@ -27,6 +27,7 @@ CONTENTS = (
     "history.csv",
     "state.npz",
     "model.keras",
+    "adversarial.npy",
     "chestxray.png",
     "logs",
     "baseline",
@@ -36,7 +37,7 @@ LOCK = ".lock"
 # What a run that was killed before it began leaves.
 BARE = {LOCK, ".config.partial.json"}
 # Options that say where and how to run, not what.
-HOUSEKEEPING = ("run", "overwrite", "resume", "data_dir", "strategy", "debug")
+HOUSEKEEPING = ("run", "overwrite", "resume", "data_dir", "strategy", "debug", "params")
 
 
 class RunError(ExpectedError):
@@ -116,7 +117,8 @@ class Run:
         self.write("results.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
         if devices.chief():
             with explained(self.path):
-                (self.path / "state.npz").unlink(missing_ok=True)
+                for name in ("state.npz", "adversarial.npy"):
+                    (self.path / name).unlink(missing_ok=True)
         devices.wait()
         return results
 
@@ -156,7 +158,7 @@ def claim(config):
         )
     if run.started:
         before, now = (
-            {key: value for key, value in options.items() if key not in HOUSEKEEPING}
+            {key: value for key, value in options.items() if key not in HOUSEKEEPING and not key.endswith("_root")}
             for options in (run.read("config.json"), asdict(config))
         )
         changed = [key for key in sorted(before | now) if before.get(key) != now.get(key)]
@@ -210,6 +212,14 @@ def finished(folder):
     return run
 
 
+def label_names(path):
+    """What the labels of a saved model are called, by the results beside it; None if there are none."""
+    run = Run(path.parent)
+    if not run.finished or path.name != "model.keras":
+        return None
+    return run.read("results.json", "data")["data"].get("label_names")
+
+
 def check_fits(run, splits):
     """Refuse a finished run whose model is for other images or labels than the data's.
 
@@ -222,6 +232,23 @@ def check_fits(run, splits):
             raise RunError(
                 f"{run.path}: {key}: expected a model for {wanted[key]}, as in the data. "
                 f"Received one for {data.get(key)}."
+            )
+
+
+def check_same_model(run, options):
+    """Refuse a finished run whose model is another than the options', so that its weights wouldn't fit.
+
+    Raises:
+        RunError: With what differs.
+    """
+    own = run.read("results.json", "config")["config"]
+    for key in ("model", "attention", "backbone_size"):
+        # Runs from before there was a choice have the default model.
+        received, wanted = own.get(key, getattr(BaselineConfig, key)), getattr(options, key)
+        if received != wanted:
+            raise RunError(
+                f"{run.path}: expected a model with --{key.replace('_', '-')} {wanted}, as in the options. "
+                f"Received one with {received}."
             )
 
 
@@ -278,7 +305,7 @@ def _keep_names(folder):
 def versions():
     """Versions of Python and of the packages that results depend on."""
     found = {"python": platform.python_version()}
-    for package in ("tensorflow", "keras", "numpy", "scikit-learn", "medmnist"):
+    for package in ("tensorflow", "keras", "keras-hub", "numpy", "scikit-learn", "medmnist"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:

@@ -14,6 +14,7 @@ import numpy as np
 import tensorflow as tf
 
 import attacks
+import augment
 import data
 import devices
 import interruption
@@ -22,6 +23,7 @@ import metrics
 import models
 import robustness
 import runs
+import sampling
 import twin
 from checkpoints import Checkpoint, TrainingError
 
@@ -85,7 +87,7 @@ def _equal_weights(images, count):
     return tf.fill([tf.shape(images)[0]], 1 / tf.cast(count, tf.float32))
 
 
-def train(classifier, splits, config, run, *, examples=clean_examples, selection=robustness.CLEAN):
+def train(classifier, splits, config, run, *, examples=clean_examples, selection=robustness.CLEAN, callback=None):
     """Train a classifier and keep the weights with the best validation macro AUC.
 
     Args:
@@ -96,6 +98,7 @@ def train(classifier, splits, config, run, *, examples=clean_examples, selection
         run: The `Run` to write `model.keras`, `history.csv`, `logs/` and, while unfinished, `state.npz` to.
         examples: What a step trains on; see `clean_examples`.
         selection: The `Attack` under which the validation macro AUC chooses the checkpoint and stops training.
+        callback: A `keras.callbacks.Callback` that takes the place of the bar and may raise to end training.
 
     Returns:
         The classifier with the best weights, loaded from `model.keras`, and a summary for `results.json`.
@@ -114,10 +117,13 @@ def train(classifier, splits, config, run, *, examples=clean_examples, selection
         _synchronize(model)
         checkpoint = Checkpoint(run, model, running, splits)
         state = checkpoint.restore()
-    step = _compiled_step(model, splits, examples, running, config.precision)
+    loss = losses.for_training(config.loss, splits.task, splits.train.labels)
+    step = _compiled_step(model, splits, examples, running, config, loss)
     callbacks = keras.callbacks.CallbackList(
-        [keras.callbacks.TensorBoard(str(run.path / "logs"), write_graph=False)] if devices.chief() else [],
-        add_progbar=devices.chief(),
+        [keras.callbacks.TensorBoard(str(run.path / "logs"), write_graph=False), *filter(None, [callback])]
+        if devices.chief()
+        else [],
+        add_progbar=devices.chief() and callback is None,
         **{"model": model, "verbose": 1, "epochs": config.epochs, "steps": steps_per_epoch},
     )
     with _logging(run):
@@ -159,7 +165,7 @@ def _epoch(step, running, splits, config, state, callbacks, checkpoint):
     if state.step == 0:
         for metric in running:
             metric.reset_state()
-    order = data.shuffled(len(splits.train), seed=config.seed, epoch=state.epoch)
+    order = sampling.order(config.sampler, splits.train.labels, seed=config.seed, epoch=state.epoch)
     for batch in data.batches(splits.train, config.batch_size, order=order, start=state.step, part=devices.part):
         with interruption.delayed():
             callbacks.on_train_batch_begin(state.step)
@@ -224,7 +230,7 @@ def _optimizer(config, steps_per_epoch):
     }
     optimizers = {
         "adam": keras.optimizers.Adam,
-        "adamw": keras.optimizers.AdamW,
+        "adamw": lambda rate: keras.optimizers.AdamW(rate, weight_decay=config.weight_decay),
         "rmsprop": keras.optimizers.RMSprop,
         "sgd": lambda rate: keras.optimizers.SGD(rate, momentum=0.9),
     }
@@ -241,21 +247,22 @@ def _running_metrics(splits):
     )
 
 
-def _compiled_step(model, splits, examples, running, precision):
-    """One optimizer step as a graph: `step(images, labels, indices, count, seed)`, images and labels uint8.
+def _compiled_step(model, splits, examples, running, config, loss):
+    """One optimizer step as a graph: `step(images, labels, indices, count, seed)`, labels uint8, images too or floats.
 
     A worker calls it with its part of a batch of `count` images.
     """
     strategy = devices.strategy()
-    loss, activation = losses.averaged(splits.task), losses.activation(splits.task)
+    activation = losses.activation(splits.task)
     mean, accuracy, auc = running
-    forward = twin.of(model, twin.dtype(precision))
+    forward = twin.of(model, twin.dtype(config.precision))
+    augmentation = augment.of(config)
 
     def replica_step(images, labels, indices, count, seed):
         images, labels, indices, positions = devices.deal(count, images, labels, indices)
-        images, labels, weights = examples(
-            *(tf.cast(images, tf.float32) / 255, tf.cast(labels, tf.float32)), seed, indices, positions, count
-        )
+        images, labels = _in_pixel_units(images), tf.cast(labels, tf.float32)
+        images = augment.augmented(images, augmentation, seed=seed, indices=indices)
+        images, labels, weights = examples(images, labels, seed, indices, positions, count)
         with tf.GradientTape() as tape:
             logits = forward(images, training=True)
             total = tf.reduce_sum(weights * loss(labels, logits))
@@ -266,7 +273,7 @@ def _compiled_step(model, splits, examples, running, precision):
 
     @tf.function(
         input_signature=[
-            tf.TensorSpec((None, *splits.image_shape), tf.uint8),
+            tf.TensorSpec((None, *splits.image_shape), splits.train.images.dtype),
             tf.TensorSpec((None, len(splits.label_names)), tf.uint8),
             tf.TensorSpec((None,), tf.int64),
             tf.TensorSpec((), tf.int32),
@@ -285,9 +292,13 @@ def _compiled_step(model, splits, examples, running, precision):
     return step
 
 
+def _in_pixel_units(images):
+    return tf.cast(images, tf.float32) / 255 if images.dtype == tf.uint8 else images
+
+
 def _synchronize(model):
     """Let BatchNorm take its statistics from the whole batch, not from each replica's share."""
-    for layer in model.layers:
+    for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = devices.replicas() > 1
 

@@ -116,6 +116,19 @@ def test_a_baseline_for_other_labels_or_sizes_is_refused(options, splits):
         runs.check_fits(run, splits)
 
 
+def test_weights_of_another_model_are_refused(options):
+    run = runs.claim(options)
+    run.start(options)
+    run.write("results.json", json.dumps({"config": {"epochs": 20}}))
+    runs.check_same_model(run, options)  # From before there was a choice: the default.
+    run.write("results.json", json.dumps({"config": {"model": "vgg"}}))
+    with pytest.raises(runs.RunError, match=r"--model cnn.*Received one with vgg"):
+        runs.check_same_model(run, options)
+    run.write("results.json", json.dumps({"config": {"model": "cnn", "attention": "se"}}))
+    with pytest.raises(runs.RunError, match=r"--attention none.*Received one with se"):
+        runs.check_same_model(run, options)
+
+
 def test_results_never_hold_nan(options, splits):
     run = runs.claim(options)
     run.start(options)

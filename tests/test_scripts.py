@@ -195,6 +195,37 @@ def test_without_a_baseline_one_is_trained_and_fine_tuning_starts_from_a_run(bot
     assert first[0] != first[1]
 
 
+def test_a_static_set_fine_tunes_the_baseline_and_leaves_nothing_behind(both, folder):
+    common = ["--data", "data.npz", "--data-dir", "cache", *QUICK, "--baseline", "base"]
+    done = script("diagnosis_adv.py", *common, "--method", "static", "--run", "static", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "Warning: --method static" in done.stdout
+    assert not (folder / "static" / "adversarial.npy").exists()
+    assert results(folder / "static")["config"]["method"] == "static"
+    with (folder / "static" / "history.csv").open() as tuned, (folder / "base" / "history.csv").open() as scratch:
+        after, before = (float(next(csv.DictReader(file))["loss"]) for file in (tuned, scratch))
+    assert after < before  # It starts where the baseline ended.
+
+
+def test_results_name_the_model_and_weights_of_another_are_refused(both, folder):
+    model = results(folder / "robust")["model"]
+    assert model == {"name": "cnn", "attention": "none", "parameters": 111_662}
+    common = ["--data", "data.npz", "--data-dir", "cache", "--model", "vgg", "--run", "new", "--init-from", "base"]
+    done = script("diagnosis_adv.py", *common, cwd=folder)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "--model vgg" in done.stderr
+    assert not (folder / "new").exists()
+
+
+def test_weights_that_cannot_be_had_leave_nothing_behind(folder):
+    (folder / "broken.weights.h5").write_text("broken")
+    common = ["--data", "data.npz", "--data-dir", "cache", "--model", "mobilenet_v2", "--run", "new"]
+    done = script("diagnosis.py", *common, "--weights", "broken.weights.h5", cwd=folder)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "broken.weights.h5: expected weights of mobilenet_v2" in done.stderr
+    assert not (folder / "new").exists()
+
+
 def test_a_fitting_run_in_the_default_folder_is_taken_as_the_baseline(both, folder):
     (folder / "runs").mkdir()
     (folder / "runs" / "baseline").symlink_to(folder / "base")

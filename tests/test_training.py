@@ -17,6 +17,7 @@ from conftest import make_splits
 
 import checkpoints
 import config
+import experiment
 import interruption
 import losses
 import models
@@ -29,7 +30,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 @pytest.fixture(scope="module")
 def options():
-    return config.BaselineConfig(epochs=3, batch_size=10, learning_rate=0.01)
+    return config.BaselineConfig(epochs=3, batch_size=10, learning_rate=0.01, augment="vgg")
 
 
 def fit(path, options, splits, *, make_examples=lambda _: training.clean_examples, **settings):
@@ -312,3 +313,23 @@ def test_logs_that_cannot_be_written_end_training_in_one_line(tmp_path, options,
     (tmp_path / "run" / "logs").write_text("not a folder")
     with pytest.raises(runs.RunError, match=r"logs: expected to be able to write here"):
         fit(tmp_path / "run", options, splits)
+
+
+@pytest.mark.parametrize(
+    ("loss", "sampler"), [("weighted", "balanced"), ("focal", "shuffle"), ("asymmetric", "shuffle")]
+)
+def test_remedies_for_rare_labels_reach_the_training(tmp_path, options, splits, loss, sampler):
+    plain = weights(fit(tmp_path / "plain", options, splits)[0])
+    settings = dataclasses.replace(options, loss=loss, sampler=sampler)
+    first, again = (weights(fit(tmp_path / name, settings, splits)[0]) for name in ("first", "again"))
+    assert first == again
+    assert first != plain
+
+
+def test_training_attacks_climb_the_loss_of_the_task_unless_asked(splits):
+    options = config.AdversarialConfig(loss="weighted")
+    assert experiment.attack_loss(options, splits) is losses.binary_cross_entropy
+    asked = experiment.attack_loss(dataclasses.replace(options, attack_loss="training"), splits)
+    labels, logits = splits.train.labels.astype(np.float32), np.ones(splits.train.labels.shape, np.float32)
+    expected = losses.weighted(losses.rarity("multi-label", splits.train.labels), labels, logits)
+    np.testing.assert_allclose(asked(labels, logits), expected)
