@@ -1,5 +1,6 @@
 """NIH folders, the COVID collection and class folders: tiny ones made here, and real samples where they are at hand."""
 
+import json
 import os
 
 import numpy as np
@@ -8,6 +9,7 @@ from PIL import Image
 
 import config
 import data
+import diagnosis
 from sources import CHEST_LABELS, DataError, Rows, decoded, images, nih, splitting
 
 HEADER = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position"
@@ -405,3 +407,26 @@ def test_a_version_of_what_is_kept_is_part_of_its_name(tmp_path, load, monkeypat
     monkeypatch.setattr(decoded, "VERSION", decoded.VERSION + 1)
     load("nih", root)
     assert set((root / ".decoded").glob("*.npy")) > before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("source", "folder", "task"),
+    [
+        ("nih", "nih_folder", "multi-label"),
+        ("covid", "covid_chestxray", "binary"),
+        ("folders", "alzheimer_mri", "multi-class"),
+    ],
+)
+def test_a_model_is_trained_on_each_real_folder_and_attacked(samples, tmp_path, source, folder, task):
+    diagnosis.main(
+        [
+            *("--data", source, f"--{source}-root", str(samples / folder), "--data-dir", str(tmp_path / "data")),
+            *("--run", str(tmp_path / "run"), "--epochs", "1", "--steps", "2", "--augment", "vgg", "--no-flip"),
+        ]
+    )
+    found = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert found["data"]["task"] == task
+    assert [entry["attack"] for entry in found["evaluations"]] == ["clean", "fgsm", "pgd"]
+    assert found["config"][f"{source}_root"] == str(samples / folder)
+    assert (tmp_path / "run" / "chestxray.png").stat().st_size > 10_000
