@@ -4,11 +4,27 @@ import argparse
 import dataclasses
 import json
 import math
+import sys
 from dataclasses import dataclass
+from pathlib import Path
+
+HAND_MADE = ("cnn", "vgg", "covid_cnn")
+CONVOLUTIONAL = ("resnet18", "resnet34", "resnet50", "efficientnet_b0", "densenet121", "vgg16", "mobilenet_v2")
+TRANSFORMERS = {"vit_b16": 16, "dinov2_s14": 14}  # with the pixels along a side of one of their patches
+MODELS = (*HAND_MADE, *CONVOLUTIONAL, *TRANSFORMERS)
+
+
+def printable(text):
+    """Text in one line, without characters that steer a terminal or that no encoding knows: they are escaped."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 
 class ExpectedError(Exception):
     """Something the user can put right: printed as one line, exit code 2, no traceback."""
+
+    def __init__(self, message):
+        # Names of files and what is in them come from strangers.
+        super().__init__(printable(message))
 
 
 def option(default, text, parse=str, **settings):
@@ -91,6 +107,10 @@ def _strategy():
     )
 
 
+def _debug():
+    return option(False, "show where in the code an error arose, also one that you can put right", bool)
+
+
 def _root(source, content):
     return option(None, f"folder with {content}, for --data {source}", metavar="DIR")
 
@@ -124,12 +144,48 @@ class BaselineConfig(FoldersConfig):
     )
     data_dir: str = option("~/.medmnist", "folder of the MedMNIST files, shared with the medmnist package")
     limit: int | None = option(None, "use only this many images of each split, by a fixed shuffle", number(int, 1))
+    params: str | None = option(
+        None, "JSON file of options, such as tune.py's best.json; the command line wins over it"
+    )
     run: str = option("runs/baseline", "folder that this run writes")
     overwrite: bool = option(False, "replace a run that is already in the folder", bool)
     resume: bool = option(False, "continue an unfinished run in the folder", bool)
     precision: str = _precision("convolutions in training and gradient attacks")
     strategy: str = _strategy()
     seed: int = option(0, "seed of weights, shuffling, dropout and attacks", number(int, 0, 2**31 - 1))
+    debug: bool = _debug()
+
+    model: str = option("cnn", "architecture: hand-made (cnn, vgg, covid_cnn) or a known backbone", choices=MODELS)
+    weights: str = option(
+        "none",
+        "where a backbone's weights come from: none (random), imagenet (downloaded; dinov2_s14's are those of its "
+        "authors), or a .keras or .h5 FILE of the same backbone",
+    )
+    freeze: bool = option(False, "train the head alone and leave the backbone as it is, its BatchNorm too", bool)
+    backbone_size: int | None = option(
+        None,
+        "pixels along a side that a backbone sees, images are resized in the model (default: their own size, at "
+        "least 32; transformers 224)",
+        number(int, 32, 1024),
+    )
+    attention: str = option(
+        "none",
+        "squeeze-and-excitation or CBAM, after each block of a hand-made model or on a backbone's last feature map",
+        choices=("none", "se", "cbam"),
+    )
+
+    loss: str = option(
+        "bce",
+        "loss of training: bce (softmax cross-entropy if multi-class), weighted by how rare each label is, focal, or "
+        "asymmetric (multi-label alone)",
+        choices=("bce", "weighted", "focal", "asymmetric"),
+    )
+    sampler: str = option(
+        "shuffle",
+        "shuffle shows each training image once per epoch; balanced draws as many images, from each finding and from "
+        "those without any equally often",
+        choices=("shuffle", "balanced"),
+    )
 
     epochs: int = option(20, "largest number of passes over the training images", number(int, 1))
     batch_size: int = option(64, "images per training step", number(int, 1))
@@ -140,8 +196,11 @@ class BaselineConfig(FoldersConfig):
         "learning rate over time: exponential multiplies it by 0.9 per 1000 steps, cosine ends at 0",
         choices=("exponential", "cosine", "constant"),
     )
+    weight_decay: float = option(0.004, "weight decay of adamw", number(float, 0))
     patience: int = option(5, "epochs without a better validation macro AUC before training stops", number(int, 1))
-    dropout: float = option(0.5, "share of units dropped before each dense layer", number(float, 0, 1, open_high=True))
+    dropout: float = option(
+        0.5, "share of units dropped before dense layers; covid_cnn has none", number(float, 0, 1, open_high=True)
+    )
     augment: str = option(
         "none",
         "random changes of training images: vgg is rotation 15, translation 0.1 and flip, covid_cnn crop 0.875, "
@@ -162,6 +221,9 @@ class BaselineConfig(FoldersConfig):
     steps: int = option(10, "PGD steps of the evaluation", number(int, 1))
     restarts: int = option(1, "random starts of the evaluation's PGD; the worst per image counts", number(int, 1))
 
+    def __post_init__(self):
+        check_model(self)
+
 
 @dataclass(frozen=True)
 class AdversarialConfig(BaselineConfig):
@@ -171,6 +233,17 @@ class AdversarialConfig(BaselineConfig):
     init_from: str | None = option(None, "run whose weights to start from (fine-tuning) instead of random ones")
     baseline: str | None = option(
         None, "finished run to compare with (default: runs/baseline if it fits, else one is trained in RUN/baseline)"
+    )
+    method: str = option(
+        "online",
+        "online makes adversarial images of the current weights in every step; static makes them once, by FGSM on the "
+        "model it starts from (--init-from, else the baseline), and fine-tunes on clean and adversarial images alike",
+        choices=("online", "static"),
+    )
+    attack_loss: str = option(
+        "task",
+        "loss that the training attacks climb: the task's cross-entropy, or that of --loss",
+        choices=("task", "training"),
     )
     adv_weight: float = option(0.5, "share of the loss that comes from adversarial images", number(float, 0, 1))
     train_epsilon: float = option(0.05, "radius of the training attacks in pixel units of [0, 1]", length)
@@ -225,6 +298,8 @@ class EvaluateConfig(FoldersConfig):
     strategy: str = _strategy()
     seed: int = option(0, "seed of attacks and resamples", number(int, 0, 2**31 - 1))
     strict: bool = option(False, "exit with code 1 if the audit fails", bool)
+    verify: bool = option(False, "only recompute the run's own results, and exit with code 1 if they differ", bool)
+    debug: bool = _debug()
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -238,12 +313,35 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 def parse(config_class, arguments=None, **settings):
-    """Read a `config_class` from the command line; wrong options end the program with one line and code 2."""
+    """Read a `config_class` from the command line; wrong options end the program with one line and code 2.
+
+    Options in the file that `--params` names are read before those of the command line, which thus win.
+    """
+    parser = _parser(config_class, settings)
+    read = parser.parse_args(arguments)
+    if getattr(read, "params", None):
+        given = sys.argv[1:] if arguments is None else arguments
+        read = parser.parse_args([*_arguments(read.params, config_class), *given])
+    return config_class(**vars(read))
+
+
+def given(config_class, arguments=None):
+    """Names of the options that are on the command line or in the file that `--params` names."""
+    parser = _parser(config_class, {"add_help": False})
+    for action in parser._actions:
+        action.default = argparse.SUPPRESS
+    read = vars(parser.parse_args(arguments))
+    return set(read) | set(_params(read["params"]) if "params" in read else ())
+
+
+def _parser(config_class, settings):
     parser = OneLineParser(**settings)
     # In the help, a script's own options come before those it shares.
     for field in sorted(dataclasses.fields(config_class), key=lambda field: field.kw_only):
         settings = dict(field.metadata)
         kind = settings.pop("parse")
+        if field.name in getattr(config_class, "WITHOUT", ()):
+            continue
         if kind is bool:
             settings["action"] = argparse.BooleanOptionalAction
         else:
@@ -255,7 +353,65 @@ def parse(config_class, arguments=None, **settings):
         hidden = field.default is None or isinstance(field.default, tuple)
         default = argparse.SUPPRESS if hidden else field.default
         parser.add_argument("--" + field.name.replace("_", "-"), dest=field.name, default=default, **settings)
-    return config_class(**vars(parser.parse_args(arguments)))
+    return parser
+
+
+def _arguments(path, config_class):
+    """The options in a file as command-line arguments; those that only the other training script has are left out."""
+    names = {field.name for field in dataclasses.fields(config_class)}
+    values = {name: value for name, value in _params(path).items() if name in names}
+    return [f"--{name.replace('_', '-')}={value}" for name, value in values.items()]
+
+
+def _params(path):
+    """The options in a JSON file, by name."""
+    try:
+        values = json.loads(Path(path).expanduser().read_text())
+    except (OSError, ValueError) as error:
+        raise ExpectedError(f"--params {path}: expected a JSON file of options. Received: {error}.") from None
+    known = {field.name for field in dataclasses.fields(AdversarialConfig) if field.metadata["parse"] is not bool}
+    if not isinstance(values, dict) or not set(values) <= known - {"params"}:
+        wrong = ", ".join(sorted(set(values) - known)) if isinstance(values, dict) else type(values).__name__
+        raise ExpectedError(f"--params {path}: expected options of the training scripts. Received: {wrong}.")
+    return values
+
+
+def check_model(options):
+    """Refuse options of the model that contradict each other.
+
+    Raises:
+        ExpectedError: With the options and what to do.
+    """
+    name, patch, source = options.model, TRANSFORMERS.get(options.model), getattr(options, "init_from", None)
+    if name in HAND_MADE and (options.weights != "none" or options.freeze or options.backbone_size):
+        raise ExpectedError(
+            f"--weights, --freeze, --backbone-size: expected a backbone, such as --model resnet18. Received: {name}."
+        )
+    if patch and options.attention != "none":
+        raise ExpectedError(
+            f"--attention {options.attention}: expected a model with feature maps. Received: {name}, "
+            "whose blocks are attention already. Use --attention none."
+        )
+    if patch and options.backbone_size and options.backbone_size % patch:
+        raise ExpectedError(
+            f"--backbone-size: expected a multiple of {patch} for {name}. Received: {options.backbone_size}."
+        )
+    if name == "vit_b16" and options.weights == "imagenet" and options.backbone_size not in (None, 224):
+        raise ExpectedError(
+            f"--backbone-size: expected 224, the size of {name}'s ImageNet weights. Received: {options.backbone_size}."
+        )
+    if options.weights not in ("none", "imagenet") and not Path(options.weights).expanduser().is_file():
+        raise ExpectedError(f"--weights: expected none, imagenet or a file. Received: {options.weights}.")
+    if source and options.weights != "none":
+        raise ExpectedError("--init-from and --weights: expected one source of weights. Received both.")
+    if options.freeze and options.weights == "none" and not source:
+        raise ExpectedError("--freeze: expected --weights, as a random backbone would stay random. Received none.")
+
+
+def check_task(options, task):
+    """Refuse a loss that isn't defined for the data's task."""
+    if options.loss == "asymmetric" and task == "multi-class":
+        raise ExpectedError("--loss asymmetric: expected multi-label or binary data. Received multi-class. Use focal.")
 
 
 def to_json(config):

@@ -90,7 +90,8 @@ def batches(split, batch_size, *, order=None, start=0, part=None):
         part: Function that takes the indices of a batch and returns those that are wanted; default: all.
 
     Returns:
-        Batches of uint8 images, uint8 labels and int64 indices into the split, and the size of the whole batch.
+        Batches of images in their own type, which is uint8 but for crafted ones, uint8 labels and int64 indices into
+        the split, and the size of the whole batch.
     """
     import tensorflow as tf  # Here, so that data can be checked before TensorFlow is loaded.
 
@@ -103,7 +104,7 @@ def batches(split, batch_size, *, order=None, start=0, part=None):
             yield split.images[indices], split.labels[indices], indices, len(batch)
 
     signature = (
-        tf.TensorSpec((None, *split.images.shape[1:]), tf.uint8),
+        tf.TensorSpec((None, *split.images.shape[1:]), split.images.dtype),
         tf.TensorSpec((None, *split.labels.shape[1:]), tf.uint8),
         tf.TensorSpec((None,), tf.int64),
         tf.TensorSpec((), tf.int32),

@@ -32,17 +32,20 @@ def main(arguments=None):
 def train_baseline(options, splits, run):
     """Train and evaluate a standard model in `run`; returns it with what `results.json` holds."""
     data.check_trainable(splits)
-    run.start(options)
+    config.check_task(options, splits.task)
     devices.start()
     import experiment
     import robustness
     import training
 
-    print(f"Baseline, {report.data_title(splits.summary())}, in {run.path}")
+    # Before anything is written: weights that can't be had should be known now.
     classifier = experiment.new_classifier(options, splits)
+    run.start(options)
+    print(f"Baseline ({options.model}), {report.data_title(splits.summary())}, in {run.path}")
     classifier, summary = training.train(classifier, splits, options, run)
     suite = robustness.quick_suite(options)
-    results = {"evaluations": robustness.evaluate(classifier, splits, suite), "training": summary}
+    results = {"model": experiment.describe(options, classifier), "training": summary}
+    results["evaluations"] = robustness.evaluate(classifier, splits, suite)
     results["thresholds"] = experiment.thresholds(classifier, splits)
     experiment.draw(classifier, splits, suite, run)
     return classifier, run.finish(options, splits, **results)

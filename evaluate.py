@@ -3,6 +3,7 @@
     python evaluate.py runs/robust                           FGSM and PGD over a range of radii
     python evaluate.py runs/robust --suite standard          APGD, each label alone, and the gradient-free Square attack
     python evaluate.py model.keras --data chestmnist         any Keras model with sigmoid, softmax or logit outputs
+    python evaluate.py runs/robust --verify                  do the numbers in the run's results.json hold?
     python evaluate.py RUN --data nih --nih-root DIR         other data than the model's own, on the labels they share
     python evaluate.py RUN --by sex age view                 broken down by what is known of the patients
 
@@ -16,15 +17,17 @@ from pathlib import Path
 import config
 import data
 import devices
+import modelfiles
 import report
 import runs
 import startup
 import subgroups
+import verification
 from sources import matching
 
 
 def main(arguments=None):
-    """Load, attack, doubt, report; returns 1 if `--strict` and the audit failed."""
+    """Load, attack, doubt, report; returns 1 if `--strict` and the audit failed, or `--verify` found other numbers."""
     options = config.parse(config.EvaluateConfig, arguments, description=__doc__)
     devices.join(options.strategy)
     run, path, options = open_subject(options)
@@ -43,10 +46,16 @@ def main(arguments=None):
             raise config.ExpectedError(
                 f"--extra {extra}: expected one of {', '.join(splits.label_names)}. Received: {finding}."
             )
+    if options.verify:
+        recorded = verification.recorded(run, path, splits)
+        devices.start()
+        import models
+
+        return 0 if verification.verify(models.load(path), splits, recorded) else 1
     own = run.finished and path.name == "model.keras"
     known = run.read("results.json", "data", "evaluations") if own else {}
     if devices.chief():
-        runs.make_writable(run.path / "evaluations")
+        runs.lock(run.path / "evaluations")
     devices.start()
     import sweep
 
@@ -60,6 +69,7 @@ def open_subject(options):
 
     Raises:
         RunError: If there is no such model, or no data to evaluate it on.
+        ModelError: If the model file can't be trusted.
     """
     path = Path(options.subject).expanduser()
     if path.suffix == ".keras":
@@ -69,6 +79,7 @@ def open_subject(options):
         path = run.path / "model.keras"
     if not path.is_file():
         raise runs.RunError(f"{path}: expected a run folder or a .keras file. Received nothing there.")
+    modelfiles.check(path)
     if options.data is None:
         if not run.finished:
             raise runs.RunError(f"{path}: expected --data, as no run is beside this file that would tell its data.")

@@ -54,6 +54,7 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
         "labels": labels,
         "config": dataclasses.asdict(options),
         "versions": runs.versions(),
+        "commit": runs.commit(),
         "hardware": runs.hardware(),
         "thresholds": dict(zip(splits.label_names, map(float, subject.thresholds), strict=True)),
         "evaluations": evaluations,
@@ -62,7 +63,7 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
     }
     if devices.chief():
         figure = figures.curves(results)
-        with runs.replacing(folder / f"{name}.png") as temporary:
+        with runs.writing(folder / f"{name}.png") as temporary:
             figures.save(figure, temporary)
         runs.Run(folder).write(f"{name}.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
     devices.wait()
@@ -137,8 +138,9 @@ class Subject:
                     f"Expected finite logits under {attack.title}. Received NaN or infinity. Is the model trained?"
                 )
             if devices.chief():
-                file.parent.mkdir(parents=True, exist_ok=True)
-                with runs.replacing(file) as temporary:
+                with runs.explained(file.parent):
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                with runs.writing(file) as temporary:
                     pixels = [outcome.largest, outcome.low, outcome.high]
                     np.savez(temporary, logits=outcome.logits, pixels=pixels, identity=identity)
         self.outcomes[attack] = outcome

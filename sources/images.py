@@ -56,6 +56,8 @@ def read(path, size=None, gray=True, max_pixels=MAX_PIXELS):
         raise refusal(path, f"an image of at most {max_pixels} pixels", f"{width} x {height}")
     try:
         return _pixels(image, size, "L" if gray else "RGB")
+    except MemoryError:
+        raise  # The image is within its bounds, the machine's memory isn't.
     except Exception as error:
         raise _damaged(path, error) from None
 

@@ -55,7 +55,8 @@ def _rows(path, columns, optional, reader):
     columns = [*columns, *(column for column in optional if column in header)]
     for column in columns:
         if header.count(column) != 1:
-            times = f"{header.count(column)} of them" if column in header else f"the columns {_listed(header)}"
+            names = ", ".join(filter(None, header)) or "none"
+            times = f"{header.count(column)} of them" if column in header else f"the columns {names:.300}"
             raise refusal(path, f"a CSV file with one column {column!r}", times)
     places = {column: header.index(column) for column in columns}
     needed = max(places.values(), default=-1) + 1
@@ -76,8 +77,3 @@ def _rows(path, columns, optional, reader):
     if not rows:
         raise refusal(path, "a CSV file with at least one row", "none")
     return rows
-
-
-def _listed(names):
-    text = ", ".join(filter(None, names)) or "none"
-    return (text if text.isprintable() else repr(text))[:300]
