@@ -10,6 +10,9 @@ from PIL import Image
 import config
 import data
 import diagnosis
+import explain
+import runs
+import subjects
 from sources import CHEST_LABELS, DataError, Rows, decoded, images, nih, splitting
 
 HEADER = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position"
@@ -353,6 +356,23 @@ def test_options_bring_the_root_and_the_subsets(tmp_path, source):
     assert isinstance(splits.train.images, Rows)
     with pytest.raises(DataError, match=f"no --{source}-root"):
         data.load_for(config.EvaluateConfig(subject="run", data=source))
+
+
+def test_explaining_takes_the_folder_of_the_run_unless_it_has_moved(tmp_path):
+    root = nih_folder(tmp_path / "nih")
+    options = config.BaselineConfig(
+        data="nih", nih_root=str(root), data_dir=str(tmp_path / "data"), val_subset=2, run=str(tmp_path / "run")
+    )
+    run = runs.Run(tmp_path / "run")
+    run.start(options)
+    for name in ("results.json", "model.keras"):
+        run.write(name, "{}")
+    subject = subjects.find(str(run.path))
+    splits = subjects.load_data(subjects.settings(subject, explain.ExplainConfig(subject="run", other=None)))
+    assert splits.summary()["counts"] == {"train": 31, "val": 2, "test": 4}
+    root.rename(tmp_path / "moved")
+    moved = explain.ExplainConfig(subject="run", other=None, nih_root=str(tmp_path / "moved"))
+    assert subjects.load_data(subjects.settings(subject, moved)).summary() == splits.summary()
 
 
 def test_dealing_by_group_keeps_shares_and_leaves_no_class_out():
