@@ -80,7 +80,7 @@ def main(arguments=None):
     import review
 
     study = insights.Study(saved, splits, chosen, options)
-    runs.make_writable(study.folder)
+    runs.lock(study.folder)
     for view in dict.fromkeys(options.show):
         print((insights.VIEWS | review.VIEWS)[view](study))
 
