@@ -1,7 +1,6 @@
 """Trained models and the data they were trained on, for the scripts that look at them afterwards."""
 
 import dataclasses
-import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +9,7 @@ import config
 import data
 import runs
 
-DATA_OPTIONS = tuple(inspect.signature(data.load).parameters)
+DATA_OPTIONS = ("data", *data.OPTIONS, *data.ROOTS)
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def settings(subject, options):
 
 def load_data(chosen):
     """The `Splits` that `settings` name."""
-    return data.load(**{name: getattr(chosen, name) for name in DATA_OPTIONS})
+    return data.load_for(chosen)
 
 
 def load_model(subject, splits):

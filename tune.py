@@ -46,9 +46,9 @@ def main(arguments=None):
     folder = Path(options.run).expanduser()
     if runs.Run(folder).finished:
         raise runs.RunError(f"{folder}: expected a folder for a search. Received a training run. Choose another --run.")
-    splits = data.load(options.data, size=options.size, data_dir=options.data_dir, limit=options.limit)
+    splits = data.load_for(options)
     data.check_trainable(splits)
-    runs.make_writable(folder)
+    runs.lock(folder)
     devices.join("none")
     devices.start()
     import search
