@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import json
 import math
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,8 +14,17 @@ TRANSFORMERS = {"vit_b16": 16, "dinov2_s14": 14}  # with the pixels along a side
 MODELS = (*HAND_MADE, *CONVOLUTIONAL, *TRANSFORMERS)
 
 
+def printable(text):
+    """Text in one line, without characters that steer a terminal or that no encoding knows: they are escaped."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
+
 class ExpectedError(Exception):
     """Something the user can put right: printed as one line, exit code 2, no traceback."""
+
+    def __init__(self, message):
+        # Names of files and what is in them come from strangers.
+        super().__init__(printable(message))
 
 
 def option(default, text, parse=str, **settings):
@@ -97,25 +107,53 @@ def _strategy():
     )
 
 
+def _debug():
+    return option(False, "show where in the code an error arose, also one that you can put right", bool)
+
+
+def _root(source, content):
+    return option(None, f"folder with {content}, for --data {source}", metavar="DIR")
+
+
+def _subset(part):
+    return option(None, f"use only this many {part} images, by a fixed shuffle", number(int, 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldersConfig:
+    """Options of data that are folders of images, for every script."""
+
+    nih_root: str | None = _root("nih", "Data_Entry_2017.csv and images")
+    covid_root: str | None = _root("covid", "metadata.csv and images")
+    folders_root: str | None = _root("folders", "a folder per class, or train and test folders of such")
+    train_subset: int | None = _subset("training")
+    val_subset: int | None = _subset("validation")
+
+
 @dataclass(frozen=True)
-class BaselineConfig:
+class BaselineConfig(FoldersConfig):
     """Options of `diagnosis.py`; `diagnosis_adv.py` has them too."""
 
     data: str = option(
         "chestmnist",
-        "chestmnist, pneumoniamnist, another 2-D MedMNIST set, phantom (made-up data), or a path to an .npz file",
+        "chestmnist, pneumoniamnist, another 2-D MedMNIST set, nih, covid, folders, phantom (made-up data), or a path "
+        "to an .npz file",
     )
     size: int | None = option(
         None, "image size in pixels (default: what a file holds, else 28)", int, choices=(28, 64, 128, 224)
     )
     data_dir: str = option("~/.medmnist", "folder of the MedMNIST files, shared with the medmnist package")
     limit: int | None = option(None, "use only this many images of each split, by a fixed shuffle", number(int, 1))
+    params: str | None = option(
+        None, "JSON file of options, such as tune.py's best.json; the command line wins over it"
+    )
     run: str = option("runs/baseline", "folder that this run writes")
     overwrite: bool = option(False, "replace a run that is already in the folder", bool)
     resume: bool = option(False, "continue an unfinished run in the folder", bool)
     precision: str = _precision("convolutions in training and gradient attacks")
     strategy: str = _strategy()
     seed: int = option(0, "seed of weights, shuffling, dropout and attacks", number(int, 0, 2**31 - 1))
+    debug: bool = _debug()
 
     model: str = option("cnn", "architecture: hand-made (cnn, vgg, covid_cnn) or a known backbone", choices=MODELS)
     weights: str = option(
@@ -158,9 +196,24 @@ class BaselineConfig:
         "learning rate over time: exponential multiplies it by 0.9 per 1000 steps, cosine ends at 0",
         choices=("exponential", "cosine", "constant"),
     )
+    weight_decay: float = option(0.004, "weight decay of adamw", number(float, 0))
     patience: int = option(5, "epochs without a better validation macro AUC before training stops", number(int, 1))
     dropout: float = option(
         0.5, "share of units dropped before dense layers; covid_cnn has none", number(float, 0, 1, open_high=True)
+    )
+    augment: str = option(
+        "none",
+        "random changes of training images: vgg is rotation 15, translation 0.1 and flip, covid_cnn crop 0.875, "
+        "rotation 30 and flip; the options that follow change or replace these",
+        choices=("none", "vgg", "covid_cnn"),
+    )
+    rotation: float | None = option(None, "largest rotation either way, in degrees", number(float, 0, 180))
+    translation: float | None = option(None, "largest shift either way, as a share of the side", number(float, 0, 1))
+    flip: bool | None = option(None, "mirror half of the images; a mirrored chest has its heart on the right", bool)
+    crop: float | None = option(
+        None,
+        "share of the side that a random crop keeps before it is enlarged again",
+        number(float, 0, 1, open_low=True),
     )
 
     epsilon: float = option(0.05, "radius of the evaluation attacks in pixel units of [0, 1], e.g. 8/255", length)
@@ -199,13 +252,13 @@ class AdversarialConfig(BaselineConfig):
 
 
 @dataclass(frozen=True)
-class EvaluateConfig:
+class EvaluateConfig(FoldersConfig):
     """Options of `evaluate.py`."""
 
     subject: str = option(
         ARGUMENT, "run folder, or a .keras file with sigmoid, softmax or logit outputs", metavar="RUN"
     )
-    data: str | None = option(None, "data set as in diagnosis.py (default: the run's own)")
+    data: str | None = option(None, "data set as in diagnosis.py, labels are matched by name (default: the run's own)")
     size: int | None = option(None, "image size in pixels (default: the run's own)", int, choices=(28, 64, 128, 224))
     data_dir: str = option("~/.medmnist", "folder of the MedMNIST files")
     limit: int | None = option(None, "use only this many images of each split (default: the run's own)", number(int, 1))
@@ -231,6 +284,9 @@ class EvaluateConfig:
         nargs="+",
         metavar="ATTACK",
     )
+    by: tuple[str, ...] = option(
+        (), "break scores down by what is known of the patients", nargs="+", choices=("view", "age", "sex")
+    )
     transfer_from: str | None = option(None, "run or .keras file on which transferred images are made")
     thresholds: str = option(
         "best",
@@ -242,6 +298,8 @@ class EvaluateConfig:
     strategy: str = _strategy()
     seed: int = option(0, "seed of attacks and resamples", number(int, 0, 2**31 - 1))
     strict: bool = option(False, "exit with code 1 if the audit fails", bool)
+    verify: bool = option(False, "only recompute the run's own results, and exit with code 1 if they differ", bool)
+    debug: bool = _debug()
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -255,11 +313,35 @@ class OneLineParser(argparse.ArgumentParser):
 
 
 def parse(config_class, arguments=None, **settings):
-    """Read a `config_class` from the command line; wrong options end the program with one line and code 2."""
+    """Read a `config_class` from the command line; wrong options end the program with one line and code 2.
+
+    Options in the file that `--params` names are read before those of the command line, which thus win.
+    """
+    parser = _parser(config_class, settings)
+    read = parser.parse_args(arguments)
+    if getattr(read, "params", None):
+        given = sys.argv[1:] if arguments is None else arguments
+        read = parser.parse_args([*_arguments(read.params, config_class), *given])
+    return config_class(**vars(read))
+
+
+def given(config_class, arguments=None):
+    """Names of the options that are on the command line or in the file that `--params` names."""
+    parser = _parser(config_class, {"add_help": False})
+    for action in parser._actions:
+        action.default = argparse.SUPPRESS
+    read = vars(parser.parse_args(arguments))
+    return set(read) | set(_params(read["params"]) if "params" in read else ())
+
+
+def _parser(config_class, settings):
     parser = OneLineParser(**settings)
-    for field in dataclasses.fields(config_class):
+    # In the help, a script's own options come before those it shares.
+    for field in sorted(dataclasses.fields(config_class), key=lambda field: field.kw_only):
         settings = dict(field.metadata)
         kind = settings.pop("parse")
+        if field.name in getattr(config_class, "WITHOUT", ()):
+            continue
         if kind is bool:
             settings["action"] = argparse.BooleanOptionalAction
         else:
@@ -271,7 +353,27 @@ def parse(config_class, arguments=None, **settings):
         hidden = field.default is None or isinstance(field.default, tuple)
         default = argparse.SUPPRESS if hidden else field.default
         parser.add_argument("--" + field.name.replace("_", "-"), dest=field.name, default=default, **settings)
-    return config_class(**vars(parser.parse_args(arguments)))
+    return parser
+
+
+def _arguments(path, config_class):
+    """The options in a file as command-line arguments; those that only the other training script has are left out."""
+    names = {field.name for field in dataclasses.fields(config_class)}
+    values = {name: value for name, value in _params(path).items() if name in names}
+    return [f"--{name.replace('_', '-')}={value}" for name, value in values.items()]
+
+
+def _params(path):
+    """The options in a JSON file, by name."""
+    try:
+        values = json.loads(Path(path).expanduser().read_text())
+    except (OSError, ValueError) as error:
+        raise ExpectedError(f"--params {path}: expected a JSON file of options. Received: {error}.") from None
+    known = {field.name for field in dataclasses.fields(AdversarialConfig) if field.metadata["parse"] is not bool}
+    if not isinstance(values, dict) or not set(values) <= known - {"params"}:
+        wrong = ", ".join(sorted(set(values) - known)) if isinstance(values, dict) else type(values).__name__
+        raise ExpectedError(f"--params {path}: expected options of the training scripts. Received: {wrong}.")
+    return values
 
 
 def check_model(options):

@@ -24,7 +24,7 @@ def main(arguments=None):
     if run.finished and options.resume:
         results = run.read("results.json")
     else:
-        splits = data.load(options.data, size=options.size, data_dir=options.data_dir, limit=options.limit)
+        splits = data.load_for(options)
         _, results = train_baseline(options, splits, run)
     print(report.table(results), f"\nFigure: {run.path / 'chestxray.png'}", sep="\n")
 

@@ -33,7 +33,7 @@ def main(arguments=None):
                 raise runs.RunError(
                     f"{other.path}: --overwrite would remove this run, which is needed. Choose another --run."
                 )
-        splits = data.load(options.data, size=options.size, data_dir=options.data_dir, limit=options.limit)
+        splits = data.load_for(options)
         results = train_robust(options, splits, run, source, baseline)
     print(report.comparison(results), f"\nFigure: {run.path / 'chestxray.png'}", sep="\n")
 
@@ -50,7 +50,9 @@ def train_robust(options, splits, run, source, baseline):
     """
     data.check_trainable(splits)
     config.check_task(options, splits.task)
-    baseline = baseline or _default_baseline(options, splits)
+    begun = runs.Run(run.path / "baseline").started and not options.overwrite
+    if not baseline and not begun:
+        baseline = _default_baseline(options, splits)
     for other in filter(None, (source, baseline)):
         runs.check_fits(other, splits)
     static = options.method == "static"
@@ -105,7 +107,7 @@ def _default_baseline(options, splits):
         runs.check_same_model(run, options)
     except runs.RunError:
         return None
-    same = all(results["data"].get(key) == splits.summary()[key] for key in ("sha256", "counts"))
+    same = all(results["data"].get(key) == splits.summary()[key] for key in ("sha256", "counts", "image_shape"))
     return run if same and results["config"].get("seed") == options.seed else None
 
 

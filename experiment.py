@@ -76,5 +76,5 @@ def draw(classifier, splits, suite, run):
     figure = figures.perturbation(
         pictures, dict(zip(pictures, answers, strict=True)), splits.label_names, title=heading, present=present
     )
-    with runs.replacing(run.path / "chestxray.png") as temporary:
+    with runs.writing(run.path / "chestxray.png") as temporary:
         figures.save(figure, temporary)

@@ -204,6 +204,22 @@ def bootstrap(labels, scores, *, resamples=1000, seed=0, patients=None):
     return {"auc": auc_and_ap[..., 0], "ap": auc_and_ap[..., 1]}
 
 
+def mean_interval(values, *, resamples=1000, seed=0, patients=None):
+    """Mean of values per image and its 95% interval; values that are NaN are left out. See `bootstrap`.
+
+    Args:
+        values: `(count,)`.
+
+    Returns:
+        Mean, low and high end; NaN if no value is defined.
+    """
+    values, defined = np.nan_to_num(values), ~np.isnan(values)
+    weights = np.array(list(_weights(len(values), resamples, seed, patients)))
+    with np.errstate(invalid="ignore"):
+        mean, resampled = values.sum() / defined.sum(), (weights @ values) / (weights @ defined)
+    return float(mean), *map(float, interval(resampled))
+
+
 def _weights(count, resamples, seed, patients):
     """How often each image is drawn, `(count,)`, once per resample."""
     patients = range(count) if patients is None else patients

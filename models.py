@@ -3,7 +3,8 @@
 import keras
 from keras import layers
 
-from config import ExpectedError
+import modelfiles
+from modelfiles import ModelError
 
 
 def build(name, input_shape, num_labels, *, weights="none", freeze=False, backbone_size=None, **settings):
@@ -166,11 +167,12 @@ def load(path):
     Raises:
         ModelError: If the file can't be loaded.
     """
+    modelfiles.check(path)
     try:
         return keras.models.load_model(path, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises whatever its reader meets: OSError, ValueError, TypeError, KeyError ...
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"{path}: expected a model as Keras saves it. Received: {reason}") from None
+        raise ModelError(f"{path}: expected a model as Keras saves it. Received: {reason:.300}") from None
 
 
 def load_logits(path):
@@ -203,5 +205,11 @@ def load_logits(path):
     return keras.Model(images, answers, name=f"{classifier.name}_logits"), name
 
 
-class ModelError(ExpectedError):
-    """A saved model that can't be used."""
+def answering(model, columns):
+    """A model with some of its logits alone, in this order: what is attacked is what is scored.
+
+    Args:
+        model: A functional `keras.Model` that returns logits.
+        columns: Indices of the logits wanted.
+    """
+    return keras.Model(model.input, keras.ops.take(model.output, columns, axis=-1), name=f"{model.name}_some")

@@ -40,19 +40,21 @@ def evaluation(results):
     header = ["Attack", "Macro AUC (95 %)", "Macro AP (95 %)", "F1", "Hidden", "Invented"]
     rows = []
     for entry in entries:
-        scores = [_with_interval(entry[key], entry["intervals"][key]) for key in ("macro_auc", "macro_ap")]
+        scores = [with_interval(entry[key], entry["intervals"][key]) for key in ("macro_auc", "macro_ap")]
         shares = [f"{entry['f1']['macro']:.3f}", *(f"{100 * entry[key]:.1f} %" for key in ("hidden", "invented"))]
         rows.append([title(entry), *scores, *shares])
     lines = [
         f"{results['model']} on {data_title(data)}: {data['counts']['test']} test images",
+        *_shared_labels(results),
         "",
-        *_markdown(header, rows),
+        *markdown(header, rows),
         "",
         "F1: macro F1 at thresholds fixed on clean validation images, of the most probable class if there are several "
         "classes. Hidden and Invented: shares of images whose report loses or gains a finding.",
         "",
         *_per_label(results),
         *_undefined(entries),
+        *_by_group(entries),
         "",
         *(_audit_line(line) for line in results["audit"]),
         verdict(results["audit"]),
@@ -83,16 +85,45 @@ def _per_label(results):
         [
             name,
             *(
-                _with_interval(entry["per_label_auc"][name], entry["intervals"]["per_label_auc"][name])
+                with_interval(entry["per_label_auc"][name], entry["intervals"]["per_label_auc"][name])
                 for entry in columns
             ),
         ]
         for name in results["data"]["label_names"]
     ]
-    return _markdown(["AUC (95 %)", *map(title, columns)], rows)
+    return markdown(["AUC (95 %)", *map(title, columns)], rows)
 
 
-def _with_interval(value, ends):
+def _by_group(entries):
+    """A table of macro AUCs for each attribute that the scores are broken down by."""
+    lines = []
+    for attribute, groups in entries[0]["by"].items():
+        header = [f"Macro AUC by {attribute} (95 %)", *(f"{name}: {group['images']}" for name, group in groups.items())]
+        rows = [
+            [
+                title(entry),
+                *(with_interval(group["macro_auc"], group["intervals"]["macro_auc"]) for group in by.values()),
+            ]
+            for entry in entries
+            for by in (entry["by"][attribute],)
+        ]
+        left_out = {name: ", ".join(group["undefined_labels"]) for name, group in groups.items()}
+        missing = [f"{name} without {labels}" for name, labels in left_out.items() if labels]
+        note = ["", f"Means of the labels that have an AUC: {'; '.join(missing)}."] if missing else []
+        lines += ["", *markdown(header, rows), *note]
+    return lines
+
+
+def _shared_labels(results):
+    """Which labels a score on other data than the model's is of."""
+    labels, shared = results["labels"], results["data"]["label_names"]
+    if labels is None or len(labels["model"]) == len(shared) == len(labels["data"]):
+        return []
+    of_model, of_data = len(labels["model"]), len(labels["data"])
+    return ["", f"On the labels shared by model ({of_model}) and data ({of_data}): {', '.join(shared)}."]
+
+
+def with_interval(value, ends):
     return _format(value) if value is None or ends is None else f"{value:.4f} ({ends[0]:.3f} to {ends[1]:.3f})"
 
 
@@ -133,7 +164,7 @@ def _report(results, header, rows):
         f"{data_title(data)}: {data['counts']['test']} test images, "
         f"{training['epochs']} epochs in {training['seconds']:.0f} s",
         "",
-        *_markdown(header, rows),
+        *markdown(header, rows),
         *_undefined(results["evaluations"]),
     ]
     if data["task"] == "multi-label":
@@ -150,7 +181,7 @@ def _undefined(entries):
     )
 
 
-def _markdown(header, rows):
+def markdown(header, rows):
     widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
     ruler = ["-" * (width - bool(column)) + ":" * bool(column) for column, width in enumerate(widths)]
     return [

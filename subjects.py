@@ -1,0 +1,94 @@
+"""Trained models and the data they were trained on, for the scripts that look at them afterwards."""
+
+import dataclasses
+import inspect
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+import config
+import data
+import runs
+
+DATA_OPTIONS = tuple(inspect.signature(data.load).parameters)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A saved model.
+
+    Attributes:
+        path: Its `.keras` file.
+        run: The `Run` around it; not a finished one if the file came alone.
+    """
+
+    path: Path
+    run: runs.Run
+
+    @property
+    def name(self):
+        """A short name for tables: the run's folder, or the file's stem."""
+        return self.run.path.resolve().name if self.path.name == "model.keras" else self.path.stem
+
+    @property
+    def own_run(self):
+        """Whether the run's results are those of this file."""
+        return self.run.finished and self.path.name == "model.keras"
+
+
+def find(text):
+    """The `Saved` model in a run folder or a `.keras` file; TensorFlow isn't needed.
+
+    Raises:
+        RunError: If there is none.
+    """
+    path = Path(text).expanduser()
+    if path.suffix != ".keras":
+        run = runs.finished(path)
+        return Saved(run.path / "model.keras", run)
+    if not path.is_file():
+        raise runs.RunError(f"{path}: expected a run folder or a .keras file. Received nothing there.")
+    return Saved(path, runs.Run(path.parent))
+
+
+def settings(subject, options):
+    """Data and attack to use: the options that are given, then the run's own, then the defaults of training.
+
+    Args:
+        subject: A `Saved` model.
+        options: A dataclass whose fields are None where the run's own are wanted. With its own `data`, size and
+            limits of the run's data no longer apply.
+
+    Returns:
+        A namespace with the fields of `config.BaselineConfig`.
+
+    Raises:
+        RunError: If no run tells the data.
+    """
+    if options.data is None and not subject.run.finished:
+        raise runs.RunError(f"{subject.path}: expected --data, as no run is beside this file that would tell its data.")
+    own = subject.run.read("config.json", "data") if subject.run.finished else {}
+    if options.data is not None:
+        own = {name: value for name, value in own.items() if name not in DATA_OPTIONS}
+    given = {name: value for name, value in dataclasses.asdict(options).items() if value is not None}
+    defaults = dataclasses.asdict(config.BaselineConfig())
+    return SimpleNamespace(**{name: (defaults | own | given)[name] for name in defaults})
+
+
+def load_data(chosen):
+    """The `Splits` that `settings` name."""
+    return data.load(**{name: getattr(chosen, name) for name in DATA_OPTIONS})
+
+
+def load_model(subject, splits):
+    """The subject's model, which returns logits.
+
+    Raises:
+        ModelError: If it can't be loaded, or is for other images or labels than the data's.
+    """
+    import models
+    import sweep
+
+    model, activation = models.load_logits(subject.path)
+    sweep.check_fits(model, activation, subject.path, splits)
+    return model

@@ -1,0 +1,279 @@
+"""Maps with known answers, and `explain.py` as a user runs it on a model trained in seconds."""
+
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+from conftest import make_splits
+from PIL import Image
+from scipy.stats import spearmanr
+
+import boxes
+import config
+import explain
+import explanations
+import metrics
+import models
+import runs
+from config import ExpectedError
+
+layers = keras.layers
+
+
+def write_npz(path, splits):
+    arrays = {}
+    for part, split in splits.parts.items():
+        arrays |= {f"{part}_images": split.images[..., 0], f"{part}_labels": split.labels}
+    np.savez(path, **arrays)
+
+
+def copying(nested=False):
+    """A model whose two features are the image and its opposite, and whose two logits are their means.
+
+    So Grad-CAM of logit 0 must be the image, up to a factor, and that of logit 1 zero.
+    """
+    inner = layers.Input((4, 4, 1))
+    features = layers.Conv2D(2, 1, name="features", use_bias=False)(inner)
+    pooled = layers.GlobalAveragePooling2D(name="average")(features)
+    outputs = layers.Dense(2, use_bias=False, name="logits")
+    if nested:
+        images = layers.Input((4, 4, 1))
+        pooled = keras.Model(inner, pooled, name="backbone")(images)
+    else:
+        images = inner
+    model = keras.Model(images, outputs(pooled))
+    model.set_weights([np.float32([[[[1, -1]]]]), np.eye(2, dtype=np.float32)])
+    return model
+
+
+@pytest.mark.parametrize("nested", [False, True])
+def test_grad_cam_of_a_model_that_copies_the_image_is_the_image(nested):
+    model, images = copying(nested), np.random.default_rng(0).random((3, 4, 4, 1), np.float32)
+    maps = explanations.grad_cam(model, images, [0, 0, 1])
+    # The logit is the mean of feature 0, so that feature's weight, the mean of its gradient, is 1 / 16.
+    np.testing.assert_allclose(maps[:2], images[:2, ..., 0] / 16, rtol=1e-5)
+    np.testing.assert_array_equal(maps[2], 0)
+
+
+def test_the_layer_is_the_last_whose_output_is_an_image_and_can_be_chosen():
+    assert explanations.feature_layer(models.build_cnn((8, 8, 1), 3)) == "relu3"
+    assert explanations.feature_layer(copying(nested=True)) == "backbone/features"
+    model, images = models.build_cnn((8, 8, 1), 3), np.ones((1, 8, 8, 1), np.float32)
+    assert explanations.grad_cam(model, images, [0], layer="relu1").shape == (1, 8, 8)
+    with pytest.raises(ExpectedError, match=r"relu9.*conv1"):
+        explanations.grad_cam(model, images, [0], layer="relu9")
+    dense = keras.Sequential([layers.Input((8, 8, 1)), layers.Flatten(), layers.Dense(3)])
+    with pytest.raises(ExpectedError, match="rows, columns"):
+        explanations.grad_cam(dense, images, [0])
+
+
+def test_tokens_are_put_back_in_their_places():
+    inputs = layers.Input((3, 3, 1))
+    tokens = layers.ZeroPadding1D((1, 0))(layers.Reshape((9, 1))(inputs))  # A class token stands before the patches.
+    model = keras.Model(inputs, layers.Dense(1, kernel_initializer="ones")(layers.GlobalAveragePooling1D()(tokens)))
+    images = np.random.default_rng(0).random((1, 3, 3, 1), np.float32)
+    maps = explanations.grad_cam(model, images, [0], layer=model.layers[2].name)
+    np.testing.assert_allclose(maps, images[..., 0] / 10, rtol=1e-5)
+
+
+def test_explaining_leaves_the_model_as_it_was():
+    model, images = copying(nested=True), np.ones((1, 4, 4, 1), np.float32)
+    before = model(images).numpy()
+    explanations.grad_cam(model, images, [0])
+    assert [layer.name for layer in model.layers][1:] == ["backbone", "logits"]
+    np.testing.assert_array_equal(model(images).numpy(), before)
+
+
+def test_integrated_gradients_of_a_linear_model_are_its_weights_times_the_image():
+    rng = np.random.default_rng(0)
+    model = keras.Sequential([layers.Input((4, 4, 1)), layers.Flatten(), layers.Dense(2)])
+    weights, images = rng.normal(size=(16, 2)).astype(np.float32), rng.random((3, 4, 4, 1), np.float32)
+    model.set_weights([weights, np.float32([5, -5])])
+    found, pairs = explanations.integrated_gradients(model, images, [0, 1, 1], steps=1, baseline=0.25)
+    expected = (images - 0.25) * weights.T[[0, 1, 1]].reshape(3, 4, 4, 1)
+    np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(pairs[:, 0], pairs[:, 1], rtol=1e-4)
+
+
+def test_integrated_gradients_are_complete_with_enough_steps():
+    keras.utils.set_random_seed(0)
+    model = models.logits(models.build_cnn((8, 8, 1), 3))
+    rng = np.random.default_rng(0)
+    for weight in model.trainable_variables:  # Without offsets, a ReLU network is linear on the way from black.
+        if weight.name in ("bias", "beta"):
+            weight.assign(rng.normal(size=weight.shape))
+    images = rng.random((5, 8, 8, 1), np.float32)
+    labels, black = np.array([0, 1, 2, 0, 1]), np.zeros((1, 8, 8, 1), np.float32)
+    attributions, pairs = explanations.integrated_gradients(model, images, labels, steps=256)
+    difference = (model(images).numpy() - model(black).numpy())[np.arange(5), labels]
+    np.testing.assert_allclose(pairs[:, 1], difference, rtol=1e-5)
+    np.testing.assert_allclose(attributions.sum(axis=(1, 2, 3)), difference, rtol=0.01, atol=1e-3)
+    rough = explanations.integrated_gradients(model, images, labels, steps=1)[1]
+    assert np.abs(rough[:, 0] - difference).max() > np.abs(pairs[:, 0] - difference).max()
+
+
+def test_similarities_agree_with_scipy_and_leave_empty_maps_undefined():
+    rng = np.random.default_rng(0)
+    a, b = rng.random((3, 4, 4)), rng.random((3, 4, 4)).round(1)
+    b[2] = 0
+    ranks = explanations.rank_correlation(a, b)
+    np.testing.assert_allclose(ranks[:2], [spearmanr(a[i].ravel(), b[i].ravel()).statistic for i in range(2)])
+    np.testing.assert_allclose(explanations.cosine(a, 3 * a), 1)
+    assert np.isnan([ranks[2], explanations.cosine(a, b)[2]]).all()
+
+
+def test_mean_interval_leaves_out_what_is_undefined_and_resamples_patients():
+    values = np.append(np.random.default_rng(0).normal(size=200), np.nan)
+    mean, low, high = metrics.mean_interval(values)
+    assert mean == pytest.approx(np.nanmean(values))
+    assert low < mean < high
+    assert high - low == pytest.approx(2 * 1.96 / np.sqrt(200), rel=0.2)
+    one_patient = metrics.mean_interval(values, patients=np.zeros(201))
+    assert one_patient == pytest.approx((mean, mean, mean))
+    assert np.isnan(metrics.mean_interval(np.full(3, np.nan))).all()
+
+
+def test_shares_inside_a_box_and_the_pointing_game():
+    maps = np.zeros((3, 4, 4))
+    maps[0, 1, 2] = 3
+    maps[0, 3, 3] = 1
+    maps[1] = 1
+    # Left, top, right, bottom: the second box cuts pixels in halves, the third map is empty.
+    places = np.array([[2, 1, 3, 2], [0.5, 0, 2, 2], [0, 0, 4, 4]])
+    np.testing.assert_allclose(boxes.mass_inside(maps, places), [0.75, 3 / 16, 0])
+    np.testing.assert_array_equal(boxes.points_inside(maps, places), [1, 1, 0])
+    np.testing.assert_array_equal(boxes.points_inside(maps[:1], np.array([[3, 1, 4, 2]])), [0])
+    np.testing.assert_allclose(boxes.area(places, (4, 4)), [1 / 16, 3 / 16, 1])
+
+
+@pytest.fixture
+def boxed_folder(tmp_path):
+    """Two images, one of which has two boxes, as NIH ships them."""
+    (tmp_path / "images_001" / "images").mkdir(parents=True)
+    for name in ("00000001_000.png", "00000002_000.png"):
+        Image.fromarray(np.full((64, 64), 100, np.uint8)).save(tmp_path / "images_001" / "images" / name)
+    (tmp_path / "Data_Entry_2017.csv").write_text(
+        "Image Index,Finding Labels\n00000001_000.png,Mass|Infiltration\n00000002_000.png,Effusion\n"
+    )
+    (tmp_path / "BBox_List_2017.csv").write_text(
+        "Image Index,Finding Label,Bbox [x,y,w,h],,,\n00000001_000.png,Mass,512,256,128,64\n"
+        "00000001_000.png,Infiltrate,0,0,1024,1024\n00000009_000.png,Mass,1,1,1,1\n00000002_000.png,Effusion,0,0,64,64\n"
+    )
+    return tmp_path
+
+
+def test_boxes_are_scaled_with_their_images(boxed_folder):
+    found = boxes.load(boxed_folder / "BBox_List_2017.csv", 32)
+    assert found.images.shape == (3, 32, 32, 1)
+    np.testing.assert_allclose(found.boxes, [[16, 8, 20, 10], [0, 0, 32, 32], [0, 0, 2, 2]])
+    np.testing.assert_array_equal(found.found, [4, 3, 2])
+    np.testing.assert_array_equal(np.flatnonzero(found.labels[0]), [3, 4])
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("Image Index,Finding Label\na.png,Mass\n", "Bbox"),
+        ("Image Index,Finding Label,Bbox [x,y,w,h]\n00000009_000.png,Mass,1,1,1,1\n", "none of them"),
+        ("Image Index,Finding Label,Bbox [x,y,w,h]\n00000001_000.png,Mass,1,one,1,1\n", "'one'"),
+        ("Image Index,Finding Label,Bbox [x,y,w,h]\n00000001_000.png,Headache,1,1,1,1\n", "headache"),
+    ],
+)
+def test_other_lists_of_boxes_are_refused(boxed_folder, text, message):
+    (boxed_folder / "BBox_List_2017.csv").write_text(text)
+    with pytest.raises(ExpectedError, match=message):
+        boxes.load(boxed_folder / "BBox_List_2017.csv", 32)
+
+
+def test_the_sample_boxes_lie_in_their_images(samples):
+    found = boxes.load(samples / "nih_folder" / "BBox_List_2017.csv", 256)
+    assert len(found.images) == 23
+    assert len(set(found.files)) == 19
+    assert (found.boxes >= 0).all()
+    assert (found.boxes <= 256).all()
+    assert found.labels[np.arange(23), found.found].all()
+
+
+@pytest.fixture(scope="module")
+def here(tmp_path_factory):
+    """A folder with `data.npz` and two finished runs, `one` and `two`, of models trained for seconds."""
+    path = tmp_path_factory.mktemp("explain")
+    splits = make_splits((24, 16, 20), size=28, num_labels=14)
+    write_npz(path / "data.npz", splits)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(path)
+        for number, name in enumerate(("one", "two")):
+            options = config.BaselineConfig(data="data.npz", data_dir="cache", run=name, epsilon=0.1, steps=2)
+            run = runs.Run(runs.Path(name))
+            run.start(options)
+            keras.utils.set_random_seed(number)
+            classifier = models.build_cnn((28, 28, 1), 14)
+            classifier.compile("adam", "binary_crossentropy")
+            classifier.fit(splits.train.images / 255, splits.train.labels, epochs=3, verbose=0)
+            classifier.save(run.path / "model.keras")
+            run.write(
+                "history.csv", "epoch,auc,learning_rate,loss,val_auc,val_loss\n0,.5,.1,1,.6,.9\n1,.6,.1,.9,.5,1\n"
+            )
+            training = {"best_epoch": 1}
+            results = {"data": splits.summary(), "thresholds": {}, "evaluations": [], "training": training}
+            run.write("results.json", json.dumps({**results, "config": dataclasses.asdict(options)}))
+    return path
+
+
+def test_every_view_of_one_model_is_written(here, monkeypatch, capsys, boxed_folder):
+    monkeypatch.chdir(here)
+    listed = str(boxed_folder / "BBox_List_2017.csv")
+    quick = [
+        "--path-steps",
+        "2",
+        "--resamples",
+        "20",
+        "--limit",
+        "12",
+        "--images",
+        "2",
+        "--epsilons",
+        "0.05",
+        "--step-sizes",
+        "0.01",
+    ]
+    explain.main(["one", "--show", *explain.SHOWN, "--boxes", listed, *quick])
+    printed = capsys.readouterr().out
+    folder = here / "one" / "explanations"
+    for name in ("gallery-epsilon", "gallery-step-size", "features", "confusion", "curves"):
+        assert (folder / f"{name}.png").stat().st_size > 5_000
+    assert (folder / "metrics.txt").read_text().strip() in printed
+    similar = json.loads((folder / "similarity.json").read_text())
+    assert similar["images"] == 12
+    assert (similar["attack"]["epsilon"], similar["attack"]["steps"]) == (0.1, 2)
+    assert -1 <= similar["similarity"][1]["cosine"]["low"] <= similar["similarity"][1]["cosine"]["mean"] <= 1
+    assert json.loads((folder / "boxes.json").read_text())["boxes"] == 3
+
+
+def test_two_models_are_explained_side_by_side(here, monkeypatch, capsys):
+    monkeypatch.chdir(here)
+    explain.main(["one", "two", "--image", "3", "--label", "mass", "--path-steps", "16", "--epsilon", "0.02"])
+    printed = capsys.readouterr().out
+    assert printed.count("attributions sum to") == 4
+    assert "image 3" in printed
+    assert (here / "one" / "explanations" / "explanation-3-mass.png").stat().st_size > 20_000
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["nowhere"], "finished run"),
+        (["one", "--label", "headache"], "headache"),
+        (["one", "--image", "20"], "below 20"),
+        (["one", "--show", "boxes"], "--boxes"),
+        (["one", "one"], "same name"),
+        (["one", "--layer", "conv9"], "conv9"),
+        (["one/history.keras"], "nothing there"),
+    ],
+)
+def test_bad_input_is_an_expected_error(here, monkeypatch, arguments, message):
+    monkeypatch.chdir(here)
+    with pytest.raises(ExpectedError, match=message):
+        explain.main([*arguments, "--path-steps", "2"])

@@ -1,0 +1,145 @@
+"""The search of `tune.py`, and `--params`, which reads what it found."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import make_splits
+
+import config
+import tune
+from config import ExpectedError
+
+ROOT = Path(__file__).resolve().parents[1]
+optuna = pytest.importorskip("optuna", reason="Optuna isn't installed (requirements-tune.txt)")
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    arrays = {}
+    for part, split in make_splits((16, 12, 12), size=28, num_labels=14).parts.items():
+        arrays |= {f"{part}_images": split.images[..., 0], f"{part}_labels": split.labels}
+    np.savez("data.npz", **arrays)
+    return tmp_path
+
+
+def arguments(*more):
+    return ["--data", "data.npz", "--data-dir", "cache", "--epochs", "2", "--steps", "1", *map(str, more)]
+
+
+def trials(folder="runs/tune"):
+    return optuna.load_study(study_name="search", storage=f"sqlite:///{folder}/study.db").trials
+
+
+def test_params_come_before_the_command_line_and_after_the_defaults(tmp_path):
+    (tmp_path / "best.json").write_text('{"learning_rate": 0.02, "optimizer": "sgd", "adv_weight": 0.7}')
+    params = f"--params={tmp_path / 'best.json'}"
+    read = config.parse(config.BaselineConfig, ["--optimizer", "adamw", params])
+    assert (read.learning_rate, read.optimizer, read.batch_size) == (0.02, "adamw", 64)
+    assert config.parse(config.AdversarialConfig, [params]).adv_weight == 0.7
+    assert config.given(config.AdversarialConfig, ["--seed=0", params]) == {
+        *("params", "seed", "learning_rate", "optimizer", "adv_weight")
+    }
+
+
+@pytest.mark.parametrize("text", ['{"learning_rat": 1}', "[1]", "{", '{"resume": true}', '{"params": "x"}'])
+def test_params_that_are_no_options_are_refused(tmp_path, text):
+    (tmp_path / "best.json").write_text(text)
+    with pytest.raises(ExpectedError, match=r"best\.json"):
+        config.parse(config.BaselineConfig, [f"--params={tmp_path / 'best.json'}"])
+
+
+def test_values_in_params_are_checked_as_on_the_command_line(tmp_path, capsys):
+    (tmp_path / "best.json").write_text('{"optimizer": "adagrad"}')
+    with pytest.raises(SystemExit) as stop:
+        config.parse(config.BaselineConfig, [f"--params={tmp_path / 'best.json'}"])
+    assert stop.value.code == 2
+    assert "adagrad" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("objective", ["clean", "robust"])
+def test_a_search_trains_and_writes_what_the_training_scripts_read(here, capsys, objective):
+    adversarial = ["--adversarial", "--train-steps", "1"] if objective == "robust" else []
+    tune.main(arguments("--trials", "2", "--objective", objective, "--optimizer", "rmsprop", *adversarial))
+    assert "2 trials complete" in capsys.readouterr().out
+    best = config.parse(config.AdversarialConfig, ["--params", "runs/tune/best.json"])
+    (value, params), *_ = sorted(((trial.value, trial.params) for trial in trials()), key=lambda pair: -pair[0])
+    assert 0 <= value <= 1
+    assert (best.learning_rate, best.batch_size) == (params["learning_rate"], params["batch_size"])
+    assert best.optimizer == "rmsprop"
+    assert "optimizer" not in params
+    assert "weight_decay" not in params
+    assert ("adv_weight" in params) == (objective == "robust")
+    assert (here / "runs" / "tune" / "history.png").stat().st_size > 5_000
+    left = {path.name for path in (here / "runs" / "tune" / "trials" / "0000").iterdir()}
+    assert left == {"config.json", "history.csv"}
+    header = (here / "runs" / "tune" / "trials" / "0000" / "history.csv").read_text().splitlines()[0]
+    assert ("val_pgd_auc" in header) == (objective == "robust")
+
+
+def test_a_killed_search_continues(here, monkeypatch, capsys):
+    code = "import os, signal, search, tune, sys\n"
+    code += "def train(trial, *rest):\n    if trial.number == 2: os.kill(os.getpid(), signal.SIGKILL)\n"
+    code += "    return trial.suggest_float('learning_rate', 1e-5, 1e-2, log=True)\n"
+    code += "search._train = train\ntune.main(sys.argv[1:])"
+    command = [sys.executable, "-c", code, *arguments("--trials", "5")]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    killed = subprocess.run(command, capture_output=True, check=False, env=environment)
+    assert killed.returncode == -signal.SIGKILL
+    before = {trial.number: trial.value for trial in trials() if trial.value is not None}
+    assert len(before) == 2
+    import search
+
+    monkeypatch.setattr(
+        search, "_train", lambda trial, *rest: trial.suggest_float("learning_rate", 1e-5, 1e-2, log=True)
+    )
+    tune.main(arguments("--trials", "5"))
+    after = {trial.number: trial.value for trial in trials() if trial.value is not None}
+    assert len(after) == 5
+    assert before.items() <= after.items()
+    assert json.loads((here / "runs" / "tune" / "best.json").read_text())["learning_rate"] == max(after.values())
+    tune.main(arguments("--trials", "5"))
+    assert len(trials()) == 6  # with the one that was killed, and no more
+    assert (here / "runs" / "tune" / "importance.png").stat().st_size > 5_000
+    capsys.readouterr()
+
+
+def test_a_search_with_other_options_is_refused(here, monkeypatch):
+    import search
+
+    monkeypatch.setattr(search, "_train", lambda trial, *rest: 0.5)
+    tune.main(arguments("--trials", "1"))
+    tune.main(arguments("--trials", "2"))
+    with pytest.raises(ExpectedError, match="objective"):
+        tune.main(arguments("--trials", "2", "--objective", "robust"))
+    with pytest.raises(ExpectedError, match="searched"):
+        tune.main(arguments("--trials", "2", "--dropout", "0.5"))
+
+
+def test_trials_that_are_worse_than_most_are_pruned_and_so_are_diverged_ones(here, monkeypatch):
+    import search
+    import training
+
+    def train(trial, options, searched, splits, folder, reporter):
+        if trial.number == 6:
+            raise training.TrainingError("The loss is nan.")
+        for epoch in range(6):
+            reporter.on_epoch_end(epoch, {"val_auc": 0.9 - 0.1 * trial.number})
+        return 0.9 - 0.1 * trial.number
+
+    monkeypatch.setattr(search, "_train", train)
+    tune.main(arguments("--trials", "7"))
+    assert [trial.state.name for trial in trials()] == ["COMPLETE"] * 5 + ["PRUNED"] * 2
+    assert len(trials()[5].intermediate_values) == 3
+
+
+def test_without_optuna_one_line_says_what_to_install(here, monkeypatch):
+    monkeypatch.setitem(sys.modules, "optuna", None)
+    with pytest.raises(ExpectedError, match=r"requirements-tune\.txt"):
+        tune.main(arguments())

@@ -1,0 +1,60 @@
+"""Search for good training options with Optuna; the best go into a file that both training scripts read.
+
+    python tune.py --data chestmnist --trials 50                   for diagnosis.py, by clean validation AUC
+    python tune.py --adversarial --objective robust --trials 50    for diagnosis_adv.py, by validation AUC under PGD
+    python diagnosis.py --params runs/tune/best.json
+
+Options that are given here are fixed, the others of learning rate, optimizer, batch size, schedule, dropout, weight
+decay and (adversarial) the weight of the adversarial loss are searched. The same command continues a search that was
+stopped, and run several times at once it shares one. Needs requirements-tune.txt.
+"""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import config
+import data
+import devices
+import runs
+import startup
+from config import number, option
+
+
+@dataclass(frozen=True)
+class TuneConfig(config.AdversarialConfig):
+    """Options of `tune.py`: those of training, but for what would continue or compare a single run."""
+
+    WITHOUT = ("overwrite", "resume", "init_from", "baseline", "strategy")
+
+    run: str = option("runs/tune", "folder of the search")
+    trials: int = option(30, "trainings in all, over all starts and processes", number(int, 1))
+    adversarial: bool = option(False, "search options of diagnosis_adv.py", bool)
+    objective: str = option("clean", "validation AUC to maximize: clean, or under PGD", choices=("clean", "robust"))
+
+
+def main(arguments=None):
+    """Search, report the best."""
+    options = config.parse(TuneConfig, arguments, description=__doc__)
+    try:
+        import optuna  # noqa: F401
+    except ImportError:
+        raise config.ExpectedError(
+            "tune.py: expected the package optuna. Received none. Use pip install -r requirements-tune.txt."
+        ) from None
+    fixed = config.given(TuneConfig, arguments)
+    folder = Path(options.run).expanduser()
+    if runs.Run(folder).finished:
+        raise runs.RunError(f"{folder}: expected a folder for a search. Received a training run. Choose another --run.")
+    splits = data.load(options.data, size=options.size, data_dir=options.data_dir, limit=options.limit)
+    data.check_trainable(splits)
+    runs.make_writable(folder)
+    devices.join("none")
+    devices.start()
+    import search
+
+    print(search.search(options, fixed, splits, folder))
+
+
+if __name__ == "__main__":
+    sys.exit(startup.run_script(main, after_interrupt="The same command continues."))
