@@ -51,6 +51,8 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
     results = {
         "schema": runs.SCHEMA,
         "model": str(path),
+        "architecture": model.name.removesuffix("_logits"),
+        "parameters": model.count_params(),
         "activation": activation,
         "data": splits.summary(),
         "labels": labels,
