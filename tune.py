@@ -48,7 +48,7 @@ def main(arguments=None):
         raise runs.RunError(f"{folder}: expected a folder for a search. Received a training run. Choose another --run.")
     splits = data.load_for(options)
     data.check_trainable(splits)
-    runs.lock(folder)
+    runs.make_writable(folder)  # Not locked: several processes may share a search.
     devices.join("none")
     devices.start()
     import search
