@@ -80,6 +80,20 @@ def load_data(chosen):
     return data.load(**{name: getattr(chosen, name) for name in DATA_OPTIONS})
 
 
+def check_labels(subject, splits):
+    """Refuse a run whose model is for other labels, by name; a file without a run doesn't tell.
+
+    Raises:
+        RunError: With both.
+    """
+    if not subject.own_run:
+        return
+    names = subject.run.read("results.json", "data")["data"].get("label_names")
+    if names != list(splits.label_names):
+        wanted = ", ".join(splits.label_names)
+        raise runs.RunError(f"{subject.path}: expected a model for the labels {wanted}. Received one for {names}.")
+
+
 def load_model(subject, splits):
     """The subject's model, which returns logits.
 
