@@ -8,9 +8,23 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+HAND_MADE = ("cnn", "vgg", "covid_cnn")
+CONVOLUTIONAL = ("resnet18", "resnet34", "resnet50", "efficientnet_b0", "densenet121", "vgg16", "mobilenet_v2")
+TRANSFORMERS = {"vit_b16": 16, "dinov2_s14": 14}  # with the pixels along a side of one of their patches
+MODELS = (*HAND_MADE, *CONVOLUTIONAL, *TRANSFORMERS)
+
+
+def printable(text):
+    """Text in one line, without characters that steer a terminal or that no encoding knows: they are escaped."""
+    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
+
 
 class ExpectedError(Exception):
     """Something the user can put right: printed as one line, exit code 2, no traceback."""
+
+    def __init__(self, message):
+        # Names of files and what is in them come from strangers.
+        super().__init__(printable(message))
 
 
 def option(default, text, parse=str, **settings):
@@ -93,13 +107,37 @@ def _strategy():
     )
 
 
+def _debug():
+    return option(False, "show where in the code an error arose, also one that you can put right", bool)
+
+
+def _root(source, content):
+    return option(None, f"folder with {content}, for --data {source}", metavar="DIR")
+
+
+def _subset(part):
+    return option(None, f"use only this many {part} images, by a fixed shuffle", number(int, 1))
+
+
+@dataclass(frozen=True, kw_only=True)
+class FoldersConfig:
+    """Options of data that are folders of images, for every script."""
+
+    nih_root: str | None = _root("nih", "Data_Entry_2017.csv and images")
+    covid_root: str | None = _root("covid", "metadata.csv and images")
+    folders_root: str | None = _root("folders", "a folder per class, or train and test folders of such")
+    train_subset: int | None = _subset("training")
+    val_subset: int | None = _subset("validation")
+
+
 @dataclass(frozen=True)
-class BaselineConfig:
+class BaselineConfig(FoldersConfig):
     """Options of `diagnosis.py`; `diagnosis_adv.py` has them too."""
 
     data: str = option(
         "chestmnist",
-        "chestmnist, pneumoniamnist, another 2-D MedMNIST set, phantom (made-up data), or a path to an .npz file",
+        "chestmnist, pneumoniamnist, another 2-D MedMNIST set, nih, covid, folders, phantom (made-up data), or a path "
+        "to an .npz file",
     )
     size: int | None = option(
         None, "image size in pixels (default: what a file holds, else 28)", int, choices=(28, 64, 128, 224)
@@ -115,6 +153,39 @@ class BaselineConfig:
     precision: str = _precision("convolutions in training and gradient attacks")
     strategy: str = _strategy()
     seed: int = option(0, "seed of weights, shuffling, dropout and attacks", number(int, 0, 2**31 - 1))
+    debug: bool = _debug()
+
+    model: str = option("cnn", "architecture: hand-made (cnn, vgg, covid_cnn) or a known backbone", choices=MODELS)
+    weights: str = option(
+        "none",
+        "where a backbone's weights come from: none (random), imagenet (downloaded; dinov2_s14's are those of its "
+        "authors), or a .keras or .h5 FILE of the same backbone",
+    )
+    freeze: bool = option(False, "train the head alone and leave the backbone as it is, its BatchNorm too", bool)
+    backbone_size: int | None = option(
+        None,
+        "pixels along a side that a backbone sees, images are resized in the model (default: their own size, at "
+        "least 32; transformers 224)",
+        number(int, 32, 1024),
+    )
+    attention: str = option(
+        "none",
+        "squeeze-and-excitation or CBAM, after each block of a hand-made model or on a backbone's last feature map",
+        choices=("none", "se", "cbam"),
+    )
+
+    loss: str = option(
+        "bce",
+        "loss of training: bce (softmax cross-entropy if multi-class), weighted by how rare each label is, focal, or "
+        "asymmetric (multi-label alone)",
+        choices=("bce", "weighted", "focal", "asymmetric"),
+    )
+    sampler: str = option(
+        "shuffle",
+        "shuffle shows each training image once per epoch; balanced draws as many images, from each finding and from "
+        "those without any equally often",
+        choices=("shuffle", "balanced"),
+    )
 
     epochs: int = option(20, "largest number of passes over the training images", number(int, 1))
     batch_size: int = option(64, "images per training step", number(int, 1))
@@ -127,12 +198,31 @@ class BaselineConfig:
     )
     weight_decay: float = option(0.004, "weight decay of adamw", number(float, 0))
     patience: int = option(5, "epochs without a better validation macro AUC before training stops", number(int, 1))
-    dropout: float = option(0.5, "share of units dropped before each dense layer", number(float, 0, 1, open_high=True))
+    dropout: float = option(
+        0.5, "share of units dropped before dense layers; covid_cnn has none", number(float, 0, 1, open_high=True)
+    )
+    augment: str = option(
+        "none",
+        "random changes of training images: vgg is rotation 15, translation 0.1 and flip, covid_cnn crop 0.875, "
+        "rotation 30 and flip; the options that follow change or replace these",
+        choices=("none", "vgg", "covid_cnn"),
+    )
+    rotation: float | None = option(None, "largest rotation either way, in degrees", number(float, 0, 180))
+    translation: float | None = option(None, "largest shift either way, as a share of the side", number(float, 0, 1))
+    flip: bool | None = option(None, "mirror half of the images; a mirrored chest has its heart on the right", bool)
+    crop: float | None = option(
+        None,
+        "share of the side that a random crop keeps before it is enlarged again",
+        number(float, 0, 1, open_low=True),
+    )
 
     epsilon: float = option(0.05, "radius of the evaluation attacks in pixel units of [0, 1], e.g. 8/255", length)
     step_size: float = option(0.01, "length of one PGD step of the evaluation, same units", length)
     steps: int = option(10, "PGD steps of the evaluation", number(int, 1))
     restarts: int = option(1, "random starts of the evaluation's PGD; the worst per image counts", number(int, 1))
+
+    def __post_init__(self):
+        check_model(self)
 
 
 @dataclass(frozen=True)
@@ -144,6 +234,17 @@ class AdversarialConfig(BaselineConfig):
     baseline: str | None = option(
         None, "finished run to compare with (default: runs/baseline if it fits, else one is trained in RUN/baseline)"
     )
+    method: str = option(
+        "online",
+        "online makes adversarial images of the current weights in every step; static makes them once, by FGSM on the "
+        "model it starts from (--init-from, else the baseline), and fine-tunes on clean and adversarial images alike",
+        choices=("online", "static"),
+    )
+    attack_loss: str = option(
+        "task",
+        "loss that the training attacks climb: the task's cross-entropy, or that of --loss",
+        choices=("task", "training"),
+    )
     adv_weight: float = option(0.5, "share of the loss that comes from adversarial images", number(float, 0, 1))
     train_epsilon: float = option(0.05, "radius of the training attacks in pixel units of [0, 1]", length)
     train_step_size: float = option(0.0125, "length of one PGD step in training, same units", length)
@@ -151,13 +252,13 @@ class AdversarialConfig(BaselineConfig):
 
 
 @dataclass(frozen=True)
-class EvaluateConfig:
+class EvaluateConfig(FoldersConfig):
     """Options of `evaluate.py`."""
 
     subject: str = option(
         ARGUMENT, "run folder, or a .keras file with sigmoid, softmax or logit outputs", metavar="RUN"
     )
-    data: str | None = option(None, "data set as in diagnosis.py (default: the run's own)")
+    data: str | None = option(None, "data set as in diagnosis.py, labels are matched by name (default: the run's own)")
     size: int | None = option(None, "image size in pixels (default: the run's own)", int, choices=(28, 64, 128, 224))
     data_dir: str = option("~/.medmnist", "folder of the MedMNIST files")
     limit: int | None = option(None, "use only this many images of each split (default: the run's own)", number(int, 1))
@@ -183,6 +284,9 @@ class EvaluateConfig:
         nargs="+",
         metavar="ATTACK",
     )
+    by: tuple[str, ...] = option(
+        (), "break scores down by what is known of the patients", nargs="+", choices=("view", "age", "sex")
+    )
     transfer_from: str | None = option(None, "run or .keras file on which transferred images are made")
     thresholds: str = option(
         "best",
@@ -194,6 +298,8 @@ class EvaluateConfig:
     strategy: str = _strategy()
     seed: int = option(0, "seed of attacks and resamples", number(int, 0, 2**31 - 1))
     strict: bool = option(False, "exit with code 1 if the audit fails", bool)
+    verify: bool = option(False, "only recompute the run's own results, and exit with code 1 if they differ", bool)
+    debug: bool = _debug()
 
 
 class OneLineParser(argparse.ArgumentParser):
@@ -230,7 +336,8 @@ def given(config_class, arguments=None):
 
 def _parser(config_class, settings):
     parser = OneLineParser(**settings)
-    for field in dataclasses.fields(config_class):
+    # In the help, a script's own options come before those it shares.
+    for field in sorted(dataclasses.fields(config_class), key=lambda field: field.kw_only):
         settings = dict(field.metadata)
         kind = settings.pop("parse")
         if field.name in getattr(config_class, "WITHOUT", ()):
@@ -267,6 +374,44 @@ def _params(path):
         wrong = ", ".join(sorted(set(values) - known)) if isinstance(values, dict) else type(values).__name__
         raise ExpectedError(f"--params {path}: expected options of the training scripts. Received: {wrong}.")
     return values
+
+
+def check_model(options):
+    """Refuse options of the model that contradict each other.
+
+    Raises:
+        ExpectedError: With the options and what to do.
+    """
+    name, patch, source = options.model, TRANSFORMERS.get(options.model), getattr(options, "init_from", None)
+    if name in HAND_MADE and (options.weights != "none" or options.freeze or options.backbone_size):
+        raise ExpectedError(
+            f"--weights, --freeze, --backbone-size: expected a backbone, such as --model resnet18. Received: {name}."
+        )
+    if patch and options.attention != "none":
+        raise ExpectedError(
+            f"--attention {options.attention}: expected a model with feature maps. Received: {name}, "
+            "whose blocks are attention already. Use --attention none."
+        )
+    if patch and options.backbone_size and options.backbone_size % patch:
+        raise ExpectedError(
+            f"--backbone-size: expected a multiple of {patch} for {name}. Received: {options.backbone_size}."
+        )
+    if name == "vit_b16" and options.weights == "imagenet" and options.backbone_size not in (None, 224):
+        raise ExpectedError(
+            f"--backbone-size: expected 224, the size of {name}'s ImageNet weights. Received: {options.backbone_size}."
+        )
+    if options.weights not in ("none", "imagenet") and not Path(options.weights).expanduser().is_file():
+        raise ExpectedError(f"--weights: expected none, imagenet or a file. Received: {options.weights}.")
+    if source and options.weights != "none":
+        raise ExpectedError("--init-from and --weights: expected one source of weights. Received both.")
+    if options.freeze and options.weights == "none" and not source:
+        raise ExpectedError("--freeze: expected --weights, as a random backbone would stay random. Received none.")
+
+
+def check_task(options, task):
+    """Refuse a loss that isn't defined for the data's task."""
+    if options.loss == "asymmetric" and task == "multi-class":
+        raise ExpectedError("--loss asymmetric: expected multi-label or binary data. Received multi-class. Use focal.")
 
 
 def to_json(config):

@@ -5,34 +5,62 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from sources import DataError, Splits, medmnist_npz, phantom
+from sources import DataError, Splits, covid, folders, medmnist_npz, nih, phantom
+
+FOLDERS = {"nih": nih, "covid": covid, "folders": folders}  # each has an option --NAME-root
+OPTIONS = ("size", "data_dir", "limit", "train_subset", "val_subset")
+ROOTS = tuple(f"{name}_root" for name in FOLDERS)
 
 
-def load(data, *, size=None, data_dir="~/.medmnist", limit=None) -> Splits:
+def load_for(options) -> Splits:
+    """`load` what a script's options ask for."""
+    root = getattr(options, f"{options.data.lower()}_root", None)
+    return load(options.data, root=root, **{name: getattr(options, name) for name in OPTIONS})
+
+
+def load(
+    data, *, root=None, size=None, data_dir="~/.medmnist", limit=None, train_subset=None, val_subset=None
+) -> Splits:
     """Load a data set; TensorFlow isn't needed.
 
     Args:
-        data: `"chestmnist"`, `"pneumoniamnist"`, another 2-D MedMNIST name, `"phantom"`, or a path to an npz file.
+        data: `"chestmnist"`, `"pneumoniamnist"`, another 2-D MedMNIST name, `"nih"`, `"covid"`, `"folders"`,
+            `"phantom"`, or a path to an npz file.
+        root: Folder of the images, if the data are one.
         size: Height and width in pixels; None takes what a file holds, else 28.
         data_dir: Folder where files are looked for by name, and downloaded to.
         limit: Largest number of images per split, chosen by a fixed shuffle.
+        train_subset, val_subset: As `limit`, of the training and of the validation images.
 
     Raises:
         DataError: With one line that says what is wrong, where, what was expected and what to do.
     """
-    data_dir = Path(data_dir).expanduser()
-    if data == "phantom":
-        return phantom.load(
+    data_dir, name = Path(data_dir).expanduser(), data.lower()
+    subsets = {"train": train_subset, "val": val_subset, "test": None}
+    limits = {part: min(filter(None, (limit, subset)), default=None) for part, subset in subsets.items()}
+    if name in FOLDERS:
+        return FOLDERS[name].load(root, size=size or 28, data_dir=data_dir, limits=limits)
+    if name == "phantom":
+        splits = phantom.load(
             size=size or 28,
             limit=limit,
             progress=lambda chunks: tqdm(chunks, "Drawing the phantom", leave=False, disable=None),
         )
-    path = Path(data).expanduser()
-    if data.lower() not in medmnist_npz.NAMES and (len(path.parts) > 1 or path.suffix or path.exists()):
-        splits = medmnist_npz.load_path(path, size=size, data_dir=data_dir)
+    elif is_path(data):
+        splits = medmnist_npz.load_path(Path(data).expanduser(), size=size, data_dir=data_dir)
+    elif name in medmnist_npz.NAMES:
+        splits = medmnist_npz.load_name(name, size=size, data_dir=data_dir)
     else:
-        splits = medmnist_npz.load_name(data.lower(), size=size, data_dir=data_dir)
-    return splits.limited(limit)
+        known = ", ".join(("phantom", *FOLDERS, *medmnist_npz.NAMES))
+        raise DataError(f"Unknown data set {name!r}. Expected one of {known}, or a path to an .npz file.")
+    return splits.limited(limits)
+
+
+def is_path(data):
+    """Whether `data` is the path of an npz file, which has a size of its own, rather than the name of a data set."""
+    path = Path(data).expanduser()
+    named = data.lower() in ("phantom", *FOLDERS, *medmnist_npz.NAMES)
+    return not named and (len(path.parts) > 1 or bool(path.suffix) or path.exists())
 
 
 def check_trainable(splits):
@@ -62,7 +90,8 @@ def batches(split, batch_size, *, order=None, start=0, part=None):
         part: Function that takes the indices of a batch and returns those that are wanted; default: all.
 
     Returns:
-        Batches of uint8 images, uint8 labels and int64 indices into the split, and the size of the whole batch.
+        Batches of images in their own type, which is uint8 but for crafted ones, uint8 labels and int64 indices into
+        the split, and the size of the whole batch.
     """
     import tensorflow as tf  # Here, so that data can be checked before TensorFlow is loaded.
 
@@ -75,7 +104,7 @@ def batches(split, batch_size, *, order=None, start=0, part=None):
             yield split.images[indices], split.labels[indices], indices, len(batch)
 
     signature = (
-        tf.TensorSpec((None, *split.images.shape[1:]), tf.uint8),
+        tf.TensorSpec((None, *split.images.shape[1:]), split.images.dtype),
         tf.TensorSpec((None, *split.labels.shape[1:]), tf.uint8),
         tf.TensorSpec((None,), tf.int64),
         tf.TensorSpec((), tf.int32),

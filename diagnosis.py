@@ -24,7 +24,7 @@ def main(arguments=None):
     if run.finished and options.resume:
         results = run.read("results.json")
     else:
-        splits = data.load(options.data, size=options.size, data_dir=options.data_dir, limit=options.limit)
+        splits = data.load_for(options)
         _, results = train_baseline(options, splits, run)
     print(report.table(results), f"\nFigure: {run.path / 'chestxray.png'}", sep="\n")
 
@@ -32,17 +32,20 @@ def main(arguments=None):
 def train_baseline(options, splits, run):
     """Train and evaluate a standard model in `run`; returns it with what `results.json` holds."""
     data.check_trainable(splits)
-    run.start(options)
+    config.check_task(options, splits.task)
     devices.start()
     import experiment
     import robustness
     import training
 
-    print(f"Baseline, {report.data_title(splits.summary())}, in {run.path}")
+    # Before anything is written: weights that can't be had should be known now.
     classifier = experiment.new_classifier(options, splits)
+    run.start(options)
+    print(f"Baseline ({options.model}), {report.data_title(splits.summary())}, in {run.path}")
     classifier, summary = training.train(classifier, splits, options, run)
     suite = robustness.quick_suite(options)
-    results = {"evaluations": robustness.evaluate(classifier, splits, suite), "training": summary}
+    results = {"model": experiment.describe(options, classifier), "training": summary}
+    results["evaluations"] = robustness.evaluate(classifier, splits, suite)
     results["thresholds"] = experiment.thresholds(classifier, splits)
     experiment.draw(classifier, splits, suite, run)
     return classifier, run.finish(options, splits, **results)

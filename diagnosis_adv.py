@@ -33,7 +33,7 @@ def main(arguments=None):
                 raise runs.RunError(
                     f"{other.path}: --overwrite would remove this run, which is needed. Choose another --run."
                 )
-        splits = data.load(options.data, size=options.size, data_dir=options.data_dir, limit=options.limit)
+        splits = data.load_for(options)
         results = train_robust(options, splits, run, source, baseline)
     print(report.comparison(results), f"\nFigure: {run.path / 'chestxray.png'}", sep="\n")
 
@@ -49,33 +49,44 @@ def train_robust(options, splits, run, source, baseline):
         baseline: The finished `Run` to compare with, or None to find or train one.
     """
     data.check_trainable(splits)
-    baseline = baseline or _default_baseline(options, splits)
+    config.check_task(options, splits.task)
+    begun = runs.Run(run.path / "baseline").started and not options.overwrite
+    if not baseline and not begun:
+        baseline = _default_baseline(options, splits)
     for other in filter(None, (source, baseline)):
         runs.check_fits(other, splits)
+    static = options.method == "static"
+    if source or (static and baseline):
+        runs.check_same_model(source or baseline, options)
     devices.start()
     import experiment
-    import losses
     import models
     import robustness
+    import static as static_set
     import training
 
     # Before anything is written or trained: a model that can't be loaded should be known now.
     start_from = models.load(source.path / "model.keras") if source else None
     undefended = models.load(baseline.path / "model.keras") if baseline else None
+    classifier = experiment.new_classifier(options, splits)
     run.start(options)
     if not baseline:
         baseline, undefended = _train_own_baseline(options, splits, run)
-    classifier = experiment.new_classifier(options, splits)
-    if source:
-        classifier.set_weights(start_from.get_weights())
-    examples = training.adversarial_examples(models.logits(classifier), losses.for_task(splits.task), options)
+    if source or static:
+        classifier.set_weights((start_from or undefended).get_weights())
+    if static:
+        print(static_set.WARNING)
+        examples, shown = training.clean_examples, static_set.joined(splits, models.logits(classifier), options, run)
+    else:
+        loss = experiment.attack_loss(options, splits)
+        examples, shown = training.adversarial_examples(models.logits(classifier), loss, options), splits
     suite = robustness.quick_suite(options)
-    print(f"Robust model, {report.data_title(splits.summary())}, in {run.path}")
-    classifier, summary = training.train(
-        classifier, splits, options, run, examples=examples, selection=dataclasses.replace(suite[-1], restarts=1)
-    )
+    print(f"Robust model ({options.model}), {report.data_title(splits.summary())}, in {run.path}")
+    selection = dataclasses.replace(suite[-1], restarts=1)
+    classifier, summary = training.train(classifier, shown, options, run, examples=examples, selection=selection)
     print("Attacking both models")
     results = {
+        "model": experiment.describe(options, classifier),
         "evaluations": robustness.evaluate(classifier, splits, suite),
         "training": summary,
         "thresholds": experiment.thresholds(classifier, splits),
@@ -89,13 +100,14 @@ def train_robust(options, splits, run, source, baseline):
 
 
 def _default_baseline(options, splits):
-    """`runs/baseline`, if it is finished and was trained on the same images with the same seed."""
+    """`runs/baseline`, if it is finished and the same model trained on the same images with the same seed."""
     try:
         run = runs.finished(config.BaselineConfig.run)
         results = run.read("results.json", "data", "config")
+        runs.check_same_model(run, options)
     except runs.RunError:
         return None
-    same = all(results["data"].get(key) == splits.summary()[key] for key in ("sha256", "counts"))
+    same = all(results["data"].get(key) == splits.summary()[key] for key in ("sha256", "counts", "image_shape"))
     return run if same and results["config"].get("seed") == options.seed else None
 
 
@@ -103,7 +115,9 @@ def _train_own_baseline(options, splits, run):
     """The run and the model of a baseline with the same options in `RUN/baseline`, which is trained if need be."""
     names = [field.name for field in dataclasses.fields(config.BaselineConfig)]
     own = {**{name: getattr(options, name) for name in names}, "run": str(run.path / "baseline")}
-    own_options = config.BaselineConfig(**{**own, "resume": True, "overwrite": False})
+    # A random backbone must learn, even if the one to be fine-tuned is frozen.
+    own |= {"resume": True, "overwrite": False, "freeze": options.freeze and options.weights != "none"}
+    own_options = config.BaselineConfig(**own)
     own_run = runs.claim(own_options)
     if devices.from_chief(lambda: own_run.finished):
         import models

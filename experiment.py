@@ -5,6 +5,7 @@ import numpy as np
 
 import devices
 import figures
+import losses
 import metrics
 import models
 import report
@@ -13,15 +14,36 @@ import runs
 
 
 def new_classifier(options, splits):
-    """The default model with weights from the options' seed, on all devices."""
+    """The options' model, with weights from their seed or where they say, on all devices.
+
+    Raises:
+        ModelError: If the weights can't be had.
+    """
     keras.utils.set_random_seed(options.seed)
     with devices.strategy().scope():
-        return models.build_cnn(
+        return models.build(
+            options.model,
             splits.image_shape,
             len(splits.label_names),
             dropout=options.dropout,
             activation="softmax" if splits.task == "multi-class" else "sigmoid",
+            attention=options.attention,
+            weights=options.weights,
+            freeze=options.freeze,
+            backbone_size=options.backbone_size,
         )
+
+
+def describe(options, classifier):
+    """What `results.json` says about the model."""
+    return {"name": options.model, "attention": options.attention, "parameters": classifier.count_params()}
+
+
+def attack_loss(options, splits):
+    """What the training's attacks climb: the task's loss, not that of a remedy for rare labels, unless asked."""
+    if options.attack_loss == "task":
+        return losses.for_task(splits.task)
+    return losses.for_training(options.loss, splits.task, splits.train.labels)
 
 
 def thresholds(classifier, splits):
@@ -54,5 +76,5 @@ def draw(classifier, splits, suite, run):
     figure = figures.perturbation(
         pictures, dict(zip(pictures, answers, strict=True)), splits.label_names, title=heading, present=present
     )
-    with runs.replacing(run.path / "chestxray.png") as temporary:
+    with runs.writing(run.path / "chestxray.png") as temporary:
         figures.save(figure, temporary)

@@ -5,6 +5,8 @@ import functools
 import numpy as np
 import tensorflow as tf
 
+MAX_WEIGHT = 20.0  # Hernia's weight in ChestMNIST would be 540: a single image would be a whole batch.
+
 
 def binary_cross_entropy(labels, logits):
     """Binary cross-entropy summed over labels, for multi-label and binary tasks.
@@ -88,6 +90,84 @@ def averaged(task):
     if task == "multi-class":
         return cross_entropy
     return lambda labels, logits: binary_cross_entropy(labels, logits) / labels.shape[-1]
+
+
+def for_training(name, task, labels):
+    """The loss of a `--loss`, averaged over labels like `averaged`.
+
+    Args:
+        name: `"bce"`, `"weighted"`, `"focal"` or `"asymmetric"`.
+        task: The `Splits.task`.
+        labels: Labels of the training split, `(count, num_labels)`; the weights come from them.
+
+    Returns:
+        Function `loss(labels, logits)` returning a value per image.
+
+    Raises:
+        ValueError: If there is no such loss for the task.
+    """
+    multi_class = task == "multi-class"
+    if name == "asymmetric" and multi_class:
+        raise ValueError(f"The asymmetric loss is one of labels that exclude nothing. Received: task={task!r}")
+    if name == "bce":
+        return averaged(task)
+    if name == "weighted":
+        return functools.partial(class_weighted if multi_class else weighted, rarity(task, labels))
+    return {"focal": categorical_focal if multi_class else focal, "asymmetric": asymmetric}[name]
+
+
+def rarity(task, labels):
+    """Weights of rare labels, at most `MAX_WEIGHT`.
+
+    Returns:
+        Float32, `(num_labels,)`: negatives per positive; if multi-class, what balances the classes, 1 for a class of
+        average size. A label without positives has weight 1, as there is nothing to weigh.
+    """
+    positives = np.asarray(labels, np.int64).sum(axis=0)
+    ratios = len(labels) / len(positives) if task == "multi-class" else len(labels) - positives
+    weights = np.divide(ratios, positives, out=np.ones(len(positives)), where=positives > 0)
+    return np.minimum(weights, MAX_WEIGHT).astype(np.float32)
+
+
+def weighted(weights, labels, logits):
+    """Binary cross-entropy in which a positive of each label counts `weights` times, averaged over labels."""
+    return tf.reduce_mean(tf.nn.weighted_cross_entropy_with_logits(labels, logits, weights), axis=-1)
+
+
+def class_weighted(weights, labels, logits):
+    """Softmax cross-entropy in which an image counts as its class says."""
+    return tf.reduce_sum(labels * weights, axis=-1) * cross_entropy(labels, logits)
+
+
+def focal(labels, logits, *, gamma=2.0, alpha=0.25):
+    """Focal loss, averaged over labels: what is classified well already counts little.
+
+    `alpha` is the weight of positives and `1 - alpha` that of negatives, which count less by their easiness.
+
+    Reference: Lin et al., 2017, https://arxiv.org/abs/1708.02002
+    """
+    right = tf.sigmoid((2 * labels - 1) * logits)
+    balance = labels * alpha + (1 - labels) * (1 - alpha)
+    entropy = tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)
+    return tf.reduce_mean(balance * (1 - right) ** gamma * entropy, axis=-1)
+
+
+def categorical_focal(labels, logits, *, gamma=2.0):
+    """Focal loss of a softmax, without `alpha`, which would be the same for all classes."""
+    entropy = cross_entropy(labels, logits)
+    return (1 - tf.exp(-entropy)) ** gamma * entropy
+
+
+def asymmetric(labels, logits, *, gamma=4.0, margin=0.05):
+    """Asymmetric loss, averaged over labels: easy negatives count little, and those below `margin` nothing.
+
+    Positives keep their cross-entropy, as in the paper, whose exponent for them is 0.
+
+    Reference: Ridnik et al., 2021, https://arxiv.org/abs/2009.14119
+    """
+    shifted = tf.maximum(tf.sigmoid(logits) - margin, 0.0)
+    negative = -(shifted**gamma) * tf.math.log(1 - shifted)
+    return tf.reduce_mean(labels * tf.nn.softplus(-logits) + (1 - labels) * negative, axis=-1)
 
 
 def activation(task):

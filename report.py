@@ -47,6 +47,7 @@ def evaluation(results):
     rows = [[title(entry), *_cells(entry)] for entry in entries]
     lines = [
         f"{results['model']} on {data_title(data)}: {data['counts']['test']} test images",
+        *_shared_labels(results),
         "",
         *markdown(header, rows),
         "",
@@ -54,6 +55,7 @@ def evaluation(results):
         "",
         *_per_label(results),
         *_undefined(entries),
+        *_by_group(entries),
         "",
         *(_audit_line(line) for line in results["audit"]),
         verdict(results["audit"]),
@@ -121,6 +123,35 @@ def _per_label(results):
         for name in results["data"]["label_names"]
     ]
     return markdown(["AUC (95 %)", *map(title, columns)], rows)
+
+
+def _by_group(entries):
+    """A table of macro AUCs for each attribute that the scores are broken down by."""
+    lines = []
+    for attribute, groups in entries[0]["by"].items():
+        header = [f"Macro AUC by {attribute} (95 %)", *(f"{name}: {group['images']}" for name, group in groups.items())]
+        rows = [
+            [
+                title(entry),
+                *(with_interval(group["macro_auc"], group["intervals"]["macro_auc"]) for group in by.values()),
+            ]
+            for entry in entries
+            for by in (entry["by"][attribute],)
+        ]
+        left_out = {name: ", ".join(group["undefined_labels"]) for name, group in groups.items()}
+        missing = [f"{name} without {labels}" for name, labels in left_out.items() if labels]
+        note = ["", f"Means of the labels that have an AUC: {'; '.join(missing)}."] if missing else []
+        lines += ["", *markdown(header, rows), *note]
+    return lines
+
+
+def _shared_labels(results):
+    """Which labels a score on other data than the model's is of."""
+    labels, shared = results["labels"], results["data"]["label_names"]
+    if labels is None or len(labels["model"]) == len(shared) == len(labels["data"]):
+        return []
+    of_model, of_data = len(labels["model"]), len(labels["data"])
+    return ["", f"On the labels shared by model ({of_model}) and data ({of_data}): {', '.join(shared)}."]
 
 
 def with_interval(value, ends):

@@ -3,6 +3,7 @@
 import functools
 from dataclasses import asdict, dataclass, replace
 
+import keras
 import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
@@ -195,7 +196,7 @@ def run(model, task, split, attack, *, source=None, progress=False):
         source: Another model, on which the adversarial images are made instead.
         progress: Whether to show a progress bar.
     """
-    size = max(8, PIXELS_PER_BATCH // int(np.prod(split.images.shape[1:3])))
+    size = max(8, PIXELS_PER_BATCH // _pixels(model, split.images.shape))
     size = min(size, -(-len(split) // devices.replicas()))
     worker, workers = devices.worker()
     pieces = [np.arange(begin, min(begin + size, len(split))) for begin in range(0, len(split), size)]
@@ -223,6 +224,14 @@ def run(model, task, split, attack, *, source=None, progress=False):
     # What other workers answered is zero here, so the sum is exact.
     logits, pixels = devices.total(logits), devices.total(pixels)
     return Outcome(logits, float(pixels[:, 0].max()), float(pixels[:, 1].min()), float(pixels[:, 2].max()))
+
+
+def _pixels(model, shape):
+    """Pixels of an image as the model sees it, which may enlarge it first."""
+    sizes = [
+        layer.height * layer.width for layer in getattr(model, "layers", ()) if isinstance(layer, keras.layers.Resizing)
+    ]
+    return max(shape[1] * shape[2], *sizes, 1)
 
 
 def answers(model, images):

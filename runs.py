@@ -1,32 +1,43 @@
 """The run folder: who may write it, what lies in it, and how it is written so that nothing is ever half there."""
 
+import functools
 import json
 import os
 import platform
 import shutil
+import subprocess
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import devices
-from config import ExpectedError, to_json
+from config import BaselineConfig, ExpectedError, to_json
+
+try:
+    import fcntl
+except ModuleNotFoundError:  # Windows
+    fcntl = None
 
 SCHEMA = 1
-# In the order of removal: a folder whose removal is cut short still counts as an unfinished run.
+# In the order of removal: a folder whose removal is cut short still counts as an unfinished run, without a checkpoint.
 CONTENTS = (
     "results.json",
     "evaluations",
     "history.csv",
-    "model.keras",
     "state.npz",
+    "model.keras",
+    "adversarial.npy",
     "chestxray.png",
     "logs",
     "baseline",
     "config.json",
 )
+LOCK = ".lock"
+# What a run that was killed before it began leaves.
+BARE = {LOCK, ".config.partial.json"}
 # Options that say where and how to run, not what.
-HOUSEKEEPING = ("run", "overwrite", "resume", "data_dir", "strategy", "params")
+HOUSEKEEPING = ("run", "overwrite", "resume", "data_dir", "strategy", "debug", "params")
 
 
 class RunError(ExpectedError):
@@ -66,19 +77,28 @@ class Run:
         """Write a text file whole or not at all, if this is the chief."""
         if not devices.chief():
             return
-        with replacing(self.path / name) as temporary:
+        with writing(self.path / name) as temporary:
             temporary.write_text(text)
 
     def start(self, config):
-        """Make the folder and record the configuration; a run that is to be overwritten is removed. For the chief."""
+        """Make and lock the folder and record the configuration; a run to be overwritten is removed. For the chief."""
         if not devices.chief():
             return
+        lock(self.path)
+        claim(config)  # Again, as another process may have begun or finished meanwhile.
+        commit()  # Now, as the files may change while training lasts.
         if config.overwrite:
-            for name in CONTENTS if self.started else ():
+            self._remove()
+        self.write("config.json", to_json(config))
+
+    def _remove(self):
+        for folder in (self.path / "evaluations", self.path / "baseline"):
+            if folder.is_dir():
+                lock(folder)
+        with explained(self.path):
+            for name in CONTENTS:
                 path = self.path / name
                 shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
-        make_writable(self.path)
-        self.write("config.json", to_json(config))
 
     def finish(self, config, splits, **results):
         """Write `results.json` and remove what only a resumed run needs; returns what was written.
@@ -90,12 +110,15 @@ class Run:
             "data": splits.summary(),
             "config": asdict(config),
             "versions": versions(),
+            "commit": commit(),
             "hardware": hardware(),
             **results,
         }
         self.write("results.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
         if devices.chief():
-            (self.path / "state.npz").unlink(missing_ok=True)
+            with explained(self.path):
+                for name in ("state.npz", "adversarial.npy"):
+                    (self.path / name).unlink(missing_ok=True)
         devices.wait()
         return results
 
@@ -103,8 +126,10 @@ class Run:
 def claim(config):
     """The `Run` that `config` asks for, if it may be written; nothing is written yet. Only the chief looks.
 
+    A run that is there to be continued or replaced is locked.
+
     Raises:
-        RunError: If a finished or an unfinished run is in the way, or files that are none of ours.
+        RunError: If a finished or an unfinished run is in the way, another process, or files that are none of ours.
     """
     run = Run(Path(config.run).expanduser())
     if not devices.chief():
@@ -115,12 +140,14 @@ def claim(config):
         raise RunError(f"{run.path}: expected a folder for the run. Received: {error.strerror}.") from None
     if blocked:
         raise RunError(f"{run.path}: expected a folder for the run. Received a file. Choose another --run.")
-    if not run.started and not run.finished and run.path.is_dir() and any(run.path.iterdir()):
+    if not run.started and not run.finished and run.path.is_dir() and set(os.listdir(run.path)) - BARE:
         raise RunError(
             f"{run.path}: expected a run folder or an empty one. Received other files. Choose another --run."
         )
     if config.overwrite and config.resume:
         raise RunError(f"{run.path}: expected --overwrite or --resume. Received both.")
+    if run.started and (config.overwrite or not run.finished):
+        lock(run.path)
     if config.overwrite:
         return run
     if run.finished and not config.resume:
@@ -131,7 +158,7 @@ def claim(config):
         )
     if run.started:
         before, now = (
-            {key: value for key, value in options.items() if key not in HOUSEKEEPING}
+            {key: value for key, value in options.items() if key not in HOUSEKEEPING and not key.endswith("_root")}
             for options in (run.read("config.json"), asdict(config))
         )
         changed = [key for key in sorted(before | now) if before.get(key) != now.get(key)]
@@ -141,19 +168,33 @@ def claim(config):
     return run
 
 
-def make_writable(folder):
-    """Make a folder and see that it can be written to.
+_locks = []  # Open files, as a lock ends when its file is closed.
+
+
+def lock(folder):
+    """Make a folder and keep other processes from writing to it until this one ends, in whatever way.
+
+    A process may lock a folder twice. Nothing is locked on Windows.
 
     Raises:
-        RunError: If not.
+        RunError: If another process has locked it, or if it can't be written to.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        with replacing(folder / "probe") as temporary:
-            temporary.write_text("")
-        (folder / "probe").unlink()
+        file = (folder / LOCK).open("a")
     except OSError as error:
         raise RunError(f"{folder}: expected a folder that can be written. Received: {error.strerror}.") from None
+    try:
+        # Of the process, not of the open file: that is what network file systems know, and children don't inherit it.
+        if fcntl:
+            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except (BlockingIOError, PermissionError):
+        raise RunError(
+            f"{folder}: expected no other process that writes here. Received one. Wait for it to end, or stop it."
+        ) from None
+    except OSError as error:
+        raise RunError(f"{folder}: expected a file system with locks. Received: {error.strerror}.") from None
+    _locks.append(file)
 
 
 def finished(folder):
@@ -171,6 +212,14 @@ def finished(folder):
     return run
 
 
+def label_names(path):
+    """What the labels of a saved model are called, by the results beside it; None if there are none."""
+    run = Run(path.parent)
+    if not run.finished or path.name != "model.keras":
+        return None
+    return run.read("results.json", "data")["data"].get("label_names")
+
+
 def check_fits(run, splits):
     """Refuse a finished run whose model is for other images or labels than the data's.
 
@@ -186,28 +235,98 @@ def check_fits(run, splits):
             )
 
 
+def check_same_model(run, options):
+    """Refuse a finished run whose model is another than the options', so that its weights wouldn't fit.
+
+    Raises:
+        RunError: With what differs.
+    """
+    own = run.read("results.json", "config")["config"]
+    for key in ("model", "attention", "backbone_size"):
+        # Runs from before there was a choice have the default model.
+        received, wanted = own.get(key, getattr(BaselineConfig, key)), getattr(options, key)
+        if received != wanted:
+            raise RunError(
+                f"{run.path}: expected a model with --{key.replace('_', '-')} {wanted}, as in the options. "
+                f"Received one with {received}."
+            )
+
+
+@contextmanager
+def writing(path):
+    """`replacing` for files of a run folder.
+
+    Raises:
+        RunError: If the file can't be written; what it held before is still there then.
+    """
+    with explained(path), replacing(path) as temporary:
+        yield temporary
+
+
+@contextmanager
+def explained(path):
+    """Turns a full disk, a quota, a folder that is gone or read-only, and the like, into a `RunError`."""
+    try:
+        yield
+    except OSError as error:
+        raise RunError(
+            f"{path}: expected to be able to write here. Received: {error.strerror or error}. "
+            "What was saved before is intact: put this right, then continue."
+        ) from error
+
+
 @contextmanager
 def replacing(path):
-    """A temporary path beside `path` (same ending) that takes its place when the block ends without an error."""
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    """A temporary path beside `path` (same ending) that takes its place when the block ends without an error.
+
+    Only one process at a time may write to the folder; so what a killed one leaves behind is written over.
+    """
+    temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
     try:
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
         os.replace(temporary, path)
+        _keep_names(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _keep_names(folder):
+    """Have the names in a folder survive a power failure, where the system can."""
+    if os.name == "posix":
+        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
 
 
 def versions():
     """Versions of Python and of the packages that results depend on."""
     found = {"python": platform.python_version()}
-    for package in ("tensorflow", "keras", "numpy", "scikit-learn", "medmnist"):
+    for package in ("tensorflow", "keras", "keras-hub", "numpy", "scikit-learn", "medmnist"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = None
     return found
+
+
+@functools.cache
+def commit():
+    """The git commit of this code, ending in `-dirty` if files of it were changed; None if it isn't under git."""
+
+    def git(*arguments):
+        command = ["git", "--no-optional-locks", "-C", os.path.dirname(__file__), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", os.path.basename(__file__))
+        changed = git("status", "--porcelain", "--untracked-files=no", ".")
+        return git("rev-parse", "HEAD") + ("-dirty" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
 
 
 def hardware():

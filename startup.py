@@ -4,26 +4,50 @@ import contextlib
 import os
 import sys
 import tempfile
+import traceback
 
 import devices
+import interruption
 from config import ExpectedError
+
+REPORT = "This is an error of the program. Please report it, with the lines above, to the project's issue tracker."
 
 
 def run_script(main, *, after_interrupt="The same command with --resume continues."):
-    """Call `main` and turn its outcome into an exit code: what it returns, 2 for an expected error, 130 for Ctrl-C."""
+    """Call `main` and turn its outcome into an exit code, with what went wrong on standard error.
+
+    Returns:
+        What `main` returns, or 0; 2 for an expected error; 130 for Ctrl-C; 143 for SIGTERM; 1 for any other exception.
+    """
     try:
-        return main() or 0
-    except ExpectedError as error:
-        print(f"{os.path.basename(sys.argv[0])}: error: {' '.join(str(error).split())}", file=sys.stderr)
-        return 2
+        with interruption.sigterm_raises():
+            return main() or 0
+    except interruption.Terminated:
+        print(f"\nTerminated. {after_interrupt}", file=sys.stderr)
+        return 143
     except KeyboardInterrupt:
         print(f"\nInterrupted. {after_interrupt}", file=sys.stderr)
         return 130
     except Exception as error:
-        if not devices.is_lost_worker(error):
-            raise
-        print(f"{os.path.basename(sys.argv[0])}: error: Lost another worker. {after_interrupt}", file=sys.stderr)
+        expected = _expected(error, after_interrupt)
+        if expected is None or "--debug" in sys.argv:  # The arguments themselves may be what is wrong.
+            traceback.print_exc()
+        if expected is None:
+            print(REPORT, file=sys.stderr)
+            return 1
+        print(f"{os.path.basename(sys.argv[0])}: error: {' '.join(expected.split())}", file=sys.stderr)
         return 2
+
+
+def _expected(error, after_interrupt):
+    """What to tell a user who can put an error right; None if it is an error of ours."""
+    if isinstance(error, ExpectedError):
+        return str(error)
+    if devices.is_lost_worker(error):
+        return f"Lost another worker. {after_interrupt}"
+    if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
+        return f"Expected more memory. Received: {type(error).__name__}. Free some, or use a smaller --size or --limit."
+    return None
 
 
 def import_tensorflow():

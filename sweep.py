@@ -15,11 +15,12 @@ import metrics
 import models
 import robustness
 import runs
+from sources import matching
 
 CURVE_STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 
-def sweep(path, splits, options, run, *, source=None, known=None):
+def sweep(path, splits, options, run, *, source=None, known=None, groups=None, labels=None):
     """Attack the test split at every radius, audit the result, and write it to the run's `evaluations` folder.
 
     Args:
@@ -29,20 +30,19 @@ def sweep(path, splits, options, run, *, source=None, known=None):
         run: The `Run` the results go to.
         source: Path of another model, on which transferred images are made.
         known: `results.json` of the run if there is one: its thresholds and its baseline's scores.
+        groups: Groups of test images to score besides; see `subgroups.rows`.
+        labels: Names of the model's labels and of the data's, by `"model"` and `"data"`, or None if the model's are
+            unknown; those of `splits` are the ones they share.
 
     Returns:
         What was written: see `report.evaluation`.
     """
-    model, activation = models.load_logits(path)
-    check_fits(model, activation, path, splits)
-    other = None
-    if source:
-        other, other_activation = models.load_logits(source)
-        check_fits(other, other_activation, source, splits)
+    model, activation = opened(path, splits)
+    other = opened(source, splits)[0] if source else None
     folder = run.path / "evaluations"
     stem = "" if path.name == "model.keras" else f"{path.stem}-"
     name = options.name or f"{stem}{splits.name}-{options.suite}"
-    subject = Subject(model, splits, options, known, folder / name, path, other, source)
+    subject = Subject(model, splits, options, known, folder / name, path, other, source, groups or {})
     evaluations = subject.evaluations()
     reference = reference_epsilon(options.epsilons)
     curve = subject.curve_over_steps(reference)
@@ -51,8 +51,10 @@ def sweep(path, splits, options, run, *, source=None, known=None):
         "model": str(path),
         "activation": activation,
         "data": splits.summary(),
+        "labels": labels,
         "config": dataclasses.asdict(options),
         "versions": runs.versions(),
+        "commit": runs.commit(),
         "hardware": runs.hardware(),
         "thresholds": dict(zip(splits.label_names, map(float, subject.thresholds), strict=True)),
         "evaluations": evaluations,
@@ -61,11 +63,29 @@ def sweep(path, splits, options, run, *, source=None, known=None):
     }
     if devices.chief():
         figure = figures.curves(results)
-        with runs.replacing(folder / f"{name}.png") as temporary:
+        with runs.writing(folder / f"{name}.png") as temporary:
             figures.save(figure, temporary)
         runs.Run(folder).write(f"{name}.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
     devices.wait()
     return results
+
+
+def opened(path, splits):
+    """A saved model that answers with the logits of the data's labels alone, and its activation.
+
+    Raises:
+        ModelError: If it is for other images or labels.
+    """
+    model, activation = models.load_logits(path)
+    names = runs.label_names(path)
+    if names and tuple(names) != tuple(splits.label_names):
+        columns = matching.columns(names, splits.label_names)
+        if None in columns:
+            missing = splits.label_names[columns.index(None)]
+            raise models.ModelError(f"{path}: expected a model that knows {missing}. Received: {', '.join(names)}.")
+        model = models.answering(model, columns)
+    check_fits(model, activation, path, splits)
+    return model, activation
 
 
 def check_fits(model, activation, path, splits):
@@ -93,9 +113,9 @@ def reference_epsilon(epsilons):
 class Subject:
     """A model under evaluation, with what its rows share."""
 
-    def __init__(self, model, splits, options, known, cache, path, other, source):
+    def __init__(self, model, splits, options, known, cache, path, other, source, groups):
         self.model, self.splits, self.options, self.cache, self.other = model, splits, options, cache, other
-        self.known = known or {}
+        self.known, self.members = known or {}, groups
         self.identity = hashlib.sha256(path.read_bytes()).hexdigest()
         self.source_identity = hashlib.sha256(source.read_bytes()).hexdigest() if source else None
         self.labels = splits.test.labels
@@ -118,8 +138,9 @@ class Subject:
                     f"Expected finite logits under {attack.title}. Received NaN or infinity. Is the model trained?"
                 )
             if devices.chief():
-                file.parent.mkdir(parents=True, exist_ok=True)
-                with runs.replacing(file) as temporary:
+                with runs.explained(file.parent):
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                with runs.writing(file) as temporary:
                     pixels = [outcome.largest, outcome.low, outcome.high]
                     np.savez(temporary, logits=outcome.logits, pixels=pixels, identity=identity)
         self.outcomes[attack] = outcome
@@ -187,26 +208,13 @@ class Subject:
         logits = worst_of(self.splits.task, self.labels, np.stack(candidates))
         names = self.splits.label_names
         task = "multi-label" if per_label and self.splits.task == "multi-class" else self.splits.task
-        resampled = metrics.bootstrap(
-            self.labels,
-            metrics.ranks(task, logits),
-            resamples=self.options.resamples,
-            seed=self.options.seed,
-            patients=self.splits.test.patients,
-        )
-        intervals = {f"macro_{key}": _pair(metrics.interval(metrics.macro_of(resampled[key]))) for key in ("auc", "ap")}
-        for key in ("auc", "ap"):
-            low, high = metrics.interval(resampled[key])
-            intervals[f"per_label_{key}"] = {name: _pair(ends) for name, *ends in zip(names, low, high, strict=True)}
         clean = worst_of(self.splits.task, self.labels, self.clean[np.newaxis])
         answers, before = self.predicted(logits, task), self.predicted(clean, task)
         scores, probabilities = metrics.classification(self.labels, answers), metrics.probabilities(task, logits)
         classes = {"confusion_matrix": metrics.confusion(self.labels, logits).tolist()} if task == "multi-class" else {}
         return {
             **record,
-            "images": len(self.labels),
-            **metrics.summary(task, names, self.labels, logits),
-            "intervals": intervals,
+            **self.scored(task, logits),
             "f1": {
                 "macro": scores["macro_f1"],
                 "micro": scores["micro_f1"],
@@ -220,7 +228,28 @@ class Subject:
             "calibration_error": float(metrics.calibration_error(self.labels, probabilities).mean()),
             "hidden": float(np.mean((before & ~answers).any(axis=1))),
             "invented": float(np.mean((~before & answers).any(axis=1))),
+            "by": {
+                name: {group: self.scored(task, logits, rows) for group, rows in members.items()}
+                for name, members in self.members.items()
+            },
         }
+
+    def scored(self, task, logits, rows=slice(None)):
+        """Scores with their intervals, of all test images or of some."""
+        labels, logits, patients = self.labels[rows], logits[rows], self.splits.test.patients
+        resampled = metrics.bootstrap(
+            labels,
+            metrics.ranks(task, logits),
+            resamples=self.options.resamples,
+            seed=self.options.seed,
+            patients=None if patients is None else patients[rows],
+        )
+        names, intervals = self.splits.label_names, {}
+        for key, values in resampled.items():
+            low, high = metrics.interval(values)
+            intervals[f"macro_{key}"] = _pair(metrics.interval(metrics.macro_of(values)))
+            intervals[f"per_label_{key}"] = {name: _pair(ends) for name, *ends in zip(names, low, high, strict=True)}
+        return {"images": len(labels), **metrics.summary(task, names, labels, logits), "intervals": intervals}
 
     def predicted(self, logits, task):
         """Which labels the report names, bool: above the thresholds, or the most probable class."""
@@ -269,7 +298,7 @@ class Subject:
         if "baseline" not in self.known:
             return self.model if self.known else None
         path = runs.Run(Path(self.known["baseline"]["run"])).path / "model.keras"
-        return models.load_logits(path)[0] if path.is_file() else None
+        return opened(path, self.splits)[0] if path.is_file() else None
 
 
 def _kept(file, identity):

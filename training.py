@@ -1,43 +1,31 @@
 """One training loop for clean and adversarial training; they differ in the function that makes a step's examples.
 
 The loop is our own, around one compiled step, because Keras's `fit` can't resume in the middle of an epoch and fails on
-several workers (Keras 3.15). It still drives Keras's callbacks for the bar, the CSV file and TensorBoard. On one device
-as on many, a step goes through `strategy.run`. Whatever the loop needs to continue is in `State` and in variables, and
-every random number is a function of (seed, epoch, image) or of a saved variable.
+several workers (Keras 3.15). It still drives Keras's callbacks for the bar and TensorBoard. On one device as on many, a
+step goes through `strategy.run`. Whatever the loop needs to continue is in a `State` and in variables, and every random
+number is a function of (seed, epoch, image) or of a saved variable.
 """
 
-import json
-import time
-from dataclasses import asdict, dataclass, field
+import csv
+from contextlib import contextmanager
 
 import keras
 import numpy as np
 import tensorflow as tf
 
 import attacks
+import augment
 import data
 import devices
+import interruption
 import losses
 import metrics
 import models
 import robustness
 import runs
+import sampling
 import twin
-from config import ExpectedError
-
-SAVE_EVERY = 60  # seconds between checkpoints inside an epoch
-
-
-@dataclass
-class State:
-    """Where training stands, apart from variables: what a resumed run starts from."""
-
-    epoch: int = 0
-    step: int = 0
-    best: float = -1.0
-    best_epoch: int = -1
-    seconds: float = 0.0
-    history: list = field(default_factory=list)
+from checkpoints import Checkpoint, TrainingError
 
 
 def clean_examples(images, labels, seed, indices, positions, count):
@@ -116,7 +104,9 @@ def train(classifier, splits, config, run, *, examples=clean_examples, selection
         The classifier with the best weights, loaded from `model.keras`, and a summary for `results.json`.
 
     Raises:
-        TrainingError: If the loss is no longer a finite number.
+        TrainingError: If losses or weights are no longer finite, or memory is short.
+        RunError: If the run folder can't be written to.
+        KeyboardInterrupt: If Ctrl-C or SIGTERM stops it, after the step that it is in and a checkpoint.
     """
     steps_per_epoch = -(-len(splits.train) // config.batch_size)
     running = _running_metrics(splits)
@@ -125,54 +115,41 @@ def train(classifier, splits, config, run, *, examples=clean_examples, selection
         model.compile(_optimizer(config, steps_per_epoch))
         model.optimizer.build(model.trainable_variables)
         _synchronize(model)
-        variables = [*model.variables, *model.optimizer.variables, *(v for metric in running for v in metric.variables)]
-        state = _restore(run.path / "state.npz", variables, splits) or State()
-    step = _compiled_step(model, splits, examples, running, config.precision)
-
-    csv = keras.callbacks.CSVLogger(str(run.path / "history.csv"))
-    board = keras.callbacks.TensorBoard(str(run.path / "logs"), write_graph=False)
+        checkpoint = Checkpoint(run, model, running, splits)
+        state = checkpoint.restore()
+    loss = losses.for_training(config.loss, splits.task, splits.train.labels)
+    step = _compiled_step(model, splits, examples, running, config, loss)
     callbacks = keras.callbacks.CallbackList(
-        [csv, board, *filter(None, [callback])] if devices.chief() else [],
+        [keras.callbacks.TensorBoard(str(run.path / "logs"), write_graph=False), *filter(None, [callback])]
+        if devices.chief()
+        else [],
         add_progbar=devices.chief() and callback is None,
         **{"model": model, "verbose": 1, "epochs": config.epochs, "steps": steps_per_epoch},
     )
-    callbacks.on_train_begin()
-    for epoch, logs in enumerate(state.history if devices.chief() else ()):
-        csv.on_epoch_end(epoch, logs)
-
-    saved = begun = time.monotonic()
-    before = state.seconds
-
-    def save():
-        nonlocal saved
-        saved = time.monotonic()
-        state.seconds = before + saved - begun
-        if devices.chief():
-            _save(run.path / "state.npz", variables, state, splits)
-
-    def save_now_and_then():
-        if time.monotonic() - saved > SAVE_EVERY:
-            save()
-
-    while state.epoch < config.epochs and state.epoch - state.best_epoch <= config.patience:
-        logs = _epoch(step, running, splits, config, state, callbacks, save_now_and_then)
-        logs |= _validate(model, splits, selection)
-        logs["learning_rate"] = float(model.optimizer.learning_rate)
-        score = logs["val_auc" if selection.attack == "clean" else f"val_{selection.attack}_auc"]
-        if score > state.best:
-            state.best, state.best_epoch = score, state.epoch
-            if devices.chief():
-                with runs.replacing(run.path / "model.keras") as temporary:
-                    classifier.save(temporary)
-        state.history.append(logs)
-        epoch, state.epoch, state.step = state.epoch, state.epoch + 1, 0
-        save()
-        callbacks.on_epoch_end(epoch, logs)
-    callbacks.on_train_end()
-    save()
+    with _logging(run):
+        callbacks.on_train_begin()
+    try:
+        while state.epoch < config.epochs and state.epoch - state.best_epoch <= config.patience:
+            with _out_of_memory(config):
+                logs = _epoch(step, running, splits, config, state, callbacks, checkpoint)
+            logs |= _validate(model, splits, selection, state, checkpoint)
+            logs["learning_rate"] = float(model.optimizer.learning_rate)
+            with interruption.delayed():
+                _end_epoch(classifier, selection, logs, state, run, checkpoint)
+                with _logging(run):
+                    callbacks.on_epoch_end(state.epoch - 1, logs)
+        with _logging(run):
+            callbacks.on_train_end()
+    except KeyboardInterrupt:
+        # It is only raised between steps, where state and variables belong together.
+        with interruption.delayed():
+            checkpoint.save(state)
+        raise
+    checkpoint.save(state)
     best = devices.load(run.path / "model.keras", like=classifier)
     return best, {
         "seconds": round(state.seconds, 1),
+        "checkpoint_seconds": round(state.saving, 3),
         "epochs": state.epoch,
         "best_epoch": state.best_epoch + 1,
         "best_val_auc": state.best,
@@ -182,31 +159,67 @@ def train(classifier, splits, config, run, *, examples=clean_examples, selection
     }
 
 
-def _epoch(step, running, splits, config, state, callbacks, after_step):
+def _epoch(step, running, splits, config, state, callbacks, checkpoint):
     """The steps that are left of the state's epoch; returns the running metrics over all of it."""
     callbacks.on_epoch_begin(state.epoch)
     if state.step == 0:
         for metric in running:
             metric.reset_state()
-    order = data.shuffled(len(splits.train), seed=config.seed, epoch=state.epoch)
+    order = sampling.order(config.sampler, splits.train.labels, seed=config.seed, epoch=state.epoch)
     for batch in data.batches(splits.train, config.batch_size, order=order, start=state.step, part=devices.part):
-        callbacks.on_train_batch_begin(state.step)
-        step(*batch, (config.seed, state.epoch))
-        loss = float(running[0].result())
-        if not np.isfinite(loss):
-            raise TrainingError(
-                f"The loss is {loss} in epoch {state.epoch + 1}, step {state.step + 1}. "
-                f"Expected a finite number. Try a --learning-rate below {config.learning_rate:g}."
-            )
-        callbacks.on_train_batch_end(state.step, {"loss": loss})
-        state.step += 1
-        after_step()
+        with interruption.delayed():
+            callbacks.on_train_batch_begin(state.step)
+            step(*batch, (config.seed, state.epoch))
+            loss = float(running[0].result())
+            if not np.isfinite(loss):
+                raise checkpoint.diverged("losses", loss, state)
+            callbacks.on_train_batch_end(state.step, {"loss": loss})
+            state.step += 1
+            checkpoint.save_if_due(state)
     # Not the last step's: a run that was stopped while validating has no step left.
     return {metric.name: float(metric.result()) for metric in running}
 
 
-class TrainingError(ExpectedError):
-    """Training that can't go on."""
+def _end_epoch(classifier, selection, logs, state, run, checkpoint):
+    """Keep the weights if they are the best so far, and write down that the epoch is done."""
+    score = logs["val_auc" if selection.attack == "clean" else f"val_{selection.attack}_auc"]
+    if score > state.best:
+        # First the file: killed in between, the resumed run comes here again with the same weights.
+        checkpoint.keep(classifier, state)
+        state.best, state.best_epoch = score, state.epoch
+    state.history.append(logs)
+    state.epoch, state.step = state.epoch + 1, 0
+    if devices.chief():
+        with runs.writing(run.path / "history.csv") as temporary, temporary.open("w", newline="") as file:
+            table = csv.DictWriter(file, ["epoch", *sorted(logs)])
+            table.writeheader()
+            table.writerows({"epoch": epoch, **row} for epoch, row in enumerate(state.history))
+    checkpoint.save(state)
+
+
+@contextmanager
+def _logging(run):
+    """TensorFlow has errors of its own for files that can't be written."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        reason = (error.message or type(error).__name__).splitlines()[0]
+        raise runs.RunError(
+            f"{run.path / 'logs'}: expected to be able to write here. Received: {reason}. "
+            "The last checkpoint is intact: put this right, then continue."
+        ) from error
+
+
+@contextmanager
+def _out_of_memory(config):
+    try:
+        yield
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        fewer = f"--batch-size {config.batch_size // 2}" if config.batch_size > 1 else "a smaller --size"
+        raise TrainingError(
+            f"--batch-size {config.batch_size}: expected memory for a training step. Received too little. "
+            f"Try {fewer} in another --run."
+        ) from error
 
 
 def _optimizer(config, steps_per_epoch):
@@ -234,21 +247,22 @@ def _running_metrics(splits):
     )
 
 
-def _compiled_step(model, splits, examples, running, precision):
-    """One optimizer step as a graph: `step(images, labels, indices, count, seed)`, images and labels uint8.
+def _compiled_step(model, splits, examples, running, config, loss):
+    """One optimizer step as a graph: `step(images, labels, indices, count, seed)`, labels uint8, images too or floats.
 
     A worker calls it with its part of a batch of `count` images.
     """
     strategy = devices.strategy()
-    loss, activation = losses.averaged(splits.task), losses.activation(splits.task)
+    activation = losses.activation(splits.task)
     mean, accuracy, auc = running
-    forward = twin.of(model, twin.dtype(precision))
+    forward = twin.of(model, twin.dtype(config.precision))
+    augmentation = augment.of(config)
 
     def replica_step(images, labels, indices, count, seed):
         images, labels, indices, positions = devices.deal(count, images, labels, indices)
-        images, labels, weights = examples(
-            *(tf.cast(images, tf.float32) / 255, tf.cast(labels, tf.float32)), seed, indices, positions, count
-        )
+        images, labels = _in_pixel_units(images), tf.cast(labels, tf.float32)
+        images = augment.augmented(images, augmentation, seed=seed, indices=indices)
+        images, labels, weights = examples(images, labels, seed, indices, positions, count)
         with tf.GradientTape() as tape:
             logits = forward(images, training=True)
             total = tf.reduce_sum(weights * loss(labels, logits))
@@ -259,7 +273,7 @@ def _compiled_step(model, splits, examples, running, precision):
 
     @tf.function(
         input_signature=[
-            tf.TensorSpec((None, *splits.image_shape), tf.uint8),
+            tf.TensorSpec((None, *splits.image_shape), splits.train.images.dtype),
             tf.TensorSpec((None, len(splits.label_names)), tf.uint8),
             tf.TensorSpec((None,), tf.int64),
             tf.TensorSpec((), tf.int32),
@@ -278,46 +292,26 @@ def _compiled_step(model, splits, examples, running, precision):
     return step
 
 
+def _in_pixel_units(images):
+    return tf.cast(images, tf.float32) / 255 if images.dtype == tf.uint8 else images
+
+
 def _synchronize(model):
     """Let BatchNorm take its statistics from the whole batch, not from each replica's share."""
-    for layer in model.layers:
+    for layer in model._flatten_layers():
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = devices.replicas() > 1
 
 
-def _validate(model, splits, selection):
+def _validate(model, splits, selection, state, checkpoint):
     """Scores on the validation split: clean, and under the attack that selects the checkpoint."""
     logs = {}
     for attack in dict.fromkeys((robustness.CLEAN, selection)):
         logits = robustness.run(model, splits.task, splits.val, attack).logits
         if not np.isfinite(logits).all():
-            raise TrainingError(
-                f"Expected finite logits on validation images ({attack.title}). Received NaN or infinity. "
-                "Try a smaller --learning-rate."
-            )
+            raise checkpoint.diverged(f"logits on validation images ({attack.title})", "NaN or infinity", state)
         prefix = "val" if attack.attack == "clean" else f"val_{attack.attack}"
         image_losses = losses.averaged(splits.task)(splits.val.labels.astype(np.float32), logits)
         logs[f"{prefix}_loss"] = float(np.mean(image_losses))
         logs[f"{prefix}_auc"] = metrics.macro(metrics.auc(splits.val.labels, metrics.ranks(splits.task, logits)))
     return logs
-
-
-def _save(path, variables, state, splits):
-    arrays = {str(number): variable.numpy() for number, variable in enumerate(variables)}
-    with runs.replacing(path) as temporary:
-        np.savez(temporary, state=json.dumps({"data": splits.sha256, **asdict(state)}), **arrays)
-
-
-def _restore(path, variables, splits):
-    """The `State` in a file, with the variables set from it; None if there is no such file."""
-    archive = devices.from_chief(lambda: dict(np.load(path, allow_pickle=False)) if path.exists() else None)
-    if archive is None:
-        return None
-    saved = json.loads(str(archive["state"]))
-    if saved.pop("data") != splits.sha256:
-        raise TrainingError(
-            f"{path}: expected the data the run was started with. Received other data. Use --overwrite."
-        )
-    for number, variable in enumerate(variables):
-        variable.assign(archive[str(number)])
-    return State(**saved)

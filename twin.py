@@ -259,11 +259,16 @@ RULES = {
             layers.AveragePooling2D,
             layers.Cropping2D,
             layers.Flatten,
+            layers.GlobalAveragePooling1D,
             layers.GlobalAveragePooling2D,
+            layers.GlobalMaxPooling1D,
             layers.GlobalMaxPooling2D,
             layers.LeakyReLU,
+            layers.Normalization,
+            layers.Permute,
             layers.Rescaling,
             layers.Reshape,
+            layers.Resizing,
             layers.ZeroPadding2D,
         ),
         _plain,
@@ -300,8 +305,14 @@ def _known_layer(layer):
         type(layer) in RULES
         and layer.compute_dtype == "float32"
         and getattr(layer, "data_format", "channels_last") in (None, "channels_last")
-        and getattr(layer, "axis", -1) in (-1, len(layer.output.shape) - 1)
+        and _of_the_last_axis(layer)
         and getattr(layer, "activation", keras.activations.linear) in ACTIVATIONS
         and not getattr(layer, "renorm", False)
         and not getattr(layer, "lora_enabled", False)
     )
+
+
+def _of_the_last_axis(layer):
+    axis = getattr(layer, "axis", -1)
+    axis = axis[0] if isinstance(axis, tuple) and len(axis) == 1 else axis
+    return axis == -1 or axis == len(layer.output.shape) - 1

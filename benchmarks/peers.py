@@ -111,7 +111,7 @@ def suite_cells(model, splits, options):
     import robustness
 
     task, labels = splits.task, splits.test.labels
-    budget = {"steps": LONG, "restarts": options.restarts, "queries": QUERIES, "seed": 0}
+    budget = {"steps": LONG, "restarts": options.restarts, "queries": QUERIES, "seed": 0, "precision": "float32"}
     suite = robustness.standard_suite(task, len(splits.label_names), epsilon=options.epsilon, **budget)
     members = [attack for group in suite.values() for attack in group]
     candidates = np.stack([robustness.run(model, task, splits.test, attack).logits for attack in members])
@@ -135,14 +135,14 @@ def ours(model, splits, options):
 
         return Attack("ours", name, generate)
 
-    pgd = {"step_size": options.step_size, "restarts": options.restarts}
+    pgd = {"step_size": options.step_size, "restarts": options.restarts, "precision": "float32"}
     return [
         Attack("none", "clean", lambda images, labels, indices: images),
-        row("FGSM, BCE", attacks.fgsm),
+        row("FGSM, BCE", attacks.fgsm, precision="float32"),
         row(f"PGD-{SHORT}, BCE", attacks.pgd, steps=SHORT, **pgd),
         row(f"PGD-{LONG}, BCE", attacks.pgd, steps=LONG, **pgd),
         row(f"PGD-{LONG} from the image, BCE", attacks.pgd, steps=LONG, **pgd | {"restarts": 1}, random_start=False),
-        row(f"APGD-{LONG}, BCE", attacks.apgd, steps=LONG, restarts=options.restarts),
+        row(f"APGD-{LONG}, BCE", attacks.apgd, steps=LONG, restarts=options.restarts, precision="float32"),
         row(f"Square-{QUERIES}, BCE", blackbox.square, queries=QUERIES),
     ]
 

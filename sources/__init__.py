@@ -58,26 +58,38 @@ class Split:
         images: uint8, `(count, height, width, channels)`, 0 to 255; a memory-mapped array or `Rows` of one if large.
         labels: uint8, `(count, num_labels)`: multi-hot; one column of 0 and 1 if binary; one-hot if multi-class.
         patients: Number of the patient of each image, `(count,)`, or None where patients are unknown.
+        attributes: What else is known of each image, by name, each `(count,)`: `"age"` in years, float32, NaN if
+            unknown; `"sex"` (`"F"`, `"M"`) and `"view"` (`"PA"`, `"AP"` ...), strings, empty if unknown. None where
+            nothing is.
     """
 
     images: np.ndarray
     labels: np.ndarray
     patients: np.ndarray | None = None
+    attributes: dict[str, np.ndarray] | None = None
 
     def __len__(self):
         return len(self.images)
 
     def __getitem__(self, index):
-        patients = None if self.patients is None else self.patients[index]
-        return Split(self.images[index], self.labels[index], patients)
+        return self._with_images(self.images[index], index)
 
     def limited(self, limit):
         """At most `limit` of the images; of memory-mapped ones none are copied."""
-        if limit is None or limit >= len(self) or not isinstance(self.images, np.memmap):
-            return self[selection(len(self), limit)]
+        if limit is None or limit >= len(self):
+            return self
         rows = selection(len(self), limit)
-        patients = None if self.patients is None else self.patients[rows]
-        return Split(Rows(self.images, rows), self.labels[rows], patients)
+        return self._with_images(Rows(self.images, rows), rows) if self._mapped else self[rows]
+
+    @property
+    def _mapped(self):
+        return isinstance(self.images, np.memmap | Rows)
+
+    def _with_images(self, images, index):
+        patients = None if self.patients is None else self.patients[index]
+        known = self.attributes
+        attributes = None if known is None else {name: values[index] for name, values in known.items()}
+        return Split(images, self.labels[index], patients, attributes)
 
 
 @dataclass(frozen=True)
@@ -89,7 +101,7 @@ class Splits:
         task: `"multi-label"`, `"binary"` or `"multi-class"`.
         label_names: One name per column of the labels.
         train, val, test: The `Split`s.
-        sha256: Identity of the data: of the file, or of the parameters of made-up data.
+        sha256: Identity of the data: of the file, of a folder's list of files, or of the parameters of made-up data.
         synthetic: Whether the data are made up.
         note: What a reader of results must know about the data, or an empty string.
     """
@@ -112,9 +124,9 @@ class Splits:
     def image_shape(self):
         return self.train.images.shape[1:]
 
-    def limited(self, limit):
-        """The same data set with at most `limit` images per split."""
-        return replace(self, **{key: split.limited(limit) for key, split in self.parts.items()})
+    def limited(self, limits):
+        """The same data set with at most `limits[part]` images in each split; None is no limit."""
+        return replace(self, **{part: split.limited(limits[part]) for part, split in self.parts.items()})
 
     def summary(self):
         """What `results.json` says about the data."""

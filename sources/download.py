@@ -3,6 +3,7 @@
 import fcntl
 import hashlib
 import os
+import shutil
 import time
 from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
@@ -12,6 +13,7 @@ from urllib.parse import urlsplit
 from sources import DataError
 
 CHUNK = 1 << 16  # bytes; the most that a broken connection can cost
+MAX_BYTES = 1 << 35  # more than twice the largest file of MedMNIST; a server that never ends must not fill the disk
 
 
 class _Failed(Exception):
@@ -51,15 +53,16 @@ def download(url, path, *, md5, attempts=5, timeout=30, backoff=0.5):
                 raise _Failed(f"MD5 is {received}, expected {md5}")
             os.fsync(file.fileno())
             os.replace(part, path)
-    except (_Failed, OSError) as error:  # Every error of requests is an OSError.
+    except (_Failed, OSError, ValueError) as error:  # Those of requests are OSErrors; ValueError: a broken address.
         reason = " ".join(str(error).split())
-        raise DataError(f"Cannot download {url} to {path}: {reason}") from None
+        raise DataError(f"Cannot download {url} to {path}: {reason:.300}") from None
 
 
 @contextmanager
 def _open_locked(part):
     """Opens `part` to read and append, for this process alone; removes it if it stays empty."""
-    with open(part, "a+b") as file:
+    # A link would lead out of the folder.
+    with open(part, "a+b", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o666)) as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Whoever had the lock until now may have renamed the file: it is then the final one.
@@ -114,12 +117,17 @@ def _request(url, file, timeout):
                 total = content_range.rpartition("/")[2]
                 if not content_range.startswith(f"bytes {offset}-"):
                     file.truncate(0)
-                    raise _Failed(f"HTTP 206 with Content-Range {content_range!r}", wait=0)
-            total = int(total) if total.isdecimal() else None  # None: the server does not know.
+                    raise _Failed(f"HTTP 206 with Content-Range {content_range!r:.100}", wait=0)
+            # None: the server does not know.
+            total = int(total) if total.isdecimal() else None
+            _check_room(file, offset, total or 0)
             failure = f"Connection to {urlsplit(url).hostname} broke off"
             name = Path(file.name).stem
             with tqdm(desc=name, total=total, initial=offset, unit="B", unit_scale=True) as bar:
                 for chunk in response.iter_content(CHUNK):
+                    if bar.n + len(chunk) > MAX_BYTES:
+                        file.truncate(0)
+                        raise _Failed(f"it is larger than {MAX_BYTES / 1e9:.0f} GB")
                     file.write(chunk)
                     bar.update(len(chunk))
     except (requests.ConnectionError, requests.Timeout, requests.exceptions.ChunkedEncodingError) as error:
@@ -128,6 +136,15 @@ def _request(url, file, timeout):
     if total is not None and size != total:
         raise _Failed(f"{failure}: {size} of {total} bytes received", wait=0)
     return offset > 0
+
+
+def _check_room(file, offset, total):
+    """Refuse before the first byte what can't end well."""
+    if total > MAX_BYTES:
+        raise _Failed(f"it is larger than {MAX_BYTES / 1e9:.0f} GB")
+    free = shutil.disk_usage(Path(file.name).parent).free
+    if total - offset > free:
+        raise _Failed(f"it needs {(total - offset) / 1e6:.0f} MB of space, and {free / 1e6:.0f} MB are free")
 
 
 def _cause(error):
@@ -143,7 +160,7 @@ def _seconds(retry_after):
         if retry_after.isdecimal():
             return min(int(retry_after), 60)
         return min(max(parsedate_to_datetime(retry_after).timestamp() - time.time(), 0), 60)
-    except ValueError:
+    except (ValueError, TypeError, OverflowError):
         return 0
 
 

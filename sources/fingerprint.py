@@ -2,10 +2,11 @@
 
 import hashlib
 import json
-import os
 from pathlib import Path
 
 from tqdm import tqdm
+
+import runs
 
 CHUNK = 1 << 20
 
@@ -18,22 +19,45 @@ def fingerprint(path, data_dir, *, check=None):
         data_dir: Folder whose `checksums.json` remembers the answer; it need not exist or be writable.
         check: Called without arguments before the file is read for the first time; if it raises, nothing is remembered.
     """
+    return remembered(path, data_dir, ("md5", "sha256"), lambda: _hashes(Path(path), check))
+
+
+def remembered(path, data_dir, keys, compute):
+    """What `compute()` said about a file, or says now if the file's size or times have changed since.
+
+    Args:
+        path: The file.
+        data_dir: Folder whose `checksums.json` remembers the answer.
+        keys: Keys of the answer.
+        compute: Function that returns a dict of text or numbers.
+    """
     path = Path(path).resolve()
     stat = path.stat()
-    identity = [stat.st_size, stat.st_mtime_ns]
+    identity = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
     memory = Path(data_dir) / "checksums.json"
     try:
         known = dict(json.loads(memory.read_text()))
-    except (OSError, ValueError, TypeError):
+    except (OSError, ValueError, TypeError, RecursionError):
         known = {}
-    remembered = known.get(str(path), {})
-    if remembered.get("identity") == identity:
-        return {key: remembered[key] for key in ("md5", "sha256")}
+    entry = known.get(str(path))
+    if isinstance(entry, dict) and entry.get("identity") == identity and entry.keys() >= set(keys):
+        return {key: entry[key] for key in keys}
+    answer = compute()
+    try:
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        with runs.replacing(memory) as temporary:
+            temporary.write_text(json.dumps({**known, str(path): {"identity": identity, **answer}}, indent=1))
+    except OSError:
+        pass  # Only a cache: an unwritable folder costs time, nothing else.
+    return answer
+
+
+def _hashes(path, check):
     if check:
         check()
     md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
     bar = tqdm(
-        total=stat.st_size,
+        total=path.stat().st_size,
         desc=f"Fingerprint of {path.name}",
         unit="B",
         unit_scale=True,
@@ -46,12 +70,4 @@ def fingerprint(path, data_dir, *, check=None):
             md5.update(chunk)
             sha256.update(chunk)
             bar.update(len(chunk))
-    hashes = {"md5": md5.hexdigest(), "sha256": sha256.hexdigest()}
-    try:
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        temporary = memory.with_suffix(f".{os.getpid()}.tmp")
-        temporary.write_text(json.dumps({**known, str(path): {"identity": identity, **hashes}}, indent=1))
-        os.replace(temporary, memory)
-    except OSError:
-        pass  # Only a cache: an unwritable folder costs time, nothing else.
-    return hashes
+    return {"md5": md5.hexdigest(), "sha256": sha256.hexdigest()}

@@ -10,6 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
+from config import printable
+
 from . import CHEST_LABELS, DataError, Split, Splits
 from .download import download
 from .fingerprint import fingerprint
@@ -75,10 +77,6 @@ def info(name):
     """The `Info` of the set called `name`; sets other than the two of the chest need the medmnist package."""
     if name in CHEST_SETS:
         return CHEST_SETS[name]
-    if name not in NAMES:
-        raise DataError(
-            f"Unknown data set {name!r}. Expected phantom, one of {', '.join(NAMES)}, or a path to an .npz file."
-        )
     try:
         # The package itself wants PyTorch, and prints so; this module of it doesn't.
         with contextlib.redirect_stdout(io.StringIO()):
@@ -146,7 +144,7 @@ def load_path(path, *, size=None, data_dir):
     hashes = fingerprint(path, data_dir, check=lambda: [Member(path, f"{part}_images").check() for part in splits])
     official = hashes["md5"] in expected.md5.values()
     return Splits(
-        name=path.stem,
+        name=printable(path.stem),
         task=expected.task,
         label_names=expected.label_names,
         sha256=hashes["sha256"],
@@ -168,7 +166,7 @@ def _read_split(path, part, expected, size, data_dir):
     if not good or pixels[0] != pixels[1] or (size and pixels[0] != size):
         hint = " Leave out --size, or choose the file of that size." if good and pixels[0] == pixels[1] else ""
         raise DataError(f"{path}: {images_key}: expected {wanted}. Received: {_describe(images)}.{hint}")
-    if not shape[0]:
+    if 0 in shape:
         raise DataError(f"{path}: {images_key}: expected at least one image. Received: {_describe(images)}.")
     columns = len(expected.label_names) if expected.task == "multi-label" else 1
     if labels.shape != (shape[0], columns) or labels.dtype.kind not in "bui":

@@ -3,10 +3,13 @@
 import contextlib
 import errno
 import fcntl
+import io
 import math
 import os
 import shutil
+import stat
 import struct
+import warnings
 import zipfile
 import zlib
 from pathlib import Path
@@ -17,9 +20,14 @@ from tqdm import tqdm
 import runs
 
 from . import DataError
+from .files import open_zip
+from .fingerprint import remembered
 
 MAPPED = 1 << 26  # bytes from which on an array is mapped; ChestMNIST's images at 28 px are below it
 CHUNK = 1 << 20
+MAX_AXES = 32
+EXPECTED = "an .npz file"
+MAX_HEADER = 10_000  # bytes; as much as numpy takes for safe
 
 
 class Member:
@@ -32,27 +40,21 @@ class Member:
     def __init__(self, path, key):
         """Finds `key` in the file `path`; raises `DataError` if it isn't there or no numeric array."""
         self.path, self.key = Path(path), key
-        if not self.path.is_file():
-            received = "a folder" if self.path.is_dir() else "nothing there"
-            raise DataError(f"{path}: expected an .npz file. Received: {received}.")
-        with self._explained():
-            if not zipfile.is_zipfile(path):
-                with self.path.open("rb") as file:
-                    raise zipfile.BadZipFile(f"no complete zip archive; it starts with {file.read(16)!r}")
-            with zipfile.ZipFile(path) as archive:
-                names = {name.removesuffix(".npy"): name for name in archive.namelist()}
-                if key not in names:
-                    raise DataError(
-                        f"{path}: {key}: expected this array. Received the keys: {', '.join(names) or 'none'}."
-                    )
-                self._info = archive.getinfo(names[key])
-                with archive.open(self._info) as stream:
-                    self.shape, self._fortran, self.dtype = _header(stream)
-                    self._offset = stream.tell()
+        with self._explained(), open_zip(path, EXPECTED) as archive:
+            names = [name for name in archive.namelist() if name in (key, f"{key}.npy")]
+            if not names:
+                keys = ", ".join(name.removesuffix(".npy") for name in archive.namelist()) or "none"
+                raise DataError(f"{path}: {key}: expected this array. Received the keys: {keys:.300}.")
+            if len(names) > 1:
+                raise ValueError(f"it holds both {' and '.join(names)}")
+            self._info = archive.getinfo(names[0])
+            with archive.open(self._info) as stream:
+                self.shape, self._fortran, self.dtype, self._offset = _header(stream)
             if self.dtype.hasobject:
                 raise ValueError("it holds pickled objects, which are never opened")
             length = self._offset + math.prod(self.shape) * self.dtype.itemsize
-            if min(self.shape, default=0) < 0 or length != self._info.file_size:
+            numeric = self.dtype.kind in "buifc" and len(self.shape) <= MAX_AXES and min(self.shape, default=0) >= 0
+            if not numeric or length != self._info.file_size:
                 raise ValueError(
                     f"its header says {self.dtype} {self.shape}, {length} bytes in all, "
                     f"but it is {self._info.file_size} bytes long"
@@ -75,12 +77,13 @@ class Member:
             DataError: If the member is damaged, or there is no room to unpack it. A mapped member's own damage is found
                 by `check`, as that takes reading all of it.
         """
+        order = "F" if self._fortran else "C"
+        if self._info.file_size < MAPPED:
+            with self._explained(), self._chunks("Reading") as chunks:
+                content = bytearray().join(chunks)
+            return np.ndarray(self.shape, self.dtype, content, self._offset, order=order)
         with self._explained():
-            if self._info.file_size < MAPPED:
-                with zipfile.ZipFile(self.path) as archive, archive.open(self._info) as stream:
-                    return np.lib.format.read_array(stream, allow_pickle=False)
             source, start = (self.path, self._start()) if self._stored else (self._unpacked(spare), 0)
-            order = "F" if self._fortran else "C"
             return np.memmap(source, self.dtype, "r", offset=start + self._offset, shape=self.shape, order=order)
 
     def check(self):
@@ -103,12 +106,12 @@ class Member:
         name = f"{self.key}-{self._info.CRC:08x}.npy"
         places = [folder / f"{self.path.name}.unpacked" / name for folder in (self.path.parent, Path(spare))]
         for place in places:
-            if self._is_whole(place):
+            if self._is_whole(place, spare):
                 return place
         failures = []
         for place in places:
             try:
-                self._unpack(place)
+                self._unpack(place, spare)
                 return place
             except OSError as error:
                 failures.append(f"{place.parent}: {error.strerror}")
@@ -117,14 +120,25 @@ class Member:
             f"compressed array once. Received {', '.join(dict.fromkeys(failures))}. Choose another --data-dir."
         )
 
-    def _is_whole(self, place):
-        return os.path.isfile(place) and os.path.getsize(place) == self._info.file_size
+    def _is_whole(self, place, spare):
+        """Whether an unpacked file has the content of the member; only if it is new or was touched is it read."""
+        try:
+            about = os.lstat(place)
+            if not stat.S_ISREG(about.st_mode) or about.st_size != self._info.file_size:
+                return False
+            return remembered(place, spare, ("crc",), lambda: {"crc": _crc(place)})["crc"] == self._info.CRC
+        except OSError:
+            return False
 
-    def _unpack(self, place):
+    def _unpack(self, place, spare):
         place.parent.mkdir(parents=True, exist_ok=True)
-        with (place.parent / "lock").open("w") as lock:
+        if place.parent.is_symlink():
+            raise OSError(errno.ELOOP, "a link, which might lead anywhere")
+        # Whoever made the folder may have made the lock a link to another file: it is neither followed nor emptied.
+        lock = os.open(place.parent / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
+        with os.fdopen(lock, "rb+", buffering=0) as lock:
             fcntl.flock(lock, fcntl.LOCK_EX)
-            if self._is_whole(place):
+            if self._is_whole(place, spare):
                 return  # The process that had the lock has done it.
             for stale in place.parent.glob(f"*{self.key}-*.npy"):  # Of another content, or left by a killed process.
                 stale.unlink()
@@ -136,12 +150,14 @@ class Member:
                 self._chunks("Unpacking") as chunks,
             ):
                 file.writelines(chunks)
+            # Its checksum was checked on the way.
+            remembered(place, spare, ("crc",), lambda: {"crc": self._info.CRC})
 
     @contextlib.contextmanager
     def _chunks(self, verb):
-        """The content in pieces, with a bar if that takes long; its checksum is checked at the end."""
+        """The content in pieces, with a bar if that takes long; length and checksum are checked at the end."""
         with (
-            zipfile.ZipFile(self.path) as archive,
+            open_zip(self.path, EXPECTED) as archive,
             archive.open(self._info) as stream,
             tqdm(
                 total=self._info.file_size,
@@ -155,9 +171,13 @@ class Member:
         ):
 
             def chunks():
+                left = self._info.file_size
                 while chunk := stream.read(CHUNK):
                     bar.update(len(chunk))
+                    left -= len(chunk)
                     yield chunk
+                if left:
+                    raise ValueError(f"{left} of its {self._info.file_size} bytes are missing")
 
             yield chunks()
 
@@ -166,20 +186,32 @@ class Member:
         """Turns what goes wrong with a damaged file into a `DataError`."""
         try:
             yield
-        except (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-            reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+        except (ValueError, OSError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error, struct.error) as error:
+            reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
             raise DataError(
                 f"{self.path}: {self.key}: expected a numeric array in an .npz file as numpy.savez writes it. "
-                f"Received {self.path.stat().st_size} bytes: {reason}. Download the file again."
+                f"Received {self.path.stat().st_size} bytes: {reason:.300}. Download the file again."
             ) from None
 
 
+def _crc(path):
+    crc = 0
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK):
+            crc = zlib.crc32(chunk, crc)
+    return crc
+
+
 def _header(stream):
-    """Shape, Fortran order and dtype of an array in npy format."""
-    match np.lib.format.read_magic(stream):
-        case (1, 0):
-            return np.lib.format.read_array_header_1_0(stream)
-        case (2, 0):
-            return np.lib.format.read_array_header_2_0(stream)
-        case version:
-            raise ValueError(f"npy format {version}")
+    """Shape, Fortran order and dtype of an array in npy format, and where its values begin."""
+    start = io.BytesIO(stream.read(MAX_HEADER))
+    readers = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+    version = np.lib.format.read_magic(start)
+    if version not in readers:
+        raise ValueError(f"npy format {version}")
+    try:
+        with warnings.catch_warnings(action="error"):
+            return *readers[version](start), start.tell()
+    except Exception as error:
+        # A header is a Python literal, and what is none can make Python's parser fail in many ways.
+        raise ValueError(f"a broken header: {error}") from None

@@ -87,3 +87,33 @@ def test_help_names_every_option_without_loading_tensorflow(script):
     config_class = config.BaselineConfig if script == "diagnosis.py" else config.AdversarialConfig
     for field in dataclasses.fields(config_class):
         assert "--" + field.name.replace("_", "-") in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--weights=imagenet"], "expected a backbone"),
+        (["--freeze"], "expected a backbone"),
+        (["--backbone-size=64"], "expected a backbone"),
+        (["--model=vit_b16", "--attention=se"], "feature maps"),
+        (["--model=vit_b16", "--backbone-size=40"], "multiple of 16"),
+        (["--model=vit_b16", "--weights=imagenet", "--backbone-size=64"], "expected 224"),
+        (["--model=resnet18", "--weights=nowhere.keras"], r"Received: nowhere\.keras"),
+        (["--model=resnet18", "--weights=imagenet", "--init-from=run"], "Received both"),
+        (["--model=resnet18", "--freeze"], "random backbone"),
+    ],
+)
+def test_options_of_the_model_that_contradict_each_other_are_refused(arguments, message):
+    with pytest.raises(config.ExpectedError, match=message):
+        config.parse(config.AdversarialConfig, arguments)
+
+
+def test_a_frozen_backbone_may_come_from_a_run():
+    assert config.parse(config.AdversarialConfig, ["--model=resnet18", "--freeze", "--init-from=run"]).freeze
+
+
+def test_a_loss_that_the_task_does_not_have_is_refused():
+    options = config.BaselineConfig(loss="asymmetric")
+    config.check_task(options, "multi-label")
+    with pytest.raises(config.ExpectedError, match="multi-class"):
+        config.check_task(options, "multi-class")

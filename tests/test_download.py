@@ -4,17 +4,23 @@ import fcntl
 import hashlib
 import os
 import random
+import resource
+import shutil
 import socket
+import subprocess
+import sys
 import threading
 import time
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 
 import pytest
 
 from sources import DataError
 from sources.download import CHUNK, download
 
+ROOT = Path(__file__).resolve().parents[1]
 BODY = random.Random(0).randbytes(5 * CHUNK + 123)
 MD5 = hashlib.md5(BODY).hexdigest()
 BAD = BODY[:-1] + bytes([BODY[-1] ^ 1])
@@ -26,6 +32,8 @@ class Handler(BaseHTTPRequestHandler):
         # An unexpected request gets an answer that no test expects.
         behaviour = self.server.script.pop(0) if self.server.script else reply(418)
         behaviour(self)
+
+    do_CONNECT = do_GET
 
     def log_message(self, *args):
         pass
@@ -309,6 +317,152 @@ def test_proxy_is_used(server, path, monkeypatch):
     fetch(server, path, whole, url="http://example.invalid/x.npz")
     assert_complete(path)
     assert [request.path for request in server.requests] == ["http://example.invalid/x.npz"]
+
+
+def test_proxy_of_https_is_asked_to_connect(server, path, monkeypatch):
+    monkeypatch.setenv("https_proxy", server.address)
+    message = failure(server, path, *[reply(502)] * 2, url="https://example.invalid/x.npz", attempts=2)
+    assert "No answer from example.invalid: " in message and "502" in message
+    assert [(request.command, request.path) for request in server.requests] == [("CONNECT", "example.invalid:443")] * 2
+    assert os.listdir(path.parent) == []
+
+
+def test_no_proxy_is_respected(server, path, monkeypatch):
+    monkeypatch.setenv("http_proxy", "http://example.invalid:1")
+    monkeypatch.setenv("no_proxy", "127.0.0.1")
+    fetch(server, path, whole)
+    assert_complete(path)
+
+
+@pytest.mark.parametrize(
+    "location",
+    ["file:///etc/passwd", "ftp://example.invalid/x", "http://[::1", "http://", "http://\u00ff..\u00ff/", "//"],
+)
+def test_redirect_to_something_else_fails_at_once(server, path, sleeps, location):
+    failure(server, path, reply(302, Location=location.encode().decode("latin1")))
+    assert sleeps == []
+    assert os.listdir(path.parent) == []
+
+
+def test_redirects_in_a_circle_end(server, path, sleeps):
+    assert "redirects" in failure(server, path, *[reply(302, Location="/x.npz")] * 100)
+    assert len(server.requests) < 40
+    assert sleeps == []
+
+
+def raw(content):
+    """Sends bytes that need not be HTTP, and closes the connection."""
+
+    def behaviour(handler):
+        handler.wfile.write(content)
+        handler.close_connection = True
+
+    return behaviour
+
+
+OK = b"HTTP/1.0 200 OK\r\n"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        b"",
+        b"nonsense\r\n\r\n",
+        b"\xff" * 70_000,
+        OK + b"X: " + b"x" * 70_000 + b"\r\n\r\n",
+        OK + b"X: y\r\n" * 1000 + b"\r\n",
+        OK + b"Content-Length: " + b"9" * 5000 + b"\r\n\r\nx",
+        OK + b"Content-Length: -5\r\n\r\nx",
+        OK + b"Content-Encoding: gzip\r\nContent-Length: 4\r\n\r\nxxxx",
+        b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"HTTP/1.1 206 Partial Content\r\nContent-Range: bytes " + b"9" * 60_000 + b"\r\n\r\n",
+        b"HTTP/1.1 429 Slow\r\nContent-Length: 0\r\nRetry-After: " + b"9" * 5000 + b"\r\n\r\n",
+        b"HTTP/1.1 503 No\r\nContent-Length: 0\r\nRetry-After: Mon, 01 Jan 0001 00:00:00\r\n\r\n",
+    ],
+)
+def test_answers_that_are_no_http_end_in_one_line(server, path, sleeps, answer):
+    message = failure(server, path, *[raw(answer)] * 2, attempts=2)
+    assert len(message) < 700
+    assert not path.exists()
+    fetch(server, path, whole, whole)
+    assert_complete(path)
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_file_without_end_is_not_fetched(server, path, monkeypatch, known):
+    monkeypatch.setattr("sources.download.MAX_BYTES", 3 * CHUNK)
+    answer = whole if known else raw(OK + b"\r\n" + BODY)
+    assert "it is larger than" in failure(server, path, answer)
+    assert os.listdir(path.parent) == []
+    assert len(server.requests) == 1
+
+
+def test_a_file_that_does_not_fit_is_refused_before_its_first_byte(server, path, part, monkeypatch):
+    part.write_bytes(BODY[:100])
+    real = shutil.disk_usage
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: real(folder)._replace(free=len(BODY) - 101))
+    assert "it needs 0 MB of space, and 0 MB are free" in failure(server, path, rest(100))
+    assert part.read_bytes() == BODY[:100]
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: real(folder)._replace(free=len(BODY) - 100))
+    fetch(server, path, rest(100))
+    assert_complete(path)
+
+
+def test_a_disk_that_is_full_ends_in_one_line_and_the_next_run_goes_on(server, path, part):
+    """A limit on the size of files stands for the full disk: writing fails in the same place."""
+    part.write_bytes(BODY[:10])
+    _, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2 * CHUNK, hard))
+    try:
+        assert "File too large" in failure(server, path, rest(10))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))
+    assert not path.exists()
+    got = part.stat().st_size
+    assert 10 <= got <= 2 * CHUNK
+    assert part.read_bytes() == BODY[:got]
+    fetch(server, path, rest(got))
+    assert_complete(path)
+
+
+def test_a_link_in_place_of_the_part_is_not_followed(server, path, part, tmp_path):
+    (tmp_path / "precious").write_bytes(b"mine")
+    part.symlink_to(tmp_path / "precious")
+    assert "symbolic links" in failure(server, path, whole)
+    assert (tmp_path / "precious").read_bytes() == b"mine"
+
+
+def test_two_processes_at_once_leave_one_good_file(server, path):
+    """The first gets half of the file, then waits until the second has given up."""
+
+    def half_then_wait(handler):
+        handler.send_response(200)
+        handler.send_header("Content-Length", len(BODY))
+        handler.end_headers()
+        handler.wfile.write(BODY[: 3 * CHUNK])
+        handler.server.released.wait(30)
+        handler.wfile.write(BODY[3 * CHUNK :])
+
+    server.script[:] = [half_then_wait]
+    code = (
+        "import sys; from pathlib import Path; import startup; from sources.download import download\n"
+        f"sys.exit(startup.run_script(lambda: download({server.url!r}, Path({str(path)!r}), md5={MD5!r})))"
+    )
+    start = lambda: subprocess.Popen(  # noqa: E731
+        [sys.executable, "-c", code], cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    )
+    first = start()
+    while not server.requests:
+        time.sleep(0.01)
+        assert first.poll() is None
+    second = start()
+    _, second_error = second.communicate(timeout=60)
+    server.released.set()
+    _, first_error = first.communicate(timeout=60)
+    assert (first.returncode, second.returncode) == (0, 2), first_error + second_error
+    assert second_error.count("\n") == 1
+    assert "another process downloads it" in second_error
+    assert_complete(path)
 
 
 @pytest.mark.parametrize("url", ["example.invalid/x.npz", "ftp://example.invalid/x.npz"])

@@ -1,6 +1,9 @@
 """`evaluate.py` as a user runs it, on a model trained in seconds, and what its rows promise."""
 
 import json
+import os
+import subprocess
+import sys
 
 import keras
 import numpy as np
@@ -287,3 +290,21 @@ def test_a_file_sorted_by_its_labels_is_evaluated(here):
     run("binary.keras", "--data", "pneumoniamnist.npz", "--epsilons", "0.03")
     found = json.loads((here / "evaluations" / "binary-pneumoniamnist-quick.json").read_text())
     assert all(point["macro_auc"] is not None for point in found["steps_curve"]["points"])
+
+
+def test_two_evaluations_of_one_run_at_a_time_are_refused(here):
+    code = "import pathlib, sys, runs; runs.lock(pathlib.Path('evaluations')); print(flush=True); sys.stdin.read()"
+    root = runs.Path(runs.__file__).parent
+    with subprocess.Popen(
+        [sys.executable, "-c", code],
+        **{"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "env": {**os.environ, "PYTHONPATH": str(root)}},
+    ) as other:
+        other.stdout.readline()
+        with pytest.raises(ExpectedError, match="evaluations: expected no other process"):
+            evaluate.main(["model.keras", "--data", "data.npz", *QUICK])
+
+
+@pytest.mark.parametrize("subject", ["model.keras", "nowhere"])
+def test_what_has_no_results_cannot_be_verified(here, subject):
+    with pytest.raises(ExpectedError, match=r"finished run"):
+        evaluate.main([subject, "--data", "data.npz", "--verify"])

@@ -1,7 +1,11 @@
+import itertools
+
 import keras
 import numpy as np
 import pytest
 
+import backbones
+import config
 import models
 
 
@@ -11,6 +15,67 @@ def test_the_cnn_has_as_many_parameters_as_its_layers_say(shape, num_labels, cou
     # Convolutions without bias, four BatchNorm values per filter, two dense layers with bias.
     expected = 9 * (channels * 32 + 32 * 64 + 64 * 128) + 4 * (32 + 64 + 128) + 129 * 128 + 129 * num_labels
     assert models.build_cnn(shape, num_labels).count_params() == expected == count
+
+
+def test_the_vgg_has_as_many_parameters_as_its_layers_say():
+    # 28 px are pooled twice, to 7; convolutions and dense layers have a bias per output.
+    expected = 10 * 32 + (9 * 32 + 1) * 32 + (9 * 32 + 1) * 64 + (9 * 64 + 1) * 64
+    expected += (7 * 7 * 64 + 1) * 256 + 257 * 14
+    assert models.build_vgg((28, 28, 1), 14).count_params() == expected == 871_662
+
+
+@pytest.mark.parametrize(("size", "left", "count"), [(112, 7, 61_484_065), (28, 1, 11_152_417)])
+def test_the_covid_cnn_has_as_many_parameters_as_its_layers_say(size, left, count):
+    filters = (1, 64, 128, 128, 256, 256, 256, 512, 512, 1024)
+    expected = sum((9 * before + 1) * after + 4 * after for before, after in itertools.pairwise(filters))
+    # Two strides and two poolings, all by 2, leave a sixteenth of the side.
+    units = (left * left * 1024, 1024, 128, 16, 1)
+    expected += sum((before + 1) * after for before, after in itertools.pairwise(units))
+    assert models.build_covid_cnn((size, size, 1), 1).count_params() == expected == count
+
+
+@pytest.mark.parametrize(("name", "shift"), [("vgg", (-1, 1)), ("covid_cnn", (-2, 2))])
+def test_hand_made_models_normalize_as_their_authors_did(name, shift):
+    classifier = models.build(name, (28, 28, 1), 1)
+    normalize = classifier.get_layer("normalize")
+    np.testing.assert_allclose(normalize(np.float32([0, 1])), shift)
+
+
+def test_every_model_of_the_command_line_can_be_built():
+    assert tuple(models.HAND_MADE) == config.HAND_MADE
+    assert set(backbones.NORMALIZATIONS) == {*config.CONVOLUTIONAL, *config.TRANSFORMERS}
+    assert set(backbones.APPLICATIONS) | set(backbones.PRESETS) == set(backbones.NORMALIZATIONS)
+
+
+@pytest.mark.parametrize("kind", ["se", "cbam"])
+def test_attention_weights_channels_and_places(kind):
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input((6, 6, 32))
+    model = keras.Model(inputs, models.attended(inputs, kind, name="a"))
+    x = np.random.default_rng(0).normal(size=(2, 6, 6, 32)).astype(np.float32)
+    received = model(x).numpy()
+    weights = [weight.numpy() for weight in model.weights]
+    (squeeze, b1, excite, b2), places = weights[:4], weights[4:]
+
+    def scores(pooled):
+        return np.maximum(pooled @ squeeze + b1, 0) @ excite + b2
+
+    score = scores(x.mean(axis=(1, 2))) + (scores(x.max(axis=(1, 2))) if kind == "cbam" else 0)
+    expected = x / (1 + np.exp(-score[:, None, None]))
+    if kind == "cbam":
+        maps = np.stack([expected.mean(axis=-1), expected.max(axis=-1)], axis=-1)
+        expected *= 1 / (1 + np.exp(-(keras.ops.conv(maps, places[0], padding="same") + places[1])))
+    np.testing.assert_allclose(received, expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("name", ["cnn", "vgg", "covid_cnn"])
+def test_attention_joins_the_blocks_of_hand_made_models_and_is_saved(name, tmp_path):
+    classifier = models.build(name, (28, 28, 1), 3, attention="cbam")
+    blocks = {"cnn": 3, "vgg": 2, "covid_cnn": 9}[name]
+    assert sum(layer.name.endswith("_by_place") for layer in classifier.layers) == blocks
+    classifier.save(tmp_path / "model.keras")
+    images = np.random.default_rng(0).random((2, 28, 28, 1), np.float32)
+    np.testing.assert_array_equal(models.load(tmp_path / "model.keras")(images), classifier(images))
 
 
 def test_logits_are_what_the_probabilities_come_from():

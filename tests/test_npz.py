@@ -48,9 +48,9 @@ def unpacked(folder):
 
 
 def is_mapped(array):
-    while array is not None and not isinstance(array, np.memmap):
+    while isinstance(array, np.ndarray) and not isinstance(array, np.memmap):
         array = array.base
-    return array is not None
+    return isinstance(array, np.memmap)
 
 
 @pytest.mark.parametrize("save", [np.savez, np.savez_compressed])

@@ -16,6 +16,7 @@ from sources import phantom
 pytestmark = pytest.mark.peers
 
 PGD = {"epsilon": 0.05, "step_size": 0.01, "steps": 10}
+OURS = {**PGD, "precision": "float32"}  # The model itself, to the last pixel.
 # What CleverHans calls the same things.
 CLEVERHANS = {"norm": np.inf, "clip_min": 0.0, "clip_max": 1.0, "sanity_checks": False}
 
@@ -111,7 +112,7 @@ def test_fgsm_equals_cleverhans(model, batch):
     theirs = peer("cleverhans.tf2.attacks.fast_gradient_method").fast_gradient_method(
         model, tf.constant(images), 0.05, loss_fn=losses.binary_cross_entropy, y=tf.constant(labels), **CLEVERHANS
     )
-    assert_equal(model, labels, theirs, attacks.fgsm(model, images, labels, epsilon=0.05))
+    assert_equal(model, labels, theirs, attacks.fgsm(model, images, labels, epsilon=0.05, precision="float32"))
 
 
 def test_pgd_equals_cleverhans(model, batch):
@@ -124,7 +125,7 @@ def test_pgd_equals_cleverhans(model, batch):
         y=tf.constant(labels),
         **CLEVERHANS,
     )
-    assert_equal(model, labels, theirs, attacks.pgd(model, images, labels, **PGD, random_start=False))
+    assert_equal(model, labels, theirs, attacks.pgd(model, images, labels, **OURS, random_start=False))
 
 
 def test_pgd_equals_art(art_classifier, model, batch):
@@ -138,22 +139,22 @@ def test_pgd_equals_art(art_classifier, model, batch):
         verbose=False,
     )
     theirs = attack.generate(images, labels)
-    assert_equal(model, labels, theirs, attacks.pgd(model, images, labels, **PGD, random_start=False))
+    assert_equal(model, labels, theirs, attacks.pgd(model, images, labels, **OURS, random_start=False))
 
 
 def test_pgd_equals_foolbox_with_our_loss(model, batch):
     images, labels = batch
     theirs = foolbox_pgd(model, images, labels)
-    assert_equal(model, labels, theirs, attacks.pgd(model, images, labels, **PGD, random_start=False))
+    assert_equal(model, labels, theirs, attacks.pgd(model, images, labels, **OURS, random_start=False))
 
 
 def test_pgd_equals_foolbox_from_the_same_random_start(model, batch):
     images, labels = batch
     # A step of length 0 leaves the start as it is.
-    start = attacks.pgd(model, images, labels, epsilon=PGD["epsilon"], step_size=0, steps=1, seed=3)
+    start = attacks.pgd(model, images, labels, **OURS | {"step_size": 0, "steps": 1}, seed=3)
     assert not unchanged(start, images).any()
     theirs = foolbox_pgd(model, images, labels, start)
-    assert_equal(model, labels, theirs, attacks.pgd(model, images, labels, **PGD, seed=3))
+    assert_equal(model, labels, theirs, attacks.pgd(model, images, labels, **OURS, seed=3))
 
 
 def test_pgd_with_momentum_equals_cleverhans(model, batch, monkeypatch):
@@ -164,7 +165,7 @@ def test_pgd_with_momentum_equals_cleverhans(model, batch, monkeypatch):
     theirs = module.momentum_iterative_method(
         model, tf.constant(images), *PGD.values(), y=tf.constant(labels), decay_factor=1.0, **CLEVERHANS
     )
-    assert_equal(model, labels, theirs, attacks.pgd(model, images, labels, **PGD, random_start=False, momentum=1.0))
+    assert_equal(model, labels, theirs, attacks.pgd(model, images, labels, **OURS, random_start=False, momentum=1.0))
 
 
 def test_art_fgsm_leaves_images_without_findings_unchanged(art_classifier, model, batch):
@@ -175,13 +176,13 @@ def test_art_fgsm_leaves_images_without_findings_unchanged(art_classifier, model
         theirs = attack.generate(images, labels)
     found = labels.any(axis=1)
     np.testing.assert_array_equal(unchanged(theirs, images), ~found)
-    assert not unchanged(attacks.fgsm(model, images, labels, epsilon=0.05), images).any()
+    assert not unchanged(attacks.fgsm(model, images, labels, epsilon=0.05, precision="float32"), images).any()
 
     # With several findings each of them counts as a half, a third, ... of one.
     def divided(labels, logits):
         return losses.binary_cross_entropy(labels / tf.reduce_sum(labels, axis=-1, keepdims=True), logits)
 
-    ours = attacks.fgsm(model, images[found], labels[found], epsilon=0.05, loss=divided)
+    ours = attacks.fgsm(model, images[found], labels[found], epsilon=0.05, loss=divided, precision="float32")
     assert_equal(model, labels[found], theirs[found], ours)
 
 
@@ -232,9 +233,9 @@ def test_torchattacks_climbs_the_softmax_loss_of_several_labels():
     def soft_labels(labels, logits):
         return -tf.reduce_sum(labels * tf.nn.log_softmax(logits), axis=-1)
 
-    softmax = attacks.pgd(linear, images, labels, **PGD, random_start=False, loss=soft_labels)
+    softmax = attacks.pgd(linear, images, labels, **OURS, random_start=False, loss=soft_labels)
     np.testing.assert_allclose(theirs, softmax, rtol=0, atol=1e-6)
-    sigmoid = attacks.pgd(linear, images, labels, **PGD, random_start=False)
+    sigmoid = attacks.pgd(linear, images, labels, **OURS, random_start=False)
     empty = labels.sum(axis=1) == 0
     # Without a finding that loss is 0 whatever the logits.
     np.testing.assert_array_equal(unchanged(theirs, images), empty)

@@ -1,10 +1,20 @@
 import dataclasses
+import errno
 import json
+import os
+import resource
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 
 import config
 import runs
+
+ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture
@@ -27,6 +37,7 @@ def test_a_finished_run_is_only_replaced_when_asked(options, tmp_path):
     run = runs.claim(options)
     run.start(options)
     run.write("results.json", "{}")
+    (run.path / "evaluations").mkdir()
     (run.path / "mine.txt").write_text("stays")
     with pytest.raises(runs.RunError, match=r"finished run.*--overwrite"):
         runs.claim(options)
@@ -105,6 +116,19 @@ def test_a_baseline_for_other_labels_or_sizes_is_refused(options, splits):
         runs.check_fits(run, splits)
 
 
+def test_weights_of_another_model_are_refused(options):
+    run = runs.claim(options)
+    run.start(options)
+    run.write("results.json", json.dumps({"config": {"epochs": 20}}))
+    runs.check_same_model(run, options)  # From before there was a choice: the default.
+    run.write("results.json", json.dumps({"config": {"model": "vgg"}}))
+    with pytest.raises(runs.RunError, match=r"--model cnn.*Received one with vgg"):
+        runs.check_same_model(run, options)
+    run.write("results.json", json.dumps({"config": {"model": "cnn", "attention": "se"}}))
+    with pytest.raises(runs.RunError, match=r"--attention none.*Received one with se"):
+        runs.check_same_model(run, options)
+
+
 def test_results_never_hold_nan(options, splits):
     run = runs.claim(options)
     run.start(options)
@@ -136,3 +160,125 @@ def test_evaluations_go_with_the_model_they_were_of(options):
     overwrite = dataclasses.replace(options, overwrite=True)
     runs.claim(overwrite).start(overwrite)
     assert not (run.path / "evaluations").exists()
+
+
+def other_process(code, *arguments):
+    """A process that runs code with `runs` at hand, prints `ready` and waits for its end."""
+    return subprocess.Popen(
+        [sys.executable, "-c", f"import pathlib, sys, runs\n{code}\nprint('ready', flush=True)\nsys.stdin.read()"]
+        + [str(argument) for argument in arguments],
+        **{"cwd": ROOT, "text": True, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE},
+    )
+
+
+@pytest.fixture
+def locker():
+    """A function that has another process lock a folder; returns the process once it has."""
+    processes = []
+
+    def lock(folder):
+        processes.append(other_process("runs.lock(pathlib.Path(sys.argv[1]))", folder))
+        assert processes[-1].stdout.readline() == "ready\n"
+        return processes[-1]
+
+    yield lock
+    for process in processes:
+        process.kill()
+        process.communicate()
+
+
+def test_a_second_writer_is_refused_until_the_first_is_dead(options, locker):
+    first = locker(Path(options.run))
+    for changes in ({}, {"resume": True}, {"overwrite": True}):
+        with pytest.raises(runs.RunError, match="other process that writes"):
+            runs.claim(dataclasses.replace(options, **changes)).start(options)
+    first.kill()
+    first.wait()
+    runs.claim(options).start(options)
+    with pytest.raises(runs.RunError, match="unfinished"):
+        runs.claim(options)
+    # The process that has the lock may take it again.
+    runs.claim(dataclasses.replace(options, resume=True)).start(dataclasses.replace(options, resume=True))
+
+
+def test_a_locked_run_is_refused_before_anything_else(options, locker):
+    path = Path(options.run)
+    path.mkdir()
+    (path / "config.json").write_text(config.to_json(options))
+    locker(path)
+    for changes in ({"resume": True}, {"overwrite": True}, {}):
+        with pytest.raises(runs.RunError, match="other process that writes"):
+            runs.claim(dataclasses.replace(options, **changes))
+
+
+@pytest.mark.parametrize("part", ["evaluations", "baseline"])
+def test_a_run_is_not_removed_under_a_process_that_writes_a_part_of_it(options, locker, part):
+    run = runs.claim(options)
+    run.start(options)
+    run.write("results.json", "{}")
+    locker(run.path / part)
+    overwrite = dataclasses.replace(options, overwrite=True)
+    with pytest.raises(runs.RunError, match=f"{part}: expected no other process"):
+        runs.claim(overwrite).start(overwrite)
+    assert run.finished
+
+
+def test_a_run_killed_before_it_began_starts_anew(options, tmp_path):
+    (tmp_path / "run").mkdir()
+    for name in runs.BARE:
+        (tmp_path / "run" / name).write_text("")
+    runs.claim(options).start(options)
+    assert (tmp_path / "run" / "config.json").exists()
+
+
+@pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])
+@pytest.mark.parametrize("function", ["fsync", "replace"])
+def test_what_the_system_refuses_is_one_line_and_the_file_before_stays(tmp_path, monkeypatch, number, function):
+    def refuse(*_):
+        raise OSError(number, os.strerror(number))
+
+    path = tmp_path / "state.npz"
+    path.write_text("good")
+    monkeypatch.setattr(os, function, refuse)
+    with pytest.raises(runs.RunError, match=rf"state\.npz: .*{os.strerror(number)}\."), runs.writing(path) as temporary:
+        temporary.write_text("new")
+    assert [entry.name for entry in tmp_path.iterdir()] == ["state.npz"]
+    assert path.read_text() == "good"
+
+
+def test_a_file_that_grows_too_large_and_a_folder_that_is_gone_are_one_line(tmp_path):
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    try:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
+        with pytest.raises(runs.RunError, match="File too large"), runs.writing(tmp_path / "state.npz") as temporary:
+            np.savez(temporary, np.zeros(1000))
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+        signal.signal(signal.SIGXFSZ, before)
+    assert list(tmp_path.iterdir()) == []
+    with (
+        pytest.raises(runs.RunError, match="No such file or directory"),
+        runs.writing(tmp_path / "gone" / "state.npz") as temporary,
+    ):
+        np.savez(temporary, np.zeros(1000))
+    assert not (tmp_path / "gone").exists()
+
+
+def test_the_commit_is_that_of_the_code_and_says_if_it_was_changed(tmp_path, monkeypatch):
+    def git(*arguments):
+        identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
+        return subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True)
+
+    monkeypatch.setattr(runs, "__file__", str(tmp_path / "runs.py"))
+    commit = runs.commit.__wrapped__
+    (tmp_path / "runs.py").write_text("")
+    assert commit() is None
+    git("init")
+    assert commit() is None  # A checkout of something else.
+    git("add", "runs.py")
+    git("commit", "-m", "first")
+    head = git("rev-parse", "HEAD").stdout.strip()
+    assert commit() == head
+    (tmp_path / "runs.py").write_text("# changed")
+    assert commit() == f"{head}-dirty"

@@ -3,6 +3,7 @@
 import csv
 import json
 import os
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ import numpy as np
 import pytest
 from conftest import make_splits
 from matplotlib import image
+
+import runs
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = ["--epochs", "2", "--batch-size", "16", "--steps", "3"]
@@ -69,7 +72,10 @@ def test_results_hold_everything_a_reviewer_asks_for(both, folder):
     assert len(found["data"]["sha256"]) == 64
     assert found["config"]["epochs"] == 2
     assert {"python", "tensorflow", "keras", "numpy", "scikit-learn"} <= set(found["versions"])
-    assert {"seconds", "epochs", "images_per_second"} <= set(found["training"])
+    assert {"seconds", "checkpoint_seconds", "epochs", "images_per_second", "precision"} <= set(found["training"])
+    assert found["commit"] == runs.commit()
+    assert {"machine", "cores", "gpus"} <= set(found["hardware"])
+    assert found["config"]["seed"] == 0
     assert [entry["attack"] for entry in found["evaluations"]] == ["clean", "fgsm", "pgd"]
     for entry in found["evaluations"]:
         assert entry["images"] == 24
@@ -106,7 +112,7 @@ def test_both_models_stand_in_one_table_under_the_same_attacks(both, folder):
 def test_the_run_folder_is_complete_and_the_model_loads(both, folder):
     for name in ("base", "robust"):
         assert {path.name for path in (folder / name).iterdir()} == {
-            *("config.json", "history.csv", "model.keras", "results.json", "chestxray.png", "logs")
+            *(".lock", "config.json", "history.csv", "model.keras", "results.json", "chestxray.png", "logs")
         }
         classifier = keras.models.load_model(folder / name / "model.keras")
         assert classifier.output_shape == (None, 14)
@@ -136,6 +142,47 @@ def test_a_finished_run_is_refused_and_resuming_it_prints_its_table(both, folder
     ]
 
 
+def test_the_numbers_of_a_run_can_be_verified(both, folder):
+    done = script("evaluate.py", "robust", "--verify", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    lines = done.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["holds"] * 3 + ["3"]
+    assert "largest difference 0" in lines[2]
+    tampered = folder / "tampered"
+    shutil.copytree(folder / "robust", tampered)
+    found = results(tampered)
+    found["evaluations"][1]["per_label_auc"]["mass"] += 0.01
+    (tampered / "results.json").write_text(json.dumps(found))
+    done = script("evaluate.py", "tampered", "--verify", cwd=folder)
+    assert done.returncode == 1, done.stderr
+    assert [line.split()[0] for line in done.stdout.splitlines()] == ["holds", "DIFFERS", "holds", "2"]
+    assert "per_label_auc.mass" in done.stdout
+    assert not (tampered / "evaluations").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "part"),
+    [(["--limit", "20"], "counts of the data"), (["--data", "other.npz"], "sha256 of the data")],
+)
+def test_other_data_are_not_verified(both, folder, arguments, part):
+    with np.load(folder / "data.npz") as archive:
+        np.savez(folder / "other.npz", **{**archive, "test_images": 255 - archive["test_images"]})
+    done = script("evaluate.py", "base", "--verify", "--data-dir", "cache", *arguments, cwd=folder)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert part in done.stderr
+
+
+def test_debug_shows_where_an_expected_error_arose(folder):
+    arguments = ["--run", "new", "--data", "missing.npz", "--data-dir", "cache"]
+    for name in ("diagnosis.py", "diagnosis_adv.py"):
+        done = script(name, *arguments, "--debug", cwd=folder)
+        assert done.returncode == 2
+        assert done.stderr.startswith("Traceback")
+        assert done.stderr.splitlines()[-1].startswith(f"{name}: error: ")
+    done = script("evaluate.py", "nowhere", "--debug", cwd=folder)
+    assert (done.returncode, done.stderr.startswith("Traceback")) == (2, True)
+
+
 def test_without_a_baseline_one_is_trained_and_fine_tuning_starts_from_a_run(both, folder):
     common = ["--data", "data.npz", "--data-dir", "cache", *QUICK, "--train-steps", 2]
     done = script("diagnosis_adv.py", *common, "--run", "own", "--init-from", "base", cwd=folder)
@@ -146,6 +193,37 @@ def test_without_a_baseline_one_is_trained_and_fine_tuning_starts_from_a_run(bot
     with (folder / "own" / "history.csv").open() as tuned, (folder / "robust" / "history.csv").open() as scratch:
         first = [float(next(csv.DictReader(file))["val_loss"]) for file in (tuned, scratch)]
     assert first[0] != first[1]
+
+
+def test_a_static_set_fine_tunes_the_baseline_and_leaves_nothing_behind(both, folder):
+    common = ["--data", "data.npz", "--data-dir", "cache", *QUICK, "--baseline", "base"]
+    done = script("diagnosis_adv.py", *common, "--method", "static", "--run", "static", cwd=folder)
+    assert done.returncode == 0, done.stderr
+    assert "Warning: --method static" in done.stdout
+    assert not (folder / "static" / "adversarial.npy").exists()
+    assert results(folder / "static")["config"]["method"] == "static"
+    with (folder / "static" / "history.csv").open() as tuned, (folder / "base" / "history.csv").open() as scratch:
+        after, before = (float(next(csv.DictReader(file))["loss"]) for file in (tuned, scratch))
+    assert after < before  # It starts where the baseline ended.
+
+
+def test_results_name_the_model_and_weights_of_another_are_refused(both, folder):
+    model = results(folder / "robust")["model"]
+    assert model == {"name": "cnn", "attention": "none", "parameters": 111_662}
+    common = ["--data", "data.npz", "--data-dir", "cache", "--model", "vgg", "--run", "new", "--init-from", "base"]
+    done = script("diagnosis_adv.py", *common, cwd=folder)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1)
+    assert "--model vgg" in done.stderr
+    assert not (folder / "new").exists()
+
+
+def test_weights_that_cannot_be_had_leave_nothing_behind(folder):
+    (folder / "broken.weights.h5").write_text("broken")
+    common = ["--data", "data.npz", "--data-dir", "cache", "--model", "mobilenet_v2", "--run", "new"]
+    done = script("diagnosis.py", *common, "--weights", "broken.weights.h5", cwd=folder)
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert "broken.weights.h5: expected weights of mobilenet_v2" in done.stderr
+    assert not (folder / "new").exists()
 
 
 def test_a_fitting_run_in_the_default_folder_is_taken_as_the_baseline(both, folder):

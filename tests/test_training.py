@@ -1,32 +1,46 @@
 import csv
 import dataclasses
 import itertools
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import make_splits
 
+import checkpoints
 import config
+import experiment
+import interruption
 import losses
 import models
 import robustness
 import runs
 import training
 
+ROOT = Path(__file__).resolve().parents[1]
 
-@pytest.fixture
+
+@pytest.fixture(scope="module")
 def options():
-    return config.BaselineConfig(epochs=3, batch_size=10, learning_rate=0.01)
+    return config.BaselineConfig(epochs=3, batch_size=10, learning_rate=0.01, augment="vgg")
 
 
-def fit(path, options, splits, **settings):
+def fit(path, options, splits, *, make_examples=lambda _: training.clean_examples, **settings):
     """Train in a folder; returns the classifier and the summary."""
     path.mkdir(exist_ok=True)
     keras.utils.set_random_seed(options.seed)
     activation = "softmax" if splits.task == "multi-class" else "sigmoid"
     classifier = models.build_cnn(splits.image_shape, len(splits.label_names), activation=activation)
-    return training.train(classifier, splits, options, runs.Run(path), **settings)
+    examples = make_examples(classifier)
+    return training.train(classifier, splits, options, runs.Run(path), examples=examples, **settings)
 
 
 def weights(classifier):
@@ -49,62 +63,131 @@ def test_the_same_options_give_the_same_weights_and_another_seed_others(tmp_path
     assert first != other
 
 
-@pytest.mark.parametrize("adversarial", [False, True])
-@pytest.mark.parametrize("stop_at", [1, 5])
-def test_a_run_interrupted_at_any_step_ends_as_if_it_had_not_been(
-    tmp_path, options, splits, monkeypatch, stop_at, adversarial
+class Killed(BaseException):
+    """What ends a run on the spot, in place of SIGKILL."""
+
+
+def kill(*_, **__):
+    raise Killed
+
+
+def adversarial(classifier):
+    """Training examples with adversarial images."""
+    options = config.AdversarialConfig(train_steps=2)
+    return training.adversarial_examples(models.logits(classifier), losses.binary_cross_entropy, options)
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory, options):
+    """A run that wasn't stopped: its classifier, its summary and its history."""
+    path = tmp_path_factory.mktemp("whole")
+    classifier, summary = fit(path, options, make_splits())
+    return weights(classifier), summary, (path / "history.csv").read_text()
+
+
+def check_resumed(tmp_path, options, splits, whole):
+    """Resume the run in `stopped` and see that it ends like the whole one."""
+    classifier, summary = fit(tmp_path / "stopped", options, splits)
+    times = dict.fromkeys(("seconds", "checkpoint_seconds", "images_per_second"))
+    history = (tmp_path / "stopped" / "history.csv").read_text()
+    assert (weights(classifier), summary | times, history) == (whole[0], whole[1] | times, whole[2])
+    assert sorted(path.name for path in (tmp_path / "stopped").iterdir()) == [
+        *("history.csv", "logs", "model.keras", "state.npz"),
+    ]
+
+
+@pytest.mark.parametrize(("stop_at", "how"), [(1, "killed"), (5, "killed"), (4, signal.SIGINT), (5, signal.SIGTERM)])
+def test_a_run_stopped_at_any_step_ends_as_if_it_had_not_been(
+    tmp_path, options, splits, whole, monkeypatch, stop_at, how
 ):
-    def examples(classifier):
-        if not adversarial:
-            return training.clean_examples
-        attack_options = config.AdversarialConfig(train_steps=2)
-        return training.adversarial_examples(models.logits(classifier), losses.binary_cross_entropy, attack_options)
+    steps, compile_step = itertools.count(), training._compiled_step
 
-    def run(path):
-        path.mkdir(exist_ok=True)
-        keras.utils.set_random_seed(0)
-        classifier = models.build_cnn(splits.image_shape, 3)
-        return training.train(classifier, splits, options, runs.Run(path), examples=examples(classifier))
-
-    whole, whole_summary = run(tmp_path / "whole")
-    steps = itertools.count()
-    compile_step = training._compiled_step
-
-    def interrupted(*arguments):
+    def stopped(*arguments):
         step = compile_step(*arguments)
 
         def wrapped(*batch):
-            if next(steps) == stop_at:
-                raise KeyboardInterrupt
+            stop = next(steps) == stop_at
+            if stop and how != "killed":
+                os.kill(os.getpid(), how)
             step(*batch)
+            if stop and how == "killed":
+                raise Killed
 
         return wrapped
 
-    monkeypatch.setattr(training, "SAVE_EVERY", 0)
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "_compiled_step", interrupted)
-        with pytest.raises(KeyboardInterrupt):
-            run(tmp_path / "stopped")
-    resumed, summary = run(tmp_path / "stopped")
-    assert weights(resumed) == weights(whole)
-    assert {**summary, "seconds": 0, "images_per_second": 0} == {**whole_summary, "seconds": 0, "images_per_second": 0}
-    histories = [(tmp_path / name / "history.csv").read_text() for name in ("whole", "stopped")]
-    assert histories[0] == histories[1]
-
-
-def test_a_run_stopped_in_validation_goes_on(tmp_path, options, splits, monkeypatch):
-    whole, _ = fit(tmp_path / "whole", options, splits)
-    monkeypatch.setattr(training, "SAVE_EVERY", -1)
-
-    def stop(*_):
-        raise KeyboardInterrupt
-
-    with monkeypatch.context() as patch:
-        patch.setattr(training, "_validate", stop)
-        with pytest.raises(KeyboardInterrupt):
+    # A signal saves where it stops; being killed loses what wasn't saved.
+    monkeypatch.setattr(checkpoints, "SAVE_EVERY", 0 if how == "killed" else 3600)
+    with monkeypatch.context() as patch, interruption.sigterm_raises():
+        patch.setattr(training, "_compiled_step", stopped)
+        with pytest.raises(KeyboardInterrupt if how != "killed" else Killed) as stop:
             fit(tmp_path / "stopped", options, splits)
-    resumed, _ = fit(tmp_path / "stopped", options, splits)
-    assert weights(resumed) == weights(whole)
+    assert (stop.type is interruption.Terminated) == (how == signal.SIGTERM)
+    if how != "killed":
+        state = json.loads(str(np.load(tmp_path / "stopped" / "state.npz")["state"]))
+        assert 3 * state["epoch"] + state["step"] == stop_at + 1
+    check_resumed(tmp_path, options, splits, whole)
+
+
+def test_robust_training_resumes_too(tmp_path, options, splits, monkeypatch):
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    expected = fit(whole, options, splits, make_examples=adversarial)[0]
+    monkeypatch.setattr(checkpoints, "SAVE_EVERY", 0)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        save, count = checkpoints.Checkpoint.save, itertools.count()
+        patch.setattr(
+            checkpoints.Checkpoint, "save", lambda *arguments: kill() if next(count) == 4 else save(*arguments)
+        )
+        fit(stopped, options, splits, make_examples=adversarial)
+    assert weights(fit(stopped, options, splits, make_examples=adversarial)[0]) == weights(expected)
+
+
+@pytest.mark.parametrize(
+    ("place", "name"),
+    [
+        (training, "_validate"),
+        (checkpoints.Checkpoint, "keep"),
+        (training.csv, "DictWriter"),  # `model.keras` is the new one, `state.npz` isn't
+        (checkpoints.np, "savez"),
+        (training.devices, "load"),  # after the last epoch
+    ],
+)
+def test_a_run_killed_outside_a_step_goes_on(tmp_path, options, splits, whole, monkeypatch, place, name):
+    monkeypatch.setattr(checkpoints, "SAVE_EVERY", 0 if name != "savez" else 3600)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        patch.setattr(place, name, kill)
+        fit(tmp_path / "stopped", options, splits)
+    for leftover in (".state.partial.npz", ".model.partial.keras", ".history.partial.csv") if name != "load" else ():
+        (tmp_path / "stopped" / leftover).write_text("half of a fi")
+    check_resumed(tmp_path, options, splits, whole)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_during_validation_stops_it_at_once_and_loses_no_step(tmp_path, options, splits, monkeypatch, number):
+    monkeypatch.setattr(training, "_validate", lambda *_: os.kill(os.getpid(), number))
+    with interruption.sigterm_raises(), pytest.raises(KeyboardInterrupt):
+        fit(tmp_path / "run", options, splits)
+    assert json.loads(str(np.load(tmp_path / "run" / "state.npz")["state"]))["step"] == 3
+
+
+def test_a_second_signal_does_not_wait():
+    code = (
+        "import os, signal, interruption\n"
+        "with interruption.delayed():\n"
+        "    os.kill(os.getpid(), signal.SIGINT)\n"
+        "    print('still here', flush=True)\n"
+        "    os.kill(os.getpid(), signal.SIGTERM)\n"
+        "    print('not here')\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=False)
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM, "still here\n")
+
+
+def test_an_error_in_a_delayed_block_counts_and_signals_work_as_before():
+    before = signal.getsignal(signal.SIGINT)
+    with pytest.raises(ZeroDivisionError), interruption.delayed():
+        os.kill(os.getpid(), signal.SIGINT)
+        raise ZeroDivisionError
+    assert signal.getsignal(signal.SIGINT) is before
 
 
 def test_validation_chooses_the_weights_and_patience_ends_training(tmp_path, options, splits, monkeypatch):
@@ -137,9 +220,63 @@ def test_the_test_split_is_not_touched(tmp_path, options, splits):
 def test_a_loss_that_is_no_number_stops_with_step_and_learning_rate(tmp_path, options, splits):
     classifier = models.build_cnn(splits.image_shape, 3)
     classifier.get_layer("logits").bias.assign([np.nan, 0, 0])
-    with pytest.raises(training.TrainingError, match=r"nan.*epoch 1, step 1\..*below 0\.01"):
+    message = r"Epoch 1, step 1, learning rate 0\.01: expected finite losses\. Received: nan\..*none yet"
+    with pytest.raises(training.TrainingError, match=message):
         training.train(classifier, splits, options, runs.Run(tmp_path))
     assert not (tmp_path / "model.keras").exists()
+
+
+@pytest.mark.parametrize(("when", "seen"), [("before", "step 2, .*losses"), ("after", "step 3, .*weights")])
+def test_what_is_not_finite_never_replaces_a_checkpoint(tmp_path, options, splits, monkeypatch, when, seen):
+    steps, compile_step = itertools.count(), training._compiled_step
+
+    def spoiled(model, *arguments):
+        step = compile_step(model, *arguments)
+
+        def wrapped(*batch):
+            number = next(steps)
+            for part in ("before", "after"):
+                if (number, when) == (4, part):
+                    model.get_layer("logits").bias.assign([np.inf, 0, 0])
+                if part == "before":
+                    step(*batch)
+
+        return wrapped
+
+    monkeypatch.setattr(checkpoints, "SAVE_EVERY", 0)
+    monkeypatch.setattr(training, "_compiled_step", spoiled)
+    good = r"model\.keras \(epoch 1\) and .*state\.npz \(epoch 2, 1 steps\)"
+    with pytest.raises(training.TrainingError, match=rf"Epoch 2, {seen}.*{good}"):
+        fit(tmp_path / "run", options, splits)
+    saved = np.load(tmp_path / "run" / "state.npz")
+    assert json.loads(str(saved["state"]))["step"] == 1
+    assert all(np.isfinite(saved[name]).all() for name in saved.files if name != "state")
+
+
+@pytest.mark.parametrize("error", [MemoryError(), tf.errors.ResourceExhaustedError(None, None, "OOM")])
+def test_too_little_memory_names_the_batch_size_and_half_of_it(tmp_path, options, splits, monkeypatch, error):
+    def step(*_):
+        raise error
+
+    monkeypatch.setattr(training, "_compiled_step", lambda *_: step)
+    with pytest.raises(training.TrainingError, match=r"--batch-size 10: .*Try --batch-size 5 "):
+        fit(tmp_path / "run", options, splits)
+
+
+@pytest.mark.parametrize("damage", [b"", b"PK\3\4 no archive", "other", "no model"])
+def test_a_damaged_checkpoint_is_one_line(tmp_path, options, splits, damage):
+    fit(tmp_path / "run", options, splits)
+    file = tmp_path / "run" / "state.npz"
+    if damage == "no model":
+        (tmp_path / "run" / "model.keras").unlink()
+    elif damage == "other":
+        content = dict(np.load(file))
+        content.pop("3")
+        np.savez(file, **content)
+    else:
+        file.write_bytes(damage)
+    with pytest.raises(training.TrainingError, match=r"(state\.npz|model\.keras): expected .* Use --overwrite"):
+        fit(tmp_path / "run", options, splits)
 
 
 def test_a_checkpoint_of_other_data_is_refused(tmp_path, options, splits):
@@ -159,3 +296,40 @@ def test_every_optimizer_and_schedule_trains(tmp_path, options, splits, optimize
         rate = float(next(csv.DictReader(file))["learning_rate"])
     # One epoch of three steps; cosine has come to its end.
     assert rate == pytest.approx({"exponential": 0.01 * 0.9 ** (3 / 1000), "cosine": 0, "constant": 0.01}[schedule])
+
+
+def test_a_run_folder_that_is_gone_ends_training_in_one_line_and_stays_away(tmp_path, options, splits, monkeypatch):
+    validate = training._validate
+    monkeypatch.setattr(
+        training, "_validate", lambda *arguments: (validate(*arguments), shutil.rmtree(tmp_path / "run"))[0]
+    )
+    with pytest.raises(runs.RunError, match=r"model\.keras: .*No such file or directory"):
+        fit(tmp_path / "run", options, splits)
+    assert not (tmp_path / "run").exists()
+
+
+def test_logs_that_cannot_be_written_end_training_in_one_line(tmp_path, options, splits):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "logs").write_text("not a folder")
+    with pytest.raises(runs.RunError, match=r"logs: expected to be able to write here"):
+        fit(tmp_path / "run", options, splits)
+
+
+@pytest.mark.parametrize(
+    ("loss", "sampler"), [("weighted", "balanced"), ("focal", "shuffle"), ("asymmetric", "shuffle")]
+)
+def test_remedies_for_rare_labels_reach_the_training(tmp_path, options, splits, loss, sampler):
+    plain = weights(fit(tmp_path / "plain", options, splits)[0])
+    settings = dataclasses.replace(options, loss=loss, sampler=sampler)
+    first, again = (weights(fit(tmp_path / name, settings, splits)[0]) for name in ("first", "again"))
+    assert first == again
+    assert first != plain
+
+
+def test_training_attacks_climb_the_loss_of_the_task_unless_asked(splits):
+    options = config.AdversarialConfig(loss="weighted")
+    assert experiment.attack_loss(options, splits) is losses.binary_cross_entropy
+    asked = experiment.attack_loss(dataclasses.replace(options, attack_loss="training"), splits)
+    labels, logits = splits.train.labels.astype(np.float32), np.ones(splits.train.labels.shape, np.float32)
+    expected = losses.weighted(losses.rarity("multi-label", splits.train.labels), labels, logits)
+    np.testing.assert_allclose(asked(labels, logits), expected)

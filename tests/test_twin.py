@@ -134,7 +134,7 @@ def defences():
     yield "rounding as an operation", lambda x: keras.ops.round(8 * x) / 8
     yield "rounding as an activation", lambda x: layers.Activation(keras.ops.round)(x)
     yield "rounding in a convolution", lambda x: layers.Conv2D(4, 3, activation=keras.ops.round)(x)
-    yield "resizing", lambda x: layers.Resizing(4, 4)(x)
+    yield "enlarging", lambda x: layers.UpSampling2D(2)(x)
     yield "a subclass", lambda x: Subclassed()(x)
     yield "another policy", lambda x: layers.ReLU(dtype="mixed_bfloat16")(x)
     yield "channels first", lambda x: layers.GlobalAveragePooling2D(data_format="channels_first")(x)
@@ -147,6 +147,41 @@ def test_what_is_not_known_runs_as_it_is(defence):
     assert twin.of(model, "bfloat16") is model
     wrapped = keras.Model(inputs, model(inputs))
     assert twin.of(wrapped, "bfloat16") is wrapped
+
+
+SLOW = ("resnet34", "resnet50", "efficientnet_b0", "densenet121", "vgg16", "cnn-se", "resnet18-cbam")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("vgg", "covid_cnn", "cnn-cbam", "mobilenet_v2", "resnet18"),
+        *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW),
+    ],
+)
+def test_every_convolutional_model_has_a_twin_that_is_attacked_as_well(name):
+    keras.utils.set_random_seed(0)
+    architecture, _, attention = name.partition("-")
+    model = models.logits(models.build(architecture, (28, 28, 1), 3, attention=attention or "none"))
+    images, labels = np.random.default_rng(0).random((5, 28, 28, 1), np.float32), LABELS.numpy()
+    for layer in model._flatten_layers():
+        if isinstance(layer, layers.BatchNormalization):
+            layer.momentum = 0.0
+    model(images, training=True)  # Now the moving averages are the batch's, so that signals don't fade on their way.
+    assert twin.known(model)
+    logits = model(images, training=False)
+    largest = float(tf.reduce_max(tf.abs(logits)))
+    np.testing.assert_allclose(twin.of(model, "float32")(tf.constant(images)), logits, atol=0.01 * largest)
+
+    def gain(precision):
+        attacked = attacks.pgd(
+            model, images, labels, epsilon=0.05, step_size=0.02, steps=5, random_start=False, precision=precision
+        )
+        before, after = (losses.binary_cross_entropy(labels, model(x, training=False)) for x in (images, attacked))
+        return float(tf.reduce_sum(after - before))
+
+    assert gain("float32") > 0
+    assert gain("bfloat16") == pytest.approx(gain("float32"), rel=0.1)
 
 
 def test_a_function_runs_as_it_is():

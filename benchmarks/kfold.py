@@ -1,0 +1,136 @@
+"""How far a score depends on who happens to be in the test split: K-fold cross-validation by patient.
+
+    python benchmarks/kfold.py --folds 5 --data nih --nih-root nih_folder --size 64 --run runs/kfold
+
+Takes the options of diagnosis.py. All images of the data set are dealt out anew into K parts, whole patients at a time
+(images of multi-class and binary sets by class too); each part is tested once, by a model that is trained on the others
+but the next one, which validates. Writes RUN/fold1of5 ... and RUN/kfold.json, and prints mean and standard deviation
+over the folds, clean and attacked. Interrupted, the same command continues with the fold it was at.
+"""
+
+import dataclasses
+import json
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+
+import config
+import data
+import devices
+import report
+import runs
+import startup
+from diagnosis import train_baseline
+from sources import Rows, Split, splitting
+
+
+@dataclass(frozen=True)
+class KFoldConfig(config.BaselineConfig):
+    """Options of `benchmarks/kfold.py`."""
+
+    run: str = config.option("runs/kfold", "folder that this benchmark writes")
+    folds: int = config.option(5, "number of parts", config.number(int, 3))
+
+
+def main(arguments=None):
+    """Train and test once per fold, then print what the folds have in common."""
+    options = config.parse(KFoldConfig, arguments, description=__doc__)
+    devices.join(options.strategy)
+    splits = data.load_for(options)
+    whole = pooled(splits)
+    part = parts(whole, splits.task, options.folds)
+    devices.start()
+    import tensorflow as tf
+
+    # Every fold has a model of its own, for which all functions are traced again: no cause for warnings.
+    tf.get_logger().setLevel("ERROR")
+    results = []
+    for fold in range(options.folds):
+        chosen = fold_of(splits, whole, part, fold, options.folds)
+        results.append(trained(options, chosen, f"fold{fold + 1}of{options.folds}"))
+    found = summary(results)
+    runs.Run(Path(options.run)).write("kfold.json", json.dumps(found, indent=2, allow_nan=False) + "\n")
+    print(*table(found, report.data_title({**splits.summary(), "note": f"{options.folds} folds"})), sep="\n")
+
+
+def pooled(splits):
+    """All images of a data set as one `Split`: those of a folder stay on the disk, others are copied once."""
+    together = list(splits.parts.values())
+    arrays = [split.images for split in together]
+    if all(isinstance(array, Rows) for array in arrays) and len({id(array.array) for array in arrays}) == 1:
+        images = Rows(arrays[0].array, np.concatenate([array.rows for array in arrays]))
+    else:
+        images = np.concatenate([np.asarray(array) for array in arrays])
+    patients = None if splits.test.patients is None else np.concatenate([split.patients for split in together])
+    return Split(images, np.concatenate([split.labels for split in together]), patients)
+
+
+def parts(whole, task, folds):
+    """Number of the fold in which each image is tested, `(count,)`; without patients, each image is its own."""
+    patients = np.arange(len(whole)) if whole.patients is None else whole.patients
+    strata = None if task == "multi-label" else whole.labels @ np.arange(1, whole.labels.shape[1] + 1)
+    return splitting.by_group(patients, shares=[1 / folds] * folds, strata=strata)
+
+
+def fold_of(splits, whole, part, fold, folds):
+    """The `Splits` of a fold: it is tested, the next one validates, the others train."""
+    val = (fold + 1) % folds
+    rows = {"train": (part != fold) & (part != val), "val": part == val, "test": part == fold}
+    dealt = {name: _some(whole, np.flatnonzero(chosen)) for name, chosen in rows.items()}
+    return dataclasses.replace(splits, note=f"fold {fold + 1} of {folds}", **dealt)
+
+
+def _some(whole, rows):
+    patients = None if whole.patients is None else whole.patients[rows]
+    return Split(Rows(whole.images, rows), whole.labels[rows], patients)
+
+
+def trained(options, splits, name):
+    """`results.json` of a fold, which is trained unless it is there."""
+    own = {field.name: getattr(options, field.name) for field in dataclasses.fields(config.BaselineConfig)}
+    own |= {"run": str(Path(options.run) / name), "resume": not options.overwrite}
+    own_options = config.BaselineConfig(**own)
+    run = runs.claim(own_options)
+    if run.finished and not options.overwrite:
+        return run.read("results.json", "evaluations")
+    return train_baseline(own_options, splits, run)[1]
+
+
+def summary(results):
+    """Per attack the scores of all folds, their mean and their standard deviation; undefined ones are left out."""
+    rows = []
+    for entries in zip(*(result["evaluations"] for result in results), strict=True):
+        row = {"attack": report.title(entries[0])}
+        for key in ("macro_auc", "macro_ap"):
+            values = [entry[key] for entry in entries]
+            defined = [value for value in values if value is not None]
+            row[key] = {
+                "folds": values,
+                "mean": float(np.mean(defined)) if defined else None,
+                "sd": float(np.std(defined, ddof=1)) if len(defined) > 1 else None,
+            }
+        rows.append(row)
+    return rows
+
+
+def table(found, title):
+    """The summary as Markdown."""
+    header = "| Attack | Macro AUC: mean ± sd | lowest to highest | Macro AP: mean ± sd |"
+    lines = [title, "", header, "| --- | ---: | ---: | ---: |"]
+    for row in found:
+        folds = [value for value in row["macro_auc"]["folds"] if value is not None]
+        spread = f"{min(folds):.4f} to {max(folds):.4f}" if folds else "undefined"
+        lines.append(f"| {row['attack']} | {_mean(row['macro_auc'])} | {spread} | {_mean(row['macro_ap'])} |")
+    return lines
+
+
+def _mean(score):
+    return "undefined" if score["sd"] is None else f"{score['mean']:.4f} ± {score['sd']:.4f}"
+
+
+if __name__ == "__main__":
+    sys.exit(startup.run_script(main, after_interrupt="The same command continues."))

@@ -1,0 +1,146 @@
+"""The files that training goes on from: `state.npz` with all that it needs, `model.keras` with the best weights."""
+
+import json
+import time
+import zipfile
+from dataclasses import asdict, dataclass, field
+
+import numpy as np
+
+import devices
+import runs
+from config import ExpectedError
+
+SAVE_EVERY = 60  # seconds between checkpoints inside an epoch
+
+
+class TrainingError(ExpectedError):
+    """Training that can't go on."""
+
+
+@dataclass
+class State:
+    """Where training stands, apart from variables: what a resumed run starts from.
+
+    Attributes:
+        epoch, step: Epochs that are done, and steps of the next one.
+        best, best_epoch: Score and number, from 0, of the epoch whose weights are in `model.keras`; -1 if none is.
+        seconds: Time of training until the checkpoint, without what was lost by being killed.
+        saving: Part of it that went into checkpoints.
+        history: What was logged of each epoch.
+    """
+
+    epoch: int = 0
+    step: int = 0
+    best: float = -1.0
+    best_epoch: int = -1
+    seconds: float = 0.0
+    saving: float = 0.0
+    history: list = field(default_factory=list)
+
+
+class Checkpoint:
+    """Writes and reads both files; only the chief writes.
+
+    Args:
+        run: The `Run`.
+        model: The `keras.Model` in training, compiled: its weights, its SeedGenerators and its optimizer are saved.
+        running: Keras metrics that are saved too.
+        splits: The `Splits`, which a resumed run must have too.
+    """
+
+    def __init__(self, run, model, running, splits):
+        self.state_file, self.best_file = run.path / "state.npz", run.path / "model.keras"
+        self.model, self.data = model, splits.sha256
+        metrics = [variable for metric in running for variable in metric.variables]
+        self.variables = [*model.variables, *model.optimizer.variables, *metrics]
+        self.last = None  # the epoch and step, from 1, of what is in `state.npz`
+        self.clock = time.monotonic()
+
+    def restore(self):
+        """Set the variables from the file and return its `State`; a new one if there is no file.
+
+        Raises:
+            TrainingError: If the file is damaged, or of other data or another version of the model.
+        """
+        archive = devices.from_chief(self._read)
+        if archive is None:
+            return State()
+        saved = json.loads(str(archive.pop("state")))
+        if saved.pop("data") != self.data:
+            raise TrainingError(
+                f"{self.state_file}: expected the data the run was started with. Received other data. Use --overwrite."
+            )
+        shapes = {str(number): tuple(variable.shape) for number, variable in enumerate(self.variables)}
+        if {name: array.shape for name, array in archive.items()} != shapes or set(saved) != set(asdict(State())):
+            raise TrainingError(
+                f"{self.state_file}: expected a checkpoint of this version and this model. Received another. "
+                "Use --overwrite."
+            )
+        for number, variable in enumerate(self.variables):
+            variable.assign(archive[str(number)])
+        state = State(**saved)
+        if state.best_epoch >= 0 and not devices.from_chief(self.best_file.is_file):
+            raise TrainingError(
+                f"{self.best_file}: expected the best weights so far. Received no such file. Use --overwrite."
+            )
+        self.last = state.epoch, state.step
+        return state
+
+    def _read(self):
+        try:
+            with np.load(self.state_file, allow_pickle=False) as archive:
+                return dict(archive)
+        except FileNotFoundError:
+            return None
+        except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+            raise TrainingError(
+                f"{self.state_file}: expected a checkpoint. Received: {error or 'an empty file'}. Use --overwrite."
+            ) from None
+
+    def save(self, state):
+        """Write `state.npz`.
+
+        Raises:
+            TrainingError: If a variable isn't finite; the checkpoint before stays.
+            RunError: If it can't be written.
+        """
+        begun = time.monotonic()
+        state.seconds += begun - self.clock
+        self.clock = begun
+        if not devices.chief():
+            return
+        arrays = {str(number): variable.numpy() for number, variable in enumerate(self.variables)}
+        if not all(np.isfinite(array).all() for array in arrays.values()):
+            raise self.diverged("weights", "NaN or infinity", state)
+        with runs.writing(self.state_file) as temporary:
+            np.savez(temporary, state=json.dumps({"data": self.data, **asdict(state)}), **arrays)
+        self.last = state.epoch, state.step
+        state.saving += time.monotonic() - begun
+
+    def save_if_due(self, state):
+        """Write `state.npz` if it is a minute old."""
+        if time.monotonic() - self.clock > SAVE_EVERY:
+            self.save(state)
+
+    def keep(self, classifier, state):
+        """Write `model.keras`."""
+        begun = time.monotonic()
+        if devices.chief():
+            with runs.writing(self.best_file) as temporary:
+                classifier.save(temporary)
+        state.saving += time.monotonic() - begun
+
+    def diverged(self, what, received, state):
+        """The `TrainingError` of numbers that are no longer finite, with the files that still are."""
+        good = []
+        if state.best_epoch >= 0:
+            good.append(f"{self.best_file} (epoch {state.best_epoch + 1})")
+        if self.last:
+            good.append(f"{self.state_file} (epoch {self.last[0] + 1}, {self.last[1]} steps)")
+        rate = float(self.model.optimizer.learning_rate)
+        return TrainingError(
+            f"Epoch {state.epoch + 1}, step {state.step + 1}, learning rate {rate:.3g}: expected finite {what}. "
+            f"Received: {received}. Last good checkpoint: {' and '.join(good) or 'none yet'}. "
+            "Try a smaller --learning-rate in another --run."
+        )

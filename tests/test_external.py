@@ -1,0 +1,172 @@
+"""Evaluation on other data than the model's, and scores broken down by who the images are of."""
+
+import dataclasses
+import json
+
+import keras
+import numpy as np
+import pytest
+from conftest import make_splits
+
+import config
+import evaluate
+import metrics
+import models
+import report
+import runs
+import subgroups
+import sweep
+from sources import CHEST_LABELS, DataError, Split, matching
+
+QUICK = ["--epsilons", "0", "0.1", "--steps", "2", "--resamples", "20", "--data-dir", "cache"]
+
+
+def named(names, **settings):
+    return dataclasses.replace(make_splits(num_labels=len(names), **settings), label_names=tuple(names))
+
+
+def trained(path, splits):
+    """A finished run of an untrained model for these data."""
+    path.mkdir(parents=True)
+    keras.utils.set_random_seed(0)
+    activation = "softmax" if splits.task == "multi-class" else "sigmoid"
+    models.build_cnn(splits.image_shape, len(splits.label_names), activation=activation).save(path / "model.keras")
+    results = {"data": splits.summary(), "evaluations": [], "thresholds": dict.fromkeys(splits.label_names, 0.4)}
+    (path / "results.json").write_text(json.dumps(results))
+    (path / "config.json").write_text(config.to_json(config.BaselineConfig()))
+    return path
+
+
+def attributed(split):
+    """A split whose images have a patient, a sex, a view and an age."""
+    count = len(split)
+    about = {
+        "sex": np.array(["F", "M", ""])[np.arange(count) % 3],
+        "age": np.where(np.arange(count) % 4 == 0, np.nan, 15.0 + np.arange(count) * 5),
+        "view": np.full(count, "PA"),
+    }
+    return Split(split.images, split.labels, np.arange(count) // 2, about)
+
+
+def evaluated(monkeypatch, splits, *arguments):
+    """Run the script on these data; returns its results."""
+    monkeypatch.setattr(evaluate.data, "load_for", lambda options: splits)
+    evaluate.main([*arguments, "--data", "phantom", "--name", "test", *QUICK])
+    return json.loads((runs.Path(arguments[0]) / "evaluations" / "test.json").read_text())
+
+
+def test_labels_are_matched_by_name_whatever_their_order_and_spelling(tmp_path):
+    splits = named(["Pleural_Thickening", "hernia", "COVID-19"])
+    shared = matching.shared(["mass", "covid 19", "pleural"], splits)
+    assert shared.label_names == ("pleural", "covid 19")
+    np.testing.assert_array_equal(shared.test.labels, splits.test.labels[:, [0, 2]])
+    assert matching.shared(["hernia"], splits).task == "binary"
+    with pytest.raises(DataError, match="expected a label that the model has too"):
+        matching.shared(["fracture"], splits)
+
+
+def test_classes_may_be_in_another_order_but_not_fewer():
+    splits = named(["cat", "dog", "owl"], task="multi-class")
+    assert matching.shared(["owl", "Dog", "cat"], splits).label_names == ("cat", "Dog", "owl")
+    for names in (["cat", "dog"], ["cat", "dog", "owl", "emu"]):
+        with pytest.raises(DataError, match="no more and no fewer"):
+            matching.shared(names, splits)
+
+
+@pytest.mark.parametrize("task", ["multi-label", "multi-class"])
+def test_a_model_answers_for_the_shared_labels_with_its_own_logits(tmp_path, task):
+    ours = named(["a", "b", "c"], task=task)
+    path = trained(tmp_path / "run", ours) / "model.keras"
+    theirs = named(["c", "a", "b"] if task == "multi-class" else ["x", "c", "a"], task=task)
+    shared = matching.shared(ours.label_names, theirs)
+    model, _ = sweep.opened(path, shared)
+    images = theirs.test.images[:5] / np.float32(255)
+    places = [ours.label_names.index(name) for name in shared.label_names]
+    expected = models.load_logits(path)[0](images).numpy()[:, places]
+    np.testing.assert_array_equal(model(images).numpy(), expected)
+
+
+def test_external_data_are_scored_on_the_shared_labels_with_the_models_thresholds(tmp_path, monkeypatch, capsys):
+    run = trained(tmp_path / "run", named(CHEST_LABELS[:4]))
+    found = evaluated(monkeypatch, named(["nodule", "Effusion", "mass", "atelectasis"]), str(run))
+    shared = ["effusion", "atelectasis"]
+    assert found["data"]["label_names"] == shared
+    assert found["labels"]["data"] == ["nodule", "Effusion", "mass", "atelectasis"]
+    assert found["thresholds"] == dict.fromkeys(shared, 0.4)
+    for entry in found["evaluations"]:
+        assert list(entry["per_label_auc"]) == shared
+    assert "shared by model (4) and data (4): effusion, atelectasis" in capsys.readouterr().out
+    clean = found["evaluations"][0]
+    model = models.load_logits(run / "model.keras")[0]
+    test = named(["nodule", "Effusion", "mass", "atelectasis"]).test
+    logits = model(test.images / np.float32(255)).numpy()[:, [2, 0]]
+    np.testing.assert_allclose(
+        list(clean["per_label_auc"].values()), metrics.auc(test.labels[:, [1, 3]], logits), atol=1e-6
+    )
+
+
+def test_data_without_a_shared_label_are_refused(tmp_path, monkeypatch):
+    run = trained(tmp_path / "run", named(CHEST_LABELS[:3]))
+    with pytest.raises(DataError, match=r"Received none: the model has atelectasis.*the data have x, y"):
+        evaluated(monkeypatch, named(["x", "y"]), str(run))
+
+
+def test_data_of_any_size_are_taken_in_the_models_own(tmp_path):
+    run = trained(tmp_path / "run", make_splits(size=16))
+    options = config.EvaluateConfig(subject=str(run), data="nih", nih_root="x")
+    assert evaluate.open_subject(options)[2].size == 16
+    assert evaluate.open_subject(dataclasses.replace(options, size=28))[2].size == 28
+    assert evaluate.open_subject(dataclasses.replace(options, data="other.npz"))[2].size is None
+
+
+def test_a_run_brings_its_folder_and_subset(tmp_path):
+    run = trained(tmp_path / "run", make_splits())
+    own = config.BaselineConfig(data="nih", nih_root="here", val_subset=7)
+    (run / "config.json").write_text(config.to_json(own))
+    options = evaluate.open_subject(config.EvaluateConfig(subject=str(run)))[2]
+    assert (options.data, options.nih_root, options.val_subset) == ("nih", "here", 7)
+    moved = evaluate.open_subject(config.EvaluateConfig(subject=str(run), nih_root="there"))[2]
+    assert moved.nih_root == "there"
+
+
+def test_scores_are_broken_down_into_groups_of_whole_images(tmp_path, monkeypatch, capsys):
+    splits = make_splits((24, 12, 30))
+    splits = dataclasses.replace(splits, test=attributed(splits.test))
+    run = trained(tmp_path / "run", splits)
+    found = evaluated(monkeypatch, splits, str(run), "--by", "sex", "age")
+    logits = models.load_logits(run / "model.keras")[0](splits.test.images / np.float32(255)).numpy()
+    clean = found["evaluations"][0]["by"]
+    assert {name: group["images"] for name, group in clean["sex"].items()} == {"F": 10, "M": 10, "unknown": 10}
+    rows = np.arange(0, 30, 3)
+    expected = metrics.summary("multi-label", splits.label_names, splits.test.labels[rows], logits[rows])
+    assert clean["sex"]["F"]["macro_auc"] == pytest.approx(expected["macro_auc"])
+    low, high = clean["sex"]["F"]["intervals"]["macro_auc"]
+    assert low <= expected["macro_auc"] <= high
+    assert sum(group["images"] for group in clean["age"].values()) == 30
+    assert all(set(entry["by"]) == {"sex", "age"} for entry in found["evaluations"])
+    printed = capsys.readouterr().out
+    assert "Macro AUC by sex (95 %)" in printed
+    assert "F: 10" in printed
+
+
+def test_ages_fall_into_bands_by_years():
+    ages = np.float32([0, 17.9, 18, 39, 40, 79, 80, 95, np.nan])
+    split = Split(np.zeros((9, 1, 1, 1)), np.zeros((9, 1)), None, {"age": ages})
+    groups = subgroups.rows(split, ["age"])["age"]
+    assert {name: rows.tolist() for name, rows in groups.items()} == {
+        **{"under 18": [0, 1], "18 to 39": [2, 3], "40 to 59": [4], "60 to 79": [5], "80 and over": [6, 7]},
+        "unknown": [8],
+    }
+
+
+def test_a_breakdown_by_what_is_not_known_is_refused():
+    with pytest.raises(config.ExpectedError, match=r"--by sex: .*These tell: none"):
+        subgroups.rows(make_splits().test, ["sex"])
+
+
+def test_groups_that_lack_a_label_are_named():
+    group = {"images": 4, "macro_auc": None, "undefined_labels": ["mass"], "intervals": {"macro_auc": None}}
+    entry = {"attack": "clean", "by": {"sex": {"F": group}}}
+    text = "\n".join(report._by_group([entry]))
+    assert "undefined" in text
+    assert "F without mass" in text

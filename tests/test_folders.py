@@ -1,0 +1,407 @@
+"""NIH folders, the COVID collection and class folders: tiny ones made here, and real samples where they are at hand."""
+
+import os
+
+import numpy as np
+import pytest
+from PIL import Image
+
+import config
+import data
+from sources import CHEST_LABELS, DataError, Rows, decoded, images, nih, splitting
+
+HEADER = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position"
+TAIL = "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
+HEADER_2017, HEADER_2020 = f"{HEADER},{TAIL},", f"{HEADER},{TAIL}".replace("Gender", "Sex")
+
+
+def picture(path, seed=None):
+    """A gray image with content of its own, told by its path unless by `seed`."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    seed = list(str(path).encode()) if seed is None else seed
+    pixels = np.random.default_rng(seed).integers(0, 256, (20, 16), dtype=np.uint8)
+    Image.fromarray(pixels).save(path)
+    return path
+
+
+def nih_folder(root, patients=20, header=HEADER_2020, place="images_001/images"):
+    """Two images per patient; patient 3's second image is missing."""
+    lines = [header]
+    for patient in range(1, patients + 1):
+        for visit, findings in enumerate(("No Finding", "Mass|Pleural_Thickening")):
+            name = f"{patient:08}_{visit:03}.png"
+            sex, view = "FM"[patient % 2], ("PA", "AP")[visit]
+            lines.append(f"{name},{findings},{visit},{patient},{20 + patient},{sex},{view},100,200,0.1,0.1")
+            if name != "00000003_001.png":
+                picture(root / place / name)
+    (root / "Data_Entry_2017.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def covid_folder(root, rows):
+    """`rows` are (patient, finding, view, file, seed of the content)."""
+    lines = ["patientid,sex,age,finding,view,modality,folder,filename"]
+    for patient, finding, view, name, seed in rows:
+        lines.append(f"{patient},F,,{finding},{view},X-ray,images,{name}")
+        picture(root / "images" / name, seed)
+    (root / "metadata.csv").write_text("\n".join(lines) + "\n")
+    return root
+
+
+def class_folders(root, parts=("train", "test"), count=18):
+    for part in parts:
+        for number, name in enumerate(("healthy", "ill")):
+            for image in range(count):
+                picture(root / part / name / f"{image}.png", [number, image, len(part)])
+    return root
+
+
+@pytest.fixture
+def load(tmp_path):
+    """Loads `load("nih", root)` with unwritable folders' images kept in a temporary one."""
+    return lambda source, root, **settings: data.load(source, root=str(root), data_dir=tmp_path / "data", **settings)
+
+
+def people(splits):
+    return [set(split.patients.tolist()) for split in splits.parts.values()]
+
+
+@pytest.mark.parametrize("header", [HEADER_2017, HEADER_2020])
+@pytest.mark.parametrize("place", ["images_001/images", "images", "."])
+def test_an_nih_folder_becomes_chestmnist(tmp_path, load, capsys, header, place):
+    splits = load("nih", nih_folder(tmp_path / "nih", header=header, place=place))
+    assert (splits.task, splits.label_names, splits.image_shape) == ("multi-label", CHEST_LABELS, (28, 28, 1))
+    assert [len(split) for split in splits.parts.values()] == [31, 4, 4]
+    assert (
+        "1 of the 40 images in Data_Entry_2017.csv are missing. The first: 00000003_001.png" in capsys.readouterr().out
+    )
+    for split in splits.parts.values():
+        ill = split.attributes["view"] == "AP"
+        expected = np.isin(CHEST_LABELS, ("mass", "pleural"))
+        np.testing.assert_array_equal(split.labels, np.where(ill[:, None], expected, 0))
+        np.testing.assert_array_equal(split.attributes["age"], 20 + split.patients)
+        np.testing.assert_array_equal(split.attributes["sex"], np.where(split.patients % 2, "M", "F"))
+
+
+def test_rows_and_pixels_belong_together_whatever_the_limit(tmp_path, load):
+    root = nih_folder(tmp_path / "nih")
+    for settings in ({}, {"limit": 3}, {"train_subset": 5, "val_subset": 2}):
+        splits = load("nih", root, **settings)
+        for split in splits.parts.values():
+            for row in range(len(split)):
+                visit = int(split.attributes["view"][row] == "AP")
+                file = root / "images_001" / "images" / f"{split.patients[row]:08}_{visit:03}.png"
+                np.testing.assert_array_equal(split.images[row], images.read(file, size=28))
+    assert splits.summary()["counts"] == {"train": 5, "val": 2, "test": 4}
+
+
+def test_only_the_images_of_a_subset_are_decoded(tmp_path, load, monkeypatch):
+    read, seen = images.read, []
+    monkeypatch.setattr(images, "read", lambda path, **settings: (seen.append(path), read(path, **settings))[1])
+    load("nih", nih_folder(tmp_path / "nih"), limit=3, train_subset=2)
+    assert len(seen) == 2 + 3 + 3
+
+
+def test_no_patient_is_in_two_splits(tmp_path, load):
+    train, val, test = people(load("nih", nih_folder(tmp_path / "nih", patients=40)))
+    assert train | val | test == set(range(1, 41))
+    assert not (train & val or train & test or val & test)
+
+
+def test_official_lists_decide_the_test_split_and_validation_comes_from_the_rest(tmp_path, load, capsys):
+    root = nih_folder(tmp_path / "nih")
+    names = [f"{patient:08}_{visit:03}.png" for patient in range(1, 21) for visit in (0, 1)]
+    (root / "test_list.txt").write_text("\n".join(names[-8:]))
+    # The first patient is in no list.
+    (root / "train_val_list.txt").write_text("\n".join(names[2:-8]))
+    splits = load("nih", root)
+    train, val, test = people(splits)
+    assert test == {17, 18, 19, 20}
+    assert train | val == set(range(2, 17))
+    assert not train & val
+    assert 3 <= len(splits.val) <= 5  # an eighth of 29
+    assert splits.note == "official test list"
+    assert "2 of 39 images are in none of" in capsys.readouterr().out
+
+
+def test_three_lists_are_followed_to_the_letter_and_leaks_are_noted(tmp_path, load):
+    root = nih_folder(tmp_path / "nih")
+    parts = {"train": ["00000001_000.png 0 0", "00000002_000.png 0 1"], "val": ["00000004_001.png"]}
+    parts["test"] = ["00000001_001.png", "00000005_000.png"]
+    for part, names in parts.items():
+        (root / f"{part}_list.txt").write_text("\n".join(names) + "\n")
+    splits = load("nih", root)
+    assert [split.patients.tolist() for split in splits.parts.values()] == [[1, 2], [4], [1, 5]]
+    assert "1 patients in several splits" in splits.note
+    (root / "val_list.txt").write_text("00000005_000.png")
+    with pytest.raises(DataError, match=r"00000005_000\.png in two"):
+        load("nih", root)
+    (root / "val_list.txt").unlink()
+    with pytest.raises(DataError, match=r"expected val_list\.txt"):
+        load("nih", root)
+
+
+def test_a_table_without_patients_and_views_is_enough(tmp_path, load):
+    root = nih_folder(tmp_path / "nih")
+    table = root / "Data_Entry_2017.csv"
+    table.write_text("\n".join(",".join(line.split(",")[:2]) for line in table.read_text().splitlines()))
+    splits = load("nih", root)
+    assert set().union(*people(splits)) == set(range(1, 21))
+    assert np.isnan(splits.train.attributes["age"]).all()
+    assert set(splits.train.attributes["view"]) == {""}
+
+
+@pytest.mark.parametrize(
+    ("text", "age"), [("58", 58), ("058Y", 58), ("006M", 0.5), ("411Y", np.nan), ("", np.nan), ("x", np.nan)]
+)
+def test_ages_are_years(text, age):
+    np.testing.assert_allclose(nih._age(text), age, atol=0.01)
+
+
+def test_wrong_nih_folders_are_refused(tmp_path, load):
+    with pytest.raises(DataError, match="no --nih-root"):
+        data.load("nih")
+    with pytest.raises(DataError, match="nothing there"):
+        load("nih", tmp_path / "none")
+    root = nih_folder(tmp_path / "nih")
+    table = root / "Data_Entry_2017.csv"
+    text = table.read_text()
+    table.write_text(text.replace("No Finding", "Headache", 1))
+    with pytest.raises(DataError, match=r"row 2.*'Headache'"):
+        load("nih", root)
+    table.write_text(text + text.splitlines()[1])
+    with pytest.raises(DataError, match="each image once"):
+        load("nih", root)
+    table.rename(root / "other.csv")
+    with pytest.raises(DataError, match=r"Data_Entry_2017\.csv"):
+        load("nih", root)
+
+
+def test_the_second_start_decodes_nothing_until_size_list_or_files_change(tmp_path, load, monkeypatch):
+    root = nih_folder(tmp_path / "nih")
+    read, seen = images.read, []
+    monkeypatch.setattr(images, "read", lambda path, **settings: (seen.append(path), read(path, **settings))[1])
+
+    def decodes(**settings):
+        seen.clear()
+        splits = load("nih", root, **settings)
+        return len(seen), splits
+
+    assert decodes()[0] == 39
+    first = decodes()
+    assert first[0] == 0
+    assert isinstance(first[1].train.images.array, np.memmap)
+    assert decodes(size=64)[0] == 39
+    assert decodes(limit=3)[0] == 9
+    assert decodes()[0] == 0  # Lists don't push each other out.
+    assert decodes()[1].sha256 == first[1].sha256
+    changed = picture(root / "images_001" / "images" / "00000007_000.png", seed=5)
+    os.utime(changed, ns=(1, 1))
+    again = decodes()
+    assert again[0] == 39
+    assert again[1].sha256 != first[1].sha256
+    table = root / "Data_Entry_2017.csv"
+    table.write_text("\n".join(table.read_text().splitlines()[:-1]))
+    assert decodes()[0] == 38
+    assert len(list((root / ".decoded").glob("28-*.npy"))) == 1  # What is out of date is gone.
+
+
+def test_a_decoding_that_was_broken_off_leaves_nothing_behind(tmp_path, load, monkeypatch):
+    root = nih_folder(tmp_path / "nih")
+    read = images.read
+
+    def stop(path, **settings):
+        if path.name == "00000009_000.png":
+            raise KeyboardInterrupt
+        return read(path, **settings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(images, "read", stop)
+        with pytest.raises(KeyboardInterrupt):
+            load("nih", root)
+    assert [path.name for path in (root / ".decoded").iterdir()] == ["lock"]
+    assert len(load("nih", root).train) == 31
+
+
+def test_images_are_kept_elsewhere_where_the_folder_cannot_be_written(tmp_path, load):
+    root = nih_folder(tmp_path / "nih")
+    root.chmod(0o555)
+    load("nih", root)
+    root.chmod(0o755)
+    assert not (root / ".decoded").exists()
+    assert list((tmp_path / "data" / "decoded").rglob("28-*.npy"))
+    # A file where the folder should be: neither place can be written.
+    (root / ".decoded").write_text("")
+    with pytest.raises(DataError, match=r"Received .*Choose another --data-dir"):
+        data.load("nih", root=str(root), data_dir=root / ".decoded")
+
+
+def test_a_damaged_image_is_named_and_left_out_and_many_are_refused(tmp_path, load, capsys):
+    root = nih_folder(tmp_path / "nih")
+    files = sorted((root / "images_001" / "images").iterdir())
+    files[4].write_bytes(files[4].read_bytes()[:60])
+    splits = load("nih", root)
+    assert sum(len(split) for split in splits.parts.values()) == 38
+    said = capsys.readouterr().out
+    assert "1 of 39 image files can't be read. The first: " in said
+    assert files[4].name in said
+    load("nih", root)
+    assert files[4].name in capsys.readouterr().out  # said again, though nothing was decoded
+    for file in files[:8]:
+        file.write_bytes(b"not an image")
+    with pytest.raises(DataError, match="8 of 39"):
+        load("nih", root)
+
+
+def test_covid_takes_pa_views_and_puts_patients_who_share_an_image_together(tmp_path, load):
+    rows = [(patient, "COVID-19" if patient % 3 else "SARS", "PA", f"{patient}.png", patient) for patient in range(60)]
+    rows += [(patient, "COVID-19", "AP", f"ap{patient}.png", 500 + patient) for patient in range(5)]
+    # Patients 100 and 101 share a file, 101 and 102 the content of another under two names.
+    rows += [(100, "COVID-19", "PA", "twice.png", 900), (101, "COVID-19", "PA", "twice.png", 900)]
+    rows += [(101, "COVID-19", "PA", "copy1.png", 901), (102, "COVID-19", "PA", "copy2.png", 901)]
+    splits = load("covid", covid_folder(tmp_path / "covid", rows))
+    assert (splits.task, splits.label_names) == ("binary", ("covid-19",))
+    assert [len(split) for split in splits.parts.values()] == [51, 7, 6]
+    assert sum(int(split.labels.sum()) for split in splits.parts.values()) == 44
+    train, val, test = people(splits)
+    assert not (train & val or train & test or val & test)
+    assert len(train | val | test) == 61
+    contents = [{image.tobytes() for image in split.images[:]} for split in splits.parts.values()]
+    assert not (contents[0] & contents[1] or contents[0] & contents[2] or contents[1] & contents[2])
+
+
+def test_a_covid_table_cannot_name_files_outside_its_folder(tmp_path, load):
+    root = covid_folder(tmp_path / "covid", [(1, "SARS", "PA", "a.png", 1)])
+    (root / "metadata.csv").write_text("patientid,finding,view,filename\n1,SARS,PA,../../secret.png\n")
+    with pytest.raises(DataError, match="inside the folder"):
+        load("covid", root)
+
+
+def test_class_folders_keep_their_test_split_and_take_validation_by_class(tmp_path, load):
+    splits = load("folders", class_folders(tmp_path / "mri"))
+    assert (splits.name, splits.task, splits.label_names) == ("mri", "multi-class", ("healthy", "ill"))
+    assert {part: split.labels.sum(axis=0).tolist() for part, split in splits.parts.items()} == {
+        "train": [16, 16],
+        "val": [2, 2],
+        "test": [18, 18],
+    }
+    whole = load("folders", class_folders(tmp_path / "whole", ("train", "valid", "test")))
+    assert whole.summary()["counts"] == {"train": 36, "val": 36, "test": 36}
+
+
+def test_class_folders_without_a_split_are_dealt_out_by_class_with_copies_together(tmp_path, load):
+    root = class_folders(tmp_path / "mri", (".",), count=20)
+    for number in range(6):
+        picture(root / "ill" / f"copy{number}.png", seed=7)
+    splits = load("folders", root)
+    assert {part: split.labels[:, 0].sum() for part, split in splits.parts.items()} == {
+        "train": 16,
+        "val": 2,
+        "test": 2,
+    }
+    copy = images.read(root / "ill" / "copy0.png", size=28)
+    found = [int((split.images[:] == copy).all(axis=(1, 2, 3)).sum()) for split in splits.parts.values()]
+    assert sorted(found) == [0, 0, 6]
+
+
+def test_test_images_that_are_also_training_images_are_said_and_noted(tmp_path, load, capsys):
+    root = class_folders(tmp_path / "mri")
+    (root / "test" / "ill" / "0.png").write_bytes((root / "train" / "ill" / "0.png").read_bytes())
+    assert "1 test images also in train" in load("folders", root).note
+    assert "byte for byte" in capsys.readouterr().out
+
+
+def test_what_is_no_image_of_a_class_is_passed_over(tmp_path, load):
+    root = class_folders(tmp_path / "mri")
+    (root / "train" / "ill" / "Thumbs.db").write_text("")
+    (root / "train" / "ill" / "._0.png").write_text("")
+    (root / "train" / "ill" / "gone.png").symlink_to(tmp_path / "gone.png")
+    picture(root / "__MACOSX" / "train" / "0.png")
+    picture(root / "train" / "__MACOSX" / "0.png")
+    assert load("folders", root).summary()["counts"] == {"train": 32, "val": 4, "test": 36}
+
+
+def test_links_to_nothing_count_as_missing(tmp_path, load, capsys):
+    root = nih_folder(tmp_path / "nih")
+    (root / "images_001" / "images" / "00000003_001.png").symlink_to(tmp_path / "gone.png")
+    load("nih", root)
+    assert "1 of the 40 images" in capsys.readouterr().out
+
+
+def test_wrong_class_folders_are_refused(tmp_path, load):
+    with pytest.raises(DataError, match=r"expected train and test.*only train"):
+        load("folders", class_folders(tmp_path / "half", ("train",)))
+    picture(tmp_path / "one" / "ill" / "0.png")
+    with pytest.raises(DataError, match=r"at least two classes.*ill"):
+        load("folders", tmp_path / "one")
+    root = class_folders(tmp_path / "other")
+    picture(root / "test" / "unheard of" / "0.png")
+    with pytest.raises(DataError, match=r"classes of train, healthy, ill.*unheard of"):
+        load("folders", root)
+
+
+@pytest.mark.parametrize("source", data.FOLDERS)
+def test_options_bring_the_root_and_the_subsets(tmp_path, source):
+    rows = [(number, ("SARS", "COVID-19")[number % 2], "PA", f"{number}.png", number) for number in range(40)]
+    makers = {"nih": nih_folder, "covid": lambda root: covid_folder(root, rows), "folders": class_folders}
+    makers[source](tmp_path / source)
+    arguments = ["--data", source, f"--{source}-root", str(tmp_path / source), "--train-subset", "7", "--limit", "9"]
+    splits = data.load_for(config.parse(config.BaselineConfig, [*arguments, "--val-subset", "2"]))
+    assert (len(splits.train), len(splits.val)) == (7, 2)
+    assert isinstance(splits.train.images, Rows)
+    with pytest.raises(DataError, match=f"no --{source}-root"):
+        data.load_for(config.EvaluateConfig(subject="run", data=source))
+
+
+def test_dealing_by_group_keeps_shares_and_leaves_no_class_out():
+    groups = np.repeat(np.arange(300), 3)
+    part = splitting.by_group(groups)
+    np.testing.assert_allclose(np.bincount(part) / 900, splitting.SHARES, atol=0.005)
+    assert all(len(set(part[groups == group])) == 1 for group in range(300))
+    np.testing.assert_array_equal(part, splitting.by_group(groups))
+    rare = splitting.by_group(np.arange(103), strata=[0] * 100 + [1] * 3)
+    assert sorted(rare[-3:]) == [0, 1, 2]
+
+
+def test_a_chain_of_shared_keys_is_one_group():
+    groups = splitting.connected(["a", "b", "c", "d"], ["1", "2", "2", None], ["x", "x", "y", None])
+    assert len(set(groups[:3])) == 1
+    assert groups[3] not in groups[:3]
+
+
+def test_the_real_nih_folder(samples, load, capsys):
+    splits = load("nih", samples / "nih_folder")
+    assert "5 of the 405 images" in capsys.readouterr().out
+    assert sum(len(split) for split in splits.parts.values()) == 400
+    positives = sum(split.labels.sum(axis=0, dtype=int) for split in splits.parts.values())
+    # As ../shared/data/README.md counts them.
+    assert dict(zip(CHEST_LABELS, positives.tolist(), strict=True)) == {
+        **{"atelectasis": 60, "cardiomegaly": 17, "effusion": 60, "infiltration": 81, "mass": 19, "nodule": 20},
+        **{"pneumonia": 198, "pneumothorax": 12, "consolidation": 33, "edema": 60, "emphysema": 10, "fibrosis": 8},
+        **{"pleural": 28, "hernia": 3},
+    }
+    train, val, test = people(splits)
+    assert len(train | val | test) == 314
+    assert not (train & val or train & test or val & test)
+
+
+def test_the_real_covid_folder(samples, load):
+    splits = load("covid", samples / "covid_chestxray")
+    labels = np.concatenate([split.labels for split in splits.parts.values()])
+    assert (len(labels), labels.sum()) == (288, 208)
+    assert all(0 < split.labels.mean() < 1 for split in splits.parts.values())
+
+
+def test_the_real_class_folders(samples, load):
+    splits = load("folders", samples / "alzheimer_mri")
+    assert splits.summary()["counts"] == {"train": 847, "val": 105, "test": 462}
+    assert splits.test.labels.sum(axis=0).tolist() == [150, 12, 150, 150]
+
+
+def test_a_version_of_what_is_kept_is_part_of_its_name(tmp_path, load, monkeypatch):
+    root = nih_folder(tmp_path / "nih")
+    load("nih", root)
+    before = set((root / ".decoded").glob("*.npy"))
+    monkeypatch.setattr(decoded, "VERSION", decoded.VERSION + 1)
+    load("nih", root)
+    assert set((root / ".decoded").glob("*.npy")) > before

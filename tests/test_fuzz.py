@@ -1,0 +1,98 @@
+"""The fuzzer finds what it looks for; a fixed corpus of its files and Hypothesis's own are read without a surprise."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
+
+import fuzz
+
+from sources import DataError, images, tables
+
+HEALTH = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
+
+
+def test_a_fixed_corpus_is_loaded_or_refused(tmp_path):
+    outcomes = {}
+    for number in range(600):
+        kind, outcome, _ = fuzz.judge(7, number, tmp_path)
+        assert outcome in ("loaded", "refused"), number
+        outcomes.setdefault(kind, set()).add(outcome)
+    assert outcomes == {kind: {"loaded", "refused"} for kind in fuzz.READERS}, "nothing else would be a test"
+
+
+def test_the_same_seed_and_number_give_the_same_file():
+    assert [fuzz.content(3, number)[:2] for number in range(40)] == [
+        fuzz.content(3, number)[:2] for number in range(40)
+    ]
+    assert fuzz.content(3, 0)[1] != fuzz.content(4, 0)[1]
+
+
+def fail(path, rng):
+    raise KeyError("not ours")
+
+
+def stray(path, rng):
+    raise DataError("x" * 2000)
+
+
+@pytest.mark.parametrize(
+    ("reader", "outcome"),
+    [
+        (fail, "raised KeyError"),
+        (lambda path, rng: bytearray(2 * fuzz.MEMORY), "raised MemoryError"),
+        (stray, "refused in many words"),
+        (lambda path, rng: os._exit(3), "died (3)"),
+        (lambda path, rng: time.sleep(60), "hung"),
+    ],
+)
+def test_each_violation_is_counted_and_its_file_kept(tmp_path, monkeypatch, capsys, reader, outcome):
+    """Only every tenth file is read by the reader that misbehaves: the others must still be judged, each once."""
+    monkeypatch.setattr(fuzz, "PATIENCE", 0.5)
+    load = fuzz.load_csv
+    special = lambda path, rng: reader(path, rng) if rng.random() < 0.1 else load(path, rng)  # noqa: E731
+    monkeypatch.setitem(fuzz.READERS, "CSV", (fuzz.mutations.csv, special))
+    violations = fuzz.fuzz(0, 80, 2, tmp_path / "kept")
+    out, err = capsys.readouterr()
+    assert violations > 0
+    assert "80 files" in out
+    assert err.count(f"(CSV) {outcome}; kept in") == violations == len(os.listdir(tmp_path / "kept"))
+    kept = next((tmp_path / "kept").iterdir())
+    assert kept.read_bytes() == fuzz.content(0, int(kept.stem.split("-")[1]))[1]
+
+
+def test_a_reader_that_takes_long_is_a_violation(tmp_path, monkeypatch):
+    monkeypatch.setattr(fuzz, "SECONDS", -1)
+    assert fuzz.judge(0, 0, tmp_path)[1] == "took too long"
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=HEALTH, derandomize=True)
+@given(st.lists(st.lists(st.text(st.characters(codec="utf-8"), max_size=8), min_size=2, max_size=2), max_size=5))
+def test_any_text_in_cells_comes_out_as_it_went_in_or_is_refused(tmp_path, rows):
+    path = tmp_path / "table.csv"
+    quoted = [",".join('"' + cell.replace('"', '""') + '"' for cell in row) for row in rows]
+    path.write_text("\n".join(["name,label", *quoted]), newline="")
+    try:
+        read = tables.read(path, ["name", "label"])
+    except DataError:
+        assert not rows or any(not cell.strip().isprintable() or "\0" in cell for row in rows for cell in row)
+    else:
+        assert [list(row.values()) for row in read] == [[cell.strip() for cell in row] for row in rows]
+
+
+@settings(max_examples=150, deadline=None, suppress_health_check=HEALTH, derandomize=True)
+@given(st.binary(max_size=200), st.sampled_from([b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"name,label\n"]))
+def test_any_bytes_are_read_or_refused(tmp_path, content, start):
+    path = tmp_path / "file"
+    path.write_bytes(start + content)
+    for read in (images.read, lambda path: tables.read(path, ["name", "label"])):
+        try:
+            read(path)
+        except DataError as error:
+            assert str(error).isprintable()

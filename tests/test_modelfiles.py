@@ -1,0 +1,195 @@
+"""Hostile .keras files: each ends evaluate.py with one line and exit code 2, before Keras sees it."""
+
+import io
+import json
+import os
+import sys
+import zipfile
+
+import h5py
+import keras
+import numpy as np
+import pytest
+from test_hostile import SIZE, changed
+
+import evaluate
+import modelfiles
+import models
+import startup
+
+
+@pytest.fixture(scope="module")
+def members(tmp_path_factory):
+    """Names and contents of a valid file."""
+    path = tmp_path_factory.mktemp("valid") / "model.keras"
+    models.build_cnn((8, 8, 1), 2).save(path)
+    modelfiles.check(path)
+    with zipfile.ZipFile(path) as archive:
+        return {name: archive.read(name) for name in archive.namelist()}
+
+
+def archive(members, compression=zipfile.ZIP_STORED):
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", compression) as opened:
+        for name, content in members.items():
+            opened.writestr(name, content)
+    return file.getvalue()
+
+
+@pytest.fixture
+def refuse(tmp_path, capsys, monkeypatch):
+    """Evaluates content as a model file in this process and returns the one line of error."""
+    monkeypatch.setattr(sys, "argv", ["evaluate.py"])
+    monkeypatch.setattr(keras.models, "load_model", lambda *_, **__: pytest.fail("loaded"))
+    path = tmp_path / "model.keras"
+
+    def refusing(content=None):
+        if content is not None:
+            path.write_bytes(content)
+        code = startup.run_script(lambda: evaluate.main([str(path), "--data", "phantom", "--limit", "20"]))
+        out, err = capsys.readouterr()
+        assert (code, out) == (2, "")
+        assert err[:-1].isprintable()
+        assert len(err) < 700
+        assert os.listdir(tmp_path) == (["model.keras"] if os.path.lexists(path) else [])
+        return err
+
+    return refusing
+
+
+def lambda_model(function=lambda x: x * 2):
+    inputs = keras.Input((8, 8, 1))
+    return keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(keras.layers.Lambda(function)(inputs))))
+
+
+def test_a_lambda_layer_is_refused_by_name(tmp_path, refuse):
+    lambda_model().save(tmp_path / "model.keras")
+    line = refuse()
+    assert f"{tmp_path / 'model.keras'}: expected a model as Keras saves it. Received: a Lambda layer" in line
+    assert "Build the model from Keras's own layers" in line
+
+
+def test_a_lambda_layer_deep_inside_other_layers_is_refused(tmp_path, refuse):
+    inner = lambda_model()
+    inputs = keras.Input((8, 8, 1))
+    keras.Model(inputs, keras.Sequential([inner])(inputs)).save(tmp_path / "model.keras")
+    assert "a Lambda layer" in refuse()
+
+
+def test_kerass_own_safe_mode_stands_behind(tmp_path, monkeypatch):
+    """Without our check, Keras refuses too: no Lambda is loaded, whatever its config looks like to us."""
+    lambda_model().save(tmp_path / "model.keras")
+    monkeypatch.setattr(modelfiles, "check", lambda path: None)
+    with pytest.raises(modelfiles.ModelError, match=r"expected a model as Keras saves it. Received"):
+        models.load(tmp_path / "model.keras")
+
+
+@pytest.mark.parametrize(
+    ("module", "name"), [("os", "system"), ("builtins", "eval"), ("keras.utils", "get_file"), ("subprocess", "run")]
+)
+def test_functions_that_are_no_layers_are_never_called(tmp_path, members, module, name):
+    config = json.loads(members["config.json"])
+    layer = next(layer for layer in config["config"]["layers"] if layer["class_name"] == "Activation")
+    layer["config"]["activation"] = {
+        "module": module,
+        "class_name": "function",
+        "config": name,
+        "registered_name": "function",
+    }
+    (tmp_path / "model.keras").write_bytes(archive({**members, "config.json": json.dumps(config)}))
+    with pytest.raises(models.ModelError) as error:
+        models.load(tmp_path / "model.keras")
+    assert len(str(error.value)) < 700
+
+
+@pytest.mark.parametrize("name", ["../evil.py", "/etc/evil", "assets/../../evil", "..\\evil"])
+def test_names_that_lead_out_are_refused(members, refuse, name):
+    assert "which leads out of it" in refuse(archive({**members, name: b"x"}))
+
+
+def test_bombs_are_refused(members, refuse):
+    weights = {**members, "model.weights.h5": bytes(1 << 24)}
+    large = changed(archive(weights, 8), SIZE, 1 << 31, name=b"model.weights.h5")
+    assert "unpack to 2147483648" in refuse(large)
+    many = {**members, **{f"assets/{number}": bytes(1 << 22) for number in range(20)}}
+    assert "bytes that unpack to 8" in refuse(archive(many, zipfile.ZIP_DEFLATED))
+    config = {**members, "config.json": b" " * (1 << 25)}
+    assert "config.json of more than 16777216 bytes" in refuse(archive(config, zipfile.ZIP_DEFLATED))
+
+
+def test_nested_and_foreign_configs_are_refused(members, refuse):
+    for content, received in {
+        b"[" * 100_000: "nested too deeply",
+        b'{"a":' * 100_000: "nested too deeply",
+        b"[]": "is no object",
+        b"": "Expecting value",
+        b"\xff\xfe\xfd": "codec can't decode",
+        b"{": "Expecting",
+    }.items():
+        assert received in refuse(archive({**members, "config.json": content}))
+
+
+def weights(write):
+    file = io.BytesIO()
+    with h5py.File(file, "w") as opened:
+        write(opened)
+    return file.getvalue()
+
+
+def loop(file):
+    file["group"] = file.create_group("other")
+    file["group"]["group"] = file["other"]
+
+
+def virtual(file):
+    layout = h5py.VirtualLayout((4,), "f4")
+    layout[:] = h5py.VirtualSource("/etc/passwd", "x", (4,))
+    file.create_virtual_dataset("x", layout)
+
+
+@pytest.mark.parametrize(
+    ("write", "received"),
+    [
+        (lambda file: file.__setitem__("a", h5py.ExternalLink("/etc/passwd", "/")), "a link to elsewhere, 'a'"),
+        (lambda file: file.__setitem__("a", h5py.SoftLink("/b")), "a link to elsewhere, 'a'"),
+        (lambda file: file.create_dataset("x", (4,), "f4", external=[("/etc/passwd", 0, 16)]), "no numbers in this"),
+        (virtual, "no numbers in this file"),
+        (loop, "there twice"),
+        (lambda file: file.create_dataset("x", (1 << 40,), "f4", chunks=(1024,)), "weights of 4398046511104 bytes"),
+        (lambda file: file.create_dataset("x", data="text"), "no numbers in this file"),
+    ],
+)
+def test_weights_that_are_no_numbers_of_this_file_are_refused(members, refuse, write, received):
+    assert received in refuse(archive({**members, "model.weights.h5": weights(write)}))
+
+
+def test_damaged_files_are_refused(members, refuse):
+    whole = archive(members)
+    for content in (b"", b"<!DOCTYPE html>", whole[:-10], whole[: len(whole) // 2], whole[100:]):
+        assert "expected a model as Keras saves it. Received: " in refuse(content)
+    for name in members:
+        rest = {key: value for key, value in members.items() if key != name}
+        assert f"no {name} in it" in refuse(archive(rest))
+    flipped = bytearray(whole)
+    flipped[whole.index(members["model.weights.h5"]) + 5000] ^= 255
+    assert "Bad CRC-32" in refuse(bytes(flipped))
+    assert "Received: " in refuse(archive({**members, "model.weights.h5": b"\x89HDF\r\n\x1a\n" + bytes(100)}))
+
+
+def test_what_is_no_file_is_refused_without_waiting(tmp_path, refuse):
+    for make in (os.mkfifo, os.mkdir):
+        make(tmp_path / "model.keras")
+        assert "expected a run folder or a .keras file" in refuse()
+        (os.rmdir if make is os.mkdir else os.unlink)(tmp_path / "model.keras")
+
+
+def test_a_valid_model_loads_whether_packed_or_not(tmp_path, members):
+    expected = models.build_cnn((8, 8, 1), 2)
+    images = np.random.default_rng(0).random((3, 8, 8, 1), np.float32)
+    answers = []
+    for compression in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        (tmp_path / "model.keras").write_bytes(archive(members, compression))
+        model = models.load(tmp_path / "model.keras")
+        assert model.count_params() == expected.count_params()
+        answers.append(model(images).numpy())
+    np.testing.assert_array_equal(*answers)

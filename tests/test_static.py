@@ -1,0 +1,103 @@
+"""The one-off adversarial set: exact, kept on disk, and trained on by the same loop."""
+
+import dataclasses
+
+import keras
+import numpy as np
+import pytest
+from conftest import make_splits
+
+import attacks
+import config
+import models
+import runs
+import static
+import training
+
+OPTIONS = config.AdversarialConfig(method="static", epochs=2, batch_size=10, learning_rate=0.01, train_epsilon=0.03)
+
+
+@pytest.fixture
+def model():
+    keras.utils.set_random_seed(0)
+    return models.logits(models.build_cnn((8, 8, 1), 3))
+
+
+@pytest.fixture
+def joined(model, splits, tmp_path):
+    return static.joined(splits, model, OPTIONS, runs.Run(tmp_path))
+
+
+def test_the_second_half_are_fgsm_images_to_the_last_bit_that_floats_have(model, splits, joined):
+    count = len(splits.train)
+    images = splits.train.images.astype(np.float32) / 255
+    labels = splits.train.labels.astype(np.float32)
+    attacked = attacks.fgsm(model, images, labels, epsilon=0.03, batch_size=64)
+    assert len(joined.train) == 2 * count
+    np.testing.assert_array_equal(joined.train.images[np.arange(count)], images)
+    np.testing.assert_allclose(joined.train.images[np.arange(count, 2 * count)], attacked, atol=1e-7)
+    mixed = np.array([count + 3, 3, 0])
+    np.testing.assert_allclose(joined.train.images[mixed], np.stack([attacked[3], images[3], images[0]]), atol=1e-7)
+    np.testing.assert_array_equal(joined.train.labels, np.concatenate([splits.train.labels] * 2))
+    assert joined.val is splits.val and joined.test is splits.test
+
+
+def test_the_set_is_made_once_and_removed_when_the_run_is_finished(model, splits, joined, tmp_path, monkeypatch):
+    run = runs.Run(tmp_path)
+    monkeypatch.setattr(attacks, "fgsm", None)  # Would fail if it were called again.
+    again = static.joined(splits, model, OPTIONS, run)
+    rows = np.arange(len(again.train))
+    np.testing.assert_array_equal(again.train.images[rows], joined.train.images[rows])
+    run.finish(OPTIONS, splits)
+    assert [path.name for path in tmp_path.iterdir()] == ["results.json"]
+
+
+def test_training_shows_both_halves_and_resumes(model, splits, tmp_path, monkeypatch):
+    def train(name, stop_at=None):
+        (tmp_path / name).mkdir(exist_ok=True)
+        run = runs.Run(tmp_path / name)
+        keras.utils.set_random_seed(0)
+        classifier = models.build_cnn(splits.image_shape, 3)
+        shown = static.joined(splits, models.logits(classifier), OPTIONS, run)
+        compiled, seen = training._compiled_step, []
+
+        def counted(*arguments):
+            step = compiled(*arguments)
+
+            def wrapped(images, labels, indices, *rest):
+                if len(seen) == stop_at:
+                    raise KeyboardInterrupt
+                seen.append(indices.numpy())
+                step(images, labels, indices, *rest)
+
+            return wrapped
+
+        with monkeypatch.context() as patch:
+            patch.setattr(training, "SAVE_EVERY", -1)
+            patch.setattr(training, "_compiled_step", counted)
+            return training.train(classifier, shown, OPTIONS, run)[0], np.concatenate(seen)
+
+    whole, seen = train("whole")
+    assert sorted(seen) == sorted(2 * list(range(2 * len(splits.train))))
+    with pytest.raises(KeyboardInterrupt):
+        train("stopped", stop_at=7)
+    resumed, _ = train("stopped")
+    for weight, other in zip(resumed.get_weights(), whole.get_weights(), strict=True):
+        np.testing.assert_array_equal(weight, other)
+
+
+def test_what_is_known_about_it_is_said():
+    assert "--method online" in static.WARNING
+    assert "once" in static.WARNING
+
+
+def test_the_set_takes_a_byte_per_pixel(joined, splits, tmp_path):
+    assert (tmp_path / static.FILE).stat().st_size < splits.train.images.size + 256
+    assert dataclasses.replace(joined).train.images.signs.dtype == np.int8
+
+
+def test_multi_class_data_work_too(tmp_path):
+    splits = make_splits(task="multi-class")
+    model = models.logits(models.build_cnn((8, 8, 1), 3, activation="softmax"))
+    joined = static.joined(splits, model, OPTIONS, runs.Run(tmp_path))
+    assert joined.train.labels.sum() == 2 * len(splits.train)
