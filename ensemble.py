@@ -18,11 +18,11 @@ import report
 import runs
 import startup
 import subjects
-from config import ARGUMENT, length, number, option
+from config import ARGUMENT, FoldersConfig, length, number, option
 
 
 @dataclass(frozen=True)
-class EnsembleConfig:
+class EnsembleConfig(FoldersConfig):
     """Options of `ensemble.py`; what is None is taken from the first run."""
 
     members: tuple[str, ...] = option(ARGUMENT, "run folders or .keras files", nargs="+", metavar="RUN")
@@ -42,6 +42,7 @@ class EnsembleConfig:
     steps: int | None = option(None, "PGD steps", number(int, 1))
     restarts: int | None = option(None, "random starts of PGD", number(int, 1))
     seed: int | None = option(None, "seed of attacks and resamples", number(int, 0, 2**31 - 1))
+    debug: bool = config.debug_option()
 
     resume = False  # Nothing is written before the end.
 
@@ -63,7 +64,7 @@ def main(arguments=None):
     data.check_trainable(splits)
     for one in saved:
         subjects.check_labels(one, splits)
-    runs.make_writable(run.path)
+    runs.lock(run.path)
     devices.join("none")
     devices.start()
     import judging

@@ -17,13 +17,13 @@ import devices
 import runs
 import startup
 import subjects
-from config import ARGUMENT, length, number, option
+from config import ARGUMENT, FoldersConfig, length, number, option
 
 SHOWN = ("explanation", "similarity", "boxes", "gallery", "features", "confusion", "curves", "metrics")
 
 
 @dataclass(frozen=True)
-class ExplainConfig:
+class ExplainConfig(FoldersConfig):
     """Options of `explain.py`; what is None is taken from the first run."""
 
     subject: str = option(ARGUMENT, "run folder or .keras file", metavar="RUN")
@@ -59,6 +59,7 @@ class ExplainConfig:
     step_size: float | None = option(None, "length of one PGD step, same units", length)
     steps: int | None = option(None, "PGD steps", number(int, 1))
     seed: int | None = option(None, "seed of attacks, resamples and t-SNE", number(int, 0, 2**31 - 1))
+    debug: bool = config.debug_option()
 
 
 def main(arguments=None):
@@ -80,7 +81,7 @@ def main(arguments=None):
     import review
 
     study = insights.Study(saved, splits, chosen, options)
-    runs.make_writable(study.folder)
+    runs.lock(study.folder)
     for view in dict.fromkeys(options.show):
         print((insights.VIEWS | review.VIEWS)[view](study))
 

@@ -25,7 +25,7 @@ class Judge(sweep.Subject):
 
     def __init__(self, splits, options, clean, thresholds):
         self.splits, self.options, self.clean, self.thresholds = splits, options, clean, thresholds
-        self.labels = splits.test.labels
+        self.labels, self.members = splits.test.labels, {}
 
 
 def judge(members, splits, chosen, options):

@@ -1,7 +1,6 @@
 """Trained models and the data they were trained on, for the scripts that look at them afterwards."""
 
 import dataclasses
-import inspect
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,7 +9,7 @@ import config
 import data
 import runs
 
-DATA_OPTIONS = tuple(inspect.signature(data.load).parameters)
+DATA_OPTIONS = ("data", *data.OPTIONS, *data.ROOTS)
 
 
 @dataclass(frozen=True)
@@ -77,7 +76,7 @@ def settings(subject, options):
 
 def load_data(chosen):
     """The `Splits` that `settings` name."""
-    return data.load(**{name: getattr(chosen, name) for name in DATA_OPTIONS})
+    return data.load_for(chosen)
 
 
 def check_labels(subject, splits):
@@ -86,10 +85,8 @@ def check_labels(subject, splits):
     Raises:
         RunError: With both.
     """
-    if not subject.own_run:
-        return
-    names = subject.run.read("results.json", "data")["data"].get("label_names")
-    if names != list(splits.label_names):
+    names = runs.label_names(subject.path)
+    if names and names != list(splits.label_names):
         wanted = ", ".join(splits.label_names)
         raise runs.RunError(f"{subject.path}: expected a model for the labels {wanted}. Received one for {names}.")
 
@@ -100,9 +97,6 @@ def load_model(subject, splits):
     Raises:
         ModelError: If it can't be loaded, or is for other images or labels than the data's.
     """
-    import models
     import sweep
 
-    model, activation = models.load_logits(subject.path)
-    sweep.check_fits(model, activation, subject.path, splits)
-    return model
+    return sweep.opened(subject.path, splits)[0]
