@@ -25,7 +25,7 @@ from config import number, option
 class TuneConfig(config.AdversarialConfig):
     """Options of `tune.py`: those of training, but for what would continue or compare a single run."""
 
-    WITHOUT = ("overwrite", "resume", "init_from", "baseline", "strategy")
+    WITHOUT = ("overwrite", "resume", "init_from", "baseline", "strategy", "method")
 
     run: str = option("runs/tune", "folder of the search")
     trials: int = option(30, "trainings in all, over all starts and processes", number(int, 1))
@@ -48,7 +48,8 @@ def main(arguments=None):
         raise runs.RunError(f"{folder}: expected a folder for a search. Received a training run. Choose another --run.")
     splits = data.load_for(options)
     data.check_trainable(splits)
-    runs.lock(folder)
+    with runs.explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     devices.join("none")
     devices.start()
     import search
