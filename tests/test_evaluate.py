@@ -72,6 +72,7 @@ def test_any_keras_file_gets_rows_intervals_curves_and_an_audit(here, capsys):
     assert worst["hidden"] + worst["invented"] > 0
     assert [point["steps"] for point in found["steps_curve"]["points"]] == [1, 2, 5]
     assert len(found["audit"]) == 16
+    assert (found["architecture"], found["parameters"]) == ("cnn", 111_662)
     printed = capsys.readouterr().out
     assert printed.strip().splitlines()[-1] == report.verdict(found["audit"])
     assert report.verdict(found["audit"]).startswith("Audit: ")
