@@ -107,7 +107,7 @@ def _strategy():
     )
 
 
-def _debug():
+def debug_option():
     return option(False, "show where in the code an error arose, also one that you can put right", bool)
 
 
@@ -153,7 +153,7 @@ class BaselineConfig(FoldersConfig):
     precision: str = _precision("convolutions in training and gradient attacks")
     strategy: str = _strategy()
     seed: int = option(0, "seed of weights, shuffling, dropout and attacks", number(int, 0, 2**31 - 1))
-    debug: bool = _debug()
+    debug: bool = debug_option()
 
     model: str = option("cnn", "architecture: hand-made (cnn, vgg, covid_cnn) or a known backbone", choices=MODELS)
     weights: str = option(
@@ -299,7 +299,7 @@ class EvaluateConfig(FoldersConfig):
     seed: int = option(0, "seed of attacks and resamples", number(int, 0, 2**31 - 1))
     strict: bool = option(False, "exit with code 1 if the audit fails", bool)
     verify: bool = option(False, "only recompute the run's own results, and exit with code 1 if they differ", bool)
-    debug: bool = _debug()
+    debug: bool = debug_option()
 
 
 class OneLineParser(argparse.ArgumentParser):

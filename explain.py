@@ -59,6 +59,7 @@ class ExplainConfig(FoldersConfig):
     step_size: float | None = option(None, "length of one PGD step, same units", length)
     steps: int | None = option(None, "PGD steps", number(int, 1))
     seed: int | None = option(None, "seed of attacks, resamples and t-SNE", number(int, 0, 2**31 - 1))
+    debug: bool = config.debug_option()
 
 
 def main(arguments=None):

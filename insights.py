@@ -43,7 +43,7 @@ class Study:
         one = self.saved[0]
         known = one.run.read("results.json", "data", "evaluations") if one.own_run else {}
         own = config.EvaluateConfig(str(one.path), resamples=self.options.resamples, seed=self.chosen.seed)
-        return sweep.Subject(self.model, self.splits, own, known, self.folder / "cache", one.path, None, None)
+        return sweep.Subject(self.model, self.splits, own, known, self.folder / "cache", one.path, None, None, {})
 
     def attacked(self, indices, model=None, attack=None):
         """Images, labels and adversarial images of some rows of the test split, floats in [0, 1]."""
@@ -62,7 +62,7 @@ class Study:
     def save(self, figure, name):
         """Write a figure; returns a line that says where."""
         path = self.folder / f"{name}.png"
-        with runs.replacing(path) as temporary:
+        with runs.writing(path) as temporary:
             figures.save(figure, temporary)
         return f"Figure: {path}"
 

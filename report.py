@@ -5,6 +5,12 @@ from collections import Counter
 
 SCORES = {"macro_auc": "Macro AUC", "macro_ap": "Macro AP", "accuracy": "Accuracy"}
 
+COLUMNS = ("Macro AUC (95 %)", "Macro AP (95 %)", "F1", "Hidden", "Invented")
+LEGEND = (
+    "F1: macro F1 at thresholds fixed on clean validation images, of the most probable class if there are several "
+    "classes. Hidden and Invented: shares of images whose report loses or gains a finding."
+)
+
 
 def data_title(data):
     """How results name their data, with a warning where one is due."""
@@ -37,20 +43,15 @@ def comparison(results):
 def evaluation(results):
     """All attacks of `evaluate.py` with intervals, each label, and the audit, as text."""
     data, entries = results["data"], results["evaluations"]
-    header = ["Attack", "Macro AUC (95 %)", "Macro AP (95 %)", "F1", "Hidden", "Invented"]
-    rows = []
-    for entry in entries:
-        scores = [with_interval(entry[key], entry["intervals"][key]) for key in ("macro_auc", "macro_ap")]
-        shares = [f"{entry['f1']['macro']:.3f}", *(f"{100 * entry[key]:.1f} %" for key in ("hidden", "invented"))]
-        rows.append([title(entry), *scores, *shares])
+    header = ["Attack", *COLUMNS]
+    rows = [[title(entry), *_cells(entry)] for entry in entries]
     lines = [
         f"{results['model']} on {data_title(data)}: {data['counts']['test']} test images",
         *_shared_labels(results),
         "",
         *markdown(header, rows),
         "",
-        "F1: macro F1 at thresholds fixed on clean validation images, of the most probable class if there are several "
-        "classes. Hidden and Invented: shares of images whose report loses or gains a finding.",
+        LEGEND,
         "",
         *_per_label(results),
         *_undefined(entries),
@@ -60,6 +61,36 @@ def evaluation(results):
         verdict(results["audit"]),
     ]
     return "\n".join(lines)
+
+
+def ensemble(results):
+    """Members and combinations of `ensemble.py`, clean and attacked, as text."""
+    data, entries = results["data"], results["evaluations"]
+    rows = [[entry["model"], _way(entry, results["members"]), *_cells(entry)] for entry in entries]
+    lines = [
+        f"{data_title(data)}: {data['counts']['test']} test images, {len(results['members'])} members",
+        "",
+        *markdown(["Model", "Attack", *COLUMNS], rows),
+        "",
+        LEGEND,
+        "A vote has no gradient: its end-to-end attack goes through the mean of probabilities.",
+        *_undefined(entries),
+    ]
+    return "\n".join(lines)
+
+
+def _way(entry, members):
+    """An attack's name, and what it goes through."""
+    if entry["through"] is None or entry["model"] in members:
+        return title(entry)
+    through = f"through {entry['through']}" if entry["through"] in members else entry["through"]
+    return f"{title(entry)}, {through}"
+
+
+def _cells(entry):
+    """A row's scores, in the order of `COLUMNS`."""
+    scores = [with_interval(entry[key], entry["intervals"][key]) for key in ("macro_auc", "macro_ap")]
+    return [*scores, f"{entry['f1']['macro']:.3f}", *(f"{100 * entry[key]:.1f} %" for key in ("hidden", "invented"))]
 
 
 def verdict(audit):

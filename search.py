@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import os
 import shutil
 import warnings
+from contextlib import contextmanager
 
 import keras
 import optuna
@@ -13,7 +15,6 @@ from tqdm import tqdm
 import config
 import experiment
 import figures
-import losses
 import models
 import report
 import robustness
@@ -152,7 +153,7 @@ def _train(trial, options, searched, splits, folder, reporter):
     pgd = dataclasses.replace(robustness.quick_suite(own)[-1], restarts=1)
     ways = {"selection": pgd if options.objective == "robust" else robustness.CLEAN, "callback": reporter}
     if options.adversarial:
-        loss = losses.for_task(splits.task)
+        loss = experiment.attack_loss(own, splits)
         ways["examples"] = training.adversarial_examples(models.logits(classifier), loss, own)
     try:
         return training.train(classifier, splits, own, run, **ways)[1]["best_val_auc"]
@@ -169,7 +170,8 @@ def _best_so_far(study, options, fixed, folder):
     if not complete:
         return "none complete"
     best = {name: getattr(options, name) for name in SPACE if name in fixed} | study.best_params
-    runs.Run(folder).write("best.json", json.dumps(best, indent=2) + "\n")
+    with _writing(folder / "best.json") as temporary:
+        temporary.write_text(json.dumps(best, indent=2) + "\n")
     return f"best {study.best_value:.4f}"
 
 
@@ -189,11 +191,23 @@ def _summary(study, options, fixed, splits, folder):
     if importance := _importance(study, _searched(options, fixed)):
         drawn["importance"] = views.importance(importance, title=f"{title}\nImportance of the options (fANOVA)")
     for name, figure in drawn.items():
-        with runs.replacing(folder / f"{name}.png") as temporary:
+        with _writing(folder / f"{name}.png") as temporary:
             figures.save(figure, temporary)
     lines += [f"Best, trial {study.best_trial.number}: validation macro AUC {study.best_value:.4f}"]
     lines += [f"  {name}: {value}" for name, value in study.best_params.items()]
     return "\n".join([*lines, f"For the training scripts: --params {folder / 'best.json'}"])
+
+
+@contextmanager
+def _writing(path):
+    """As `runs.writing`, for a folder that several processes write to."""
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        with runs.explained(path):
+            yield temporary
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
 
 
 def _importance(study, searched):

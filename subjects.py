@@ -79,15 +79,24 @@ def load_data(chosen):
     return data.load_for(chosen)
 
 
+def check_labels(subject, splits):
+    """Refuse a run whose model is for other labels, by name; a file without a run doesn't tell.
+
+    Raises:
+        RunError: With both.
+    """
+    names = runs.label_names(subject.path)
+    if names and names != list(splits.label_names):
+        wanted = ", ".join(splits.label_names)
+        raise runs.RunError(f"{subject.path}: expected a model for the labels {wanted}. Received one for {names}.")
+
+
 def load_model(subject, splits):
     """The subject's model, which returns logits.
 
     Raises:
         ModelError: If it can't be loaded, or is for other images or labels than the data's.
     """
-    import models
     import sweep
 
-    model, activation = models.load_logits(subject.path)
-    sweep.check_fits(model, activation, subject.path, splits)
-    return model
+    return sweep.opened(subject.path, splits)[0]

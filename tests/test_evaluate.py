@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -293,7 +294,11 @@ def test_a_file_sorted_by_its_labels_is_evaluated(here):
     assert all(point["macro_auc"] is not None for point in found["steps_curve"]["points"])
 
 
-def test_two_evaluations_of_one_run_at_a_time_are_refused(here):
+def test_two_evaluations_of_one_run_at_a_time_are_refused(folder, tmp_path, monkeypatch):
+    # A folder of its own, as this process keeps what it has locked.
+    shutil.copy(folder / "model.keras", tmp_path)
+    shutil.copy(folder / "data.npz", tmp_path)
+    monkeypatch.chdir(tmp_path)
     code = "import pathlib, sys, runs; runs.lock(pathlib.Path('evaluations')); print(flush=True); sys.stdin.read()"
     root = runs.Path(runs.__file__).parent
     with subprocess.Popen(

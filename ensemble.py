@@ -1,0 +1,87 @@
+"""Combine trained models, and attack the combination: through one member, and end to end.
+
+    python ensemble.py RUN RUN ...                   vote, mean of probabilities, mean of logits, stacking
+    python ensemble.py RUN RUN RUN --weights 2 1 1
+
+Data, limit and attack are the first run's own unless told. Writes RUN/results.json (default runs/ensemble) and prints
+a table.
+"""
+
+import sys
+from collections import Counter
+from dataclasses import dataclass
+
+import config
+import data
+import devices
+import report
+import runs
+import startup
+import subjects
+from config import ARGUMENT, FoldersConfig, length, number, option
+
+
+@dataclass(frozen=True)
+class EnsembleConfig(FoldersConfig):
+    """Options of `ensemble.py`; what is None is taken from the first run."""
+
+    members: tuple[str, ...] = option(ARGUMENT, "run folders or .keras files", nargs="+", metavar="RUN")
+    weights: tuple[float, ...] = option(
+        (), "weights of the members in votes and means (default: equal)", number(float, 0, open_low=True), nargs="+"
+    )
+    run: str = option("runs/ensemble", "folder that the results go to")
+    overwrite: bool = option(False, "replace results that are already in the folder", bool)
+    resamples: int = option(1000, "bootstrap resamples of the 95 %% intervals", number(int, 10))
+
+    data: str | None = option(None, "data set as in diagnosis.py (default: the first run's, as for all that follow)")
+    size: int | None = option(None, "image size in pixels", int, choices=(28, 64, 128, 224))
+    data_dir: str | None = option(None, "folder of the MedMNIST files")
+    limit: int | None = option(None, "use only this many images of each split", number(int, 1))
+    epsilon: float | None = option(None, "radius of the attack in pixel units of [0, 1]", length)
+    step_size: float | None = option(None, "length of one PGD step, same units", length)
+    steps: int | None = option(None, "PGD steps", number(int, 1))
+    restarts: int | None = option(None, "random starts of PGD", number(int, 1))
+    seed: int | None = option(None, "seed of attacks and resamples", number(int, 0, 2**31 - 1))
+    debug: bool = config.debug_option()
+
+    resume = False  # Nothing is written before the end.
+
+
+def main(arguments=None):
+    """Load, combine, attack, report."""
+    options = config.parse(EnsembleConfig, arguments, description=__doc__)
+    if options.weights and len(options.weights) != len(options.members):
+        raise config.ExpectedError(
+            f"--weights: expected one for each of the {len(options.members)} members. Received: {len(options.weights)}."
+        )
+    run = runs.claim(options)
+    saved = [subjects.find(text) for text in options.members]
+    for one in saved:
+        if options.overwrite and run.path.resolve() in one.path.resolve().parents:
+            raise runs.RunError(f"{run.path}: --overwrite would remove {one.path}. Choose another --run.")
+    chosen = subjects.settings(saved[0], options)
+    splits = subjects.load_data(chosen)
+    data.check_trainable(splits)
+    for one in saved:
+        subjects.check_labels(one, splits)
+    runs.lock(run.path)
+    devices.join("none")
+    devices.start()
+    import judging
+
+    members = {name: subjects.load_model(one, splits) for name, one in zip(_names(saved), saved, strict=True)}
+    results = judging.judge(members, splits, chosen, options)
+    run.start(options)
+    results = run.finish(options, splits, attack_settings=vars(chosen), **results)
+    print(report.ensemble(results), f"\nResults: {run.path / 'results.json'}", sep="\n")
+
+
+def _names(saved):
+    """A name for each member: its own, or its path if another one has the same."""
+    count = Counter(one.name for one in saved)
+    names = [one.name if count[one.name] == 1 else str(one.path) for one in saved]
+    return [f"{name} ({number})" if names.count(name) > 1 else name for number, name in enumerate(names, start=1)]
+
+
+if __name__ == "__main__":
+    sys.exit(startup.run_script(main, after_interrupt="Nothing was written."))
