@@ -6,6 +6,7 @@ import os
 import platform
 import shutil
 import subprocess
+import tempfile
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from importlib.metadata import PackageNotFoundError, version
@@ -34,8 +35,7 @@ CONTENTS = (
     "config.json",
 )
 LOCK = ".lock"
-# What a run that was killed before it began leaves.
-BARE = {LOCK, ".config.partial.json"}
+PARTIAL = ".*.partial*"  # names of files that are being written
 # Options that say where and how to run, not what.
 HOUSEKEEPING = ("run", "overwrite", "resume", "data_dir", "strategy", "debug", "params")
 
@@ -140,7 +140,7 @@ def claim(config):
         raise RunError(f"{run.path}: expected a folder for the run. Received: {error.strerror}.") from None
     if blocked:
         raise RunError(f"{run.path}: expected a folder for the run. Received a file. Choose another --run.")
-    if not run.started and not run.finished and run.path.is_dir() and set(os.listdir(run.path)) - BARE:
+    if not run.started and not run.finished and run.path.is_dir() and not _bare(run.path):
         raise RunError(
             f"{run.path}: expected a run folder or an empty one. Received other files. Choose another --run."
         )
@@ -166,6 +166,11 @@ def claim(config):
             pairs = ", ".join(f"{key}: {before.get(key)} before, {now.get(key)} now" for key in changed)
             raise RunError(f"{run.path}: --resume needs the options the run was started with. Received: {pairs}.")
     return run
+
+
+def _bare(folder):
+    """Whether a folder is empty, but for what a run that was killed before it began leaves."""
+    return all(path.name == LOCK or path.match(PARTIAL) for path in folder.iterdir())
 
 
 _locks = []  # Open files, as a lock ends when its file is closed.
@@ -195,6 +200,25 @@ def lock(folder):
     except OSError as error:
         raise RunError(f"{folder}: expected a file system with locks. Received: {error.strerror}.") from None
     _locks.append(file)
+    clear(folder)
+
+
+def clear(folder):
+    """Remove what killed processes left half-written in a folder that this process has locked."""
+    with explained(folder):
+        for path in folder.glob(PARTIAL):
+            path.unlink(missing_ok=True)
+
+
+def make_writable(folder):
+    """Make a folder that several processes may write to, and see that it can be written to.
+
+    Raises:
+        RunError: If not.
+    """
+    with explained(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        tempfile.TemporaryFile(dir=folder).close()
 
 
 def finished(folder):
@@ -277,11 +301,8 @@ def explained(path):
 
 @contextmanager
 def replacing(path):
-    """A temporary path beside `path` (same ending) that takes its place when the block ends without an error.
-
-    Only one process at a time may write to the folder; so what a killed one leaves behind is written over.
-    """
-    temporary = path.with_name(f".{path.stem}.partial{path.suffix}")
+    """A temporary path beside `path` (same ending) that takes its place when the block ends without an error."""
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
         yield temporary
         with temporary.open("rb+") as file:

@@ -61,7 +61,7 @@ def joined(splits, model, config, run):
     """
     train, path = splits.train, run.path / FILE
     if devices.chief() and not path.exists():
-        with runs.replacing(path) as temporary:
+        with runs.writing(path) as temporary:
             signs = np.lib.format.open_memmap(temporary, "w+", np.int8, train.images.shape)
             size = 256
             for begin in tqdm(range(0, len(train), size), "Making the adversarial set", leave=False, disable=None):

@@ -42,6 +42,8 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
     folder = run.path / "evaluations"
     stem = "" if path.name == "model.keras" else f"{path.stem}-"
     name = options.name or f"{stem}{splits.name}-{options.suite}"
+    if devices.chief():
+        runs.clear(folder / name)
     subject = Subject(model, splits, options, known, folder / name, path, other, source, groups or {})
     evaluations = subject.evaluations()
     reference = reference_epsilon(options.epsilons)
@@ -49,6 +51,8 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
     results = {
         "schema": runs.SCHEMA,
         "model": str(path),
+        "architecture": model.name.removesuffix("_logits"),
+        "parameters": model.count_params(),
         "activation": activation,
         "data": splits.summary(),
         "labels": labels,

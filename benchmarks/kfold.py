@@ -66,7 +66,9 @@ def pooled(splits):
     else:
         images = np.concatenate([np.asarray(array) for array in arrays])
     patients = None if splits.test.patients is None else np.concatenate([split.patients for split in together])
-    return Split(images, np.concatenate([split.labels for split in together]), patients)
+    names = splits.test.attributes
+    attributes = names and {name: np.concatenate([split.attributes[name] for split in together]) for name in names}
+    return Split(images, np.concatenate([split.labels for split in together]), patients, attributes)
 
 
 def parts(whole, task, folds):
@@ -80,13 +82,8 @@ def fold_of(splits, whole, part, fold, folds):
     """The `Splits` of a fold: it is tested, the next one validates, the others train."""
     val = (fold + 1) % folds
     rows = {"train": (part != fold) & (part != val), "val": part == val, "test": part == fold}
-    dealt = {name: _some(whole, np.flatnonzero(chosen)) for name, chosen in rows.items()}
+    dealt = {name: whole.view(np.flatnonzero(chosen)) for name, chosen in rows.items()}
     return dataclasses.replace(splits, note=f"fold {fold + 1} of {folds}", **dealt)
-
-
-def _some(whole, rows):
-    patients = None if whole.patients is None else whole.patients[rows]
-    return Split(Rows(whole.images, rows), whole.labels[rows], patients)
 
 
 def trained(options, splits, name):

@@ -64,6 +64,16 @@ BREAKAGES = (
     ("the floor takes the best logit", "robustness.py", "logits.min(axis=0), logits.max(axis=0)",
      "logits.max(axis=0), logits.min(axis=0)",
      "test_evaluate.py::test_joint_takes_whole_images_and_the_floor_takes_labels_one_by_one"),
+    ("a patient is in two splits", "sources/splitting.py", "return part[group]", "return np.roll(part[group], 1)",
+     "test_folders.py::test_no_patient_is_in_two_splits"),
+    ("files that change go unnoticed", "sources/decoded.py", "(name, stat.st_size, stat.st_mtime_ns)", "(name,)",
+     "test_folders.py::test_the_second_start_decodes_nothing_until_size_list_or_files_change"),
+    ("labels of other data aren't matched", "sweep.py", "matching.columns(names, splits.label_names)",
+     "list(range(len(splits.label_names)))",
+     "test_external.py::test_a_model_answers_for_the_shared_labels_with_its_own_logits"),
+    ("augmentation forgets which image it has", "augment.py", "stateless_fold_in(stream, index)",
+     "stateless_fold_in(stream, 0)",
+     "test_augment.py::test_an_image_changes_in_the_same_way_in_any_batch_and_otherwise_in_another_epoch_or_seed"),
 )  # fmt: skip
 
 

@@ -269,9 +269,10 @@ def other_members(members, rng):
 def zipped(members, rng):
     methods = (zipfile.ZIP_STORED,) * 4 + (zipfile.ZIP_DEFLATED,) * 4 + (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
     file, method = io.BytesIO(), rng.choice(methods)
-    with zipfile.ZipFile(file, "w", method) as archive, warnings.catch_warnings(action="ignore"):
+    with zipfile.ZipFile(file, "w") as archive, warnings.catch_warnings(action="ignore"):
         for name, content in members:
-            archive.writestr(name, content)
+            # Without an entry of its own, the time of day would go into the file.
+            archive.writestr(zipfile.ZipInfo(name), content, method)
     return file.getvalue()
 
 

@@ -79,11 +79,11 @@ class Split:
         if limit is None or limit >= len(self):
             return self
         rows = selection(len(self), limit)
-        return self._with_images(Rows(self.images, rows), rows) if self._mapped else self[rows]
+        return self.view(rows) if isinstance(self.images, np.memmap | Rows) else self[rows]
 
-    @property
-    def _mapped(self):
-        return isinstance(self.images, np.memmap | Rows)
+    def view(self, rows):
+        """The images with these indices, none of them copied."""
+        return self._with_images(Rows(self.images, rows), rows)
 
     def _with_images(self, images, index):
         patients = None if self.patients is None else self.patients[index]

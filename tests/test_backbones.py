@@ -15,6 +15,8 @@ from keras.src.legacy.saving import legacy_h5_format
 import backbones
 import config
 import models
+import robustness
+import training
 
 IMAGES = np.random.default_rng(0).random((3, 28, 28, 1), np.float32)
 SMALLEST = {"vit_b16": 32, "dinov2_s14": 42}
@@ -81,6 +83,20 @@ def test_the_backbone_sees_the_size_that_is_asked_for():
         for size, wanted in ((28, None), (64, None), (28, 96))
     ]
     assert [shape[1] for shape in shapes] == [32, 64, 96]
+
+
+def test_attacks_take_fewer_images_at_once_where_the_model_enlarges_them():
+    model = models.logits(models.build("mobilenet_v2", (28, 28, 1), 2, backbone_size=96))
+    assert robustness._pixels(model, (5, 28, 28, 1)) == 96 * 96
+    assert robustness._pixels(lambda images: images, (5, 28, 28, 1)) == 28 * 28
+
+
+def test_batchnorm_inside_a_backbone_takes_its_statistics_from_all_replicas(monkeypatch):
+    classifier = models.build("mobilenet_v2", (32, 32, 1), 2)
+    monkeypatch.setattr(training.devices, "replicas", lambda: 2)
+    training._synchronize(models.logits(classifier))
+    norms = [x for x in classifier.get_layer("backbone").layers if isinstance(x, layers.BatchNormalization)]
+    assert norms and all(norm.synchronized for norm in norms)
 
 
 def test_freezing_leaves_the_backbone_and_its_batchnorm_as_they_are():

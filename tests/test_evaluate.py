@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 
@@ -72,6 +73,7 @@ def test_any_keras_file_gets_rows_intervals_curves_and_an_audit(here, capsys):
     assert worst["hidden"] + worst["invented"] > 0
     assert [point["steps"] for point in found["steps_curve"]["points"]] == [1, 2, 5]
     assert len(found["audit"]) == 16
+    assert (found["architecture"], found["parameters"]) == ("cnn", 111_662)
     printed = capsys.readouterr().out
     assert printed.strip().splitlines()[-1] == report.verdict(found["audit"])
     assert report.verdict(found["audit"]).startswith("Audit: ")
@@ -292,7 +294,11 @@ def test_a_file_sorted_by_its_labels_is_evaluated(here):
     assert all(point["macro_auc"] is not None for point in found["steps_curve"]["points"])
 
 
-def test_two_evaluations_of_one_run_at_a_time_are_refused(here):
+def test_two_evaluations_of_one_run_at_a_time_are_refused(folder, tmp_path, monkeypatch):
+    # A folder of its own, as this process keeps what it has locked.
+    shutil.copy(folder / "model.keras", tmp_path)
+    shutil.copy(folder / "data.npz", tmp_path)
+    monkeypatch.chdir(tmp_path)
     code = "import pathlib, sys, runs; runs.lock(pathlib.Path('evaluations')); print(flush=True); sys.stdin.read()"
     root = runs.Path(runs.__file__).parent
     with subprocess.Popen(

@@ -1,5 +1,6 @@
 """NIH folders, the COVID collection and class folders: tiny ones made here, and real samples where they are at hand."""
 
+import json
 import os
 
 import numpy as np
@@ -8,6 +9,10 @@ from PIL import Image
 
 import config
 import data
+import diagnosis
+import explain
+import runs
+import subjects
 from sources import CHEST_LABELS, DataError, Rows, decoded, images, nih, splitting
 
 HEADER = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position"
@@ -353,6 +358,23 @@ def test_options_bring_the_root_and_the_subsets(tmp_path, source):
         data.load_for(config.EvaluateConfig(subject="run", data=source))
 
 
+def test_explaining_takes_the_folder_of_the_run_unless_it_has_moved(tmp_path):
+    root = nih_folder(tmp_path / "nih")
+    options = config.BaselineConfig(
+        data="nih", nih_root=str(root), data_dir=str(tmp_path / "data"), val_subset=2, run=str(tmp_path / "run")
+    )
+    run = runs.Run(tmp_path / "run")
+    run.start(options)
+    for name in ("results.json", "model.keras"):
+        run.write(name, "{}")
+    subject = subjects.find(str(run.path))
+    splits = subjects.load_data(subjects.settings(subject, explain.ExplainConfig(subject="run", other=None)))
+    assert splits.summary()["counts"] == {"train": 31, "val": 2, "test": 4}
+    root.rename(tmp_path / "moved")
+    moved = explain.ExplainConfig(subject="run", other=None, nih_root=str(tmp_path / "moved"))
+    assert subjects.load_data(subjects.settings(subject, moved)).summary() == splits.summary()
+
+
 def test_dealing_by_group_keeps_shares_and_leaves_no_class_out():
     groups = np.repeat(np.arange(300), 3)
     part = splitting.by_group(groups)
@@ -405,3 +427,26 @@ def test_a_version_of_what_is_kept_is_part_of_its_name(tmp_path, load, monkeypat
     monkeypatch.setattr(decoded, "VERSION", decoded.VERSION + 1)
     load("nih", root)
     assert set((root / ".decoded").glob("*.npy")) > before
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("source", "folder", "task"),
+    [
+        ("nih", "nih_folder", "multi-label"),
+        ("covid", "covid_chestxray", "binary"),
+        ("folders", "alzheimer_mri", "multi-class"),
+    ],
+)
+def test_a_model_is_trained_on_each_real_folder_and_attacked(samples, tmp_path, source, folder, task):
+    diagnosis.main(
+        [
+            *("--data", source, f"--{source}-root", str(samples / folder), "--data-dir", str(tmp_path / "data")),
+            *("--run", str(tmp_path / "run"), "--epochs", "1", "--steps", "2", "--augment", "vgg", "--no-flip"),
+        ]
+    )
+    found = json.loads((tmp_path / "run" / "results.json").read_text())
+    assert found["data"]["task"] == task
+    assert [entry["attack"] for entry in found["evaluations"]] == ["clean", "fgsm", "pgd"]
+    assert found["config"][f"{source}_root"] == str(samples / folder)
+    assert (tmp_path / "run" / "chestxray.png").stat().st_size > 10_000

@@ -26,7 +26,8 @@ def of_patients(splits, per_patient=3):
     """The same splits, with patients of some images each; the numbers go on over the splits."""
     parts, first = {}, 0
     for name, split in splits.parts.items():
-        parts[name] = Split(split.images, split.labels, (first + np.arange(len(split))) // per_patient)
+        patients = (first + np.arange(len(split))) // per_patient
+        parts[name] = Split(split.images, split.labels, patients, {"age": patients + 20.0})
         first += len(split)
     return dataclasses.replace(splits, **parts)
 
@@ -39,6 +40,8 @@ def test_each_image_is_tested_once_and_no_patient_is_on_two_sides(kfold):
     for fold in range(5):
         dealt = kfold.fold_of(splits, whole, part, fold, 5)
         assert dealt.summary()["counts"] == {"train": 72, "val": 24, "test": 24}
+        for split in dealt.parts.values():
+            np.testing.assert_array_equal(split.attributes["age"], split.patients + 20)
         people = [set(split.patients.tolist()) for split in dealt.parts.values()]
         assert len(set.union(*people)) == sum(map(len, people)) == 40
         tested += [image.tobytes() for image in dealt.test.images[:]]

@@ -225,10 +225,19 @@ def test_a_run_is_not_removed_under_a_process_that_writes_a_part_of_it(options, 
 
 def test_a_run_killed_before_it_began_starts_anew(options, tmp_path):
     (tmp_path / "run").mkdir()
-    for name in runs.BARE:
+    for name in (".lock", ".config.123.partial.json"):
         (tmp_path / "run" / name).write_text("")
     runs.claim(options).start(options)
-    assert (tmp_path / "run" / "config.json").exists()
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [".lock", "config.json"]
+
+
+def test_what_a_killed_process_left_half_written_is_removed_when_the_run_goes_on(options):
+    run = runs.claim(options)
+    run.start(options)
+    for name in (".state.123.partial.npz", ".model.123.partial.keras"):
+        (run.path / name).write_text("half of a fi")
+    runs.claim(dataclasses.replace(options, resume=True))
+    assert sorted(path.name for path in run.path.iterdir()) == [".lock", "config.json"]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])
@@ -282,3 +291,11 @@ def test_the_commit_is_that_of_the_code_and_says_if_it_was_changed(tmp_path, mon
     assert commit() == head
     (tmp_path / "runs.py").write_text("# changed")
     assert commit() == f"{head}-dirty"
+
+
+def test_a_shared_folder_is_made_and_tried(tmp_path):
+    runs.make_writable(tmp_path / "a" / "b")
+    assert list((tmp_path / "a" / "b").iterdir()) == []
+    (tmp_path / "file").write_text("")
+    with pytest.raises(runs.RunError, match="file/b: "):
+        runs.make_writable(tmp_path / "file" / "b")

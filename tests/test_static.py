@@ -8,6 +8,7 @@ import pytest
 from conftest import make_splits
 
 import attacks
+import checkpoints
 import config
 import models
 import runs
@@ -73,7 +74,7 @@ def test_training_shows_both_halves_and_resumes(model, splits, tmp_path, monkeyp
             return wrapped
 
         with monkeypatch.context() as patch:
-            patch.setattr(training, "SAVE_EVERY", -1)
+            patch.setattr(checkpoints, "SAVE_EVERY", -1)
             patch.setattr(training, "_compiled_step", counted)
             return training.train(classifier, shown, OPTIONS, run)[0], np.concatenate(seen)
 
