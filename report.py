@@ -66,11 +66,21 @@ def evaluation(results):
 def ensemble(results):
     """Members and combinations of `ensemble.py`, clean and attacked, as text."""
     data, entries = results["data"], results["evaluations"]
-    rows = [[entry["model"], _way(entry, results["members"]), *_cells(entry)] for entry in entries]
+    # Of a multi-label task it would say nothing.
+    accuracy = ["Accuracy"] if data["task"] != "multi-label" else []
+    rows = [
+        [
+            entry["model"],
+            _way(entry, results["members"]),
+            *_cells(entry),
+            *(_format(entry["accuracy"]) for _ in accuracy),
+        ]
+        for entry in entries
+    ]
     lines = [
         f"{data_title(data)}: {data['counts']['test']} test images, {len(results['members'])} members",
         "",
-        *markdown(["Model", "Attack", *COLUMNS], rows),
+        *markdown(["Model", "Attack", *COLUMNS, *accuracy], rows),
         "",
         LEGEND,
         "A vote has no gradient: its end-to-end attack goes through the mean of probabilities.",

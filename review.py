@@ -14,6 +14,7 @@ import report
 import robustness
 import runs
 import views
+from sources import selection
 
 
 def gallery(study):
@@ -21,7 +22,7 @@ def gallery(study):
     judged, splits, chosen = study.judged(), study.splits, study.chosen
     # Images of which the model finds something that is there first: there an attack has something to hide.
     found = (judged.predicted(judged.clean, splits.task) & (splits.test.labels == 1)).any(axis=1)
-    present = np.flatnonzero(splits.test.labels.any(axis=1))
+    present = np.random.default_rng(0).permutation(np.flatnonzero(splits.test.labels.any(axis=1)))
     indices = np.sort(present[np.argsort(~found[present], kind="stable")][: study.options.images])
     names = np.array(splits.label_names)
     sizes = study.options.step_sizes or [chosen.epsilon * share for share in (0.05, 0.1, 0.25, 0.5, 1)]
@@ -63,17 +64,19 @@ def features(study):
     inner = keras.Model(study.model.inputs[0], last.input)
     count = min(len(test), study.options.points)
     seen = {"clean": [], study.attack.title: []}
-    for indices in tqdm(insights.pieces(test[np.arange(count)]), "Features", unit=" batches"):
-        images, _, adversarial = study.attacked(indices)
+    chosen = np.arange(len(test))[selection(len(test), count)]  # spread over a test set that is sorted by class
+    labels = test.labels[chosen]
+    for piece in tqdm(insights.pieces(test[chosen]), "Features", unit=" batches"):
+        images, _, adversarial = study.attacked(chosen[piece])
         for name, pictures in zip(seen, (images, adversarial), strict=True):
             seen[name].append(inner(pictures, training=False).numpy().reshape(len(pictures), -1))
     stacked = np.concatenate([np.concatenate(parts) for parts in seen.values()])
     perplexity = min(30, (len(stacked) - 1) / 3)
     points = TSNE(perplexity=perplexity, init="pca", random_state=study.chosen.seed).fit_transform(stacked)
     if splits.task == "multi-class":
-        groups = np.array(splits.label_names)[test.labels[:count].argmax(axis=1)]
+        groups = np.array(splits.label_names)[labels.argmax(axis=1)]
     else:
-        groups = np.where(test.labels[:count].any(axis=1), "with a finding", "no finding")
+        groups = np.where(labels.any(axis=1), "with a finding", "no finding")
     panels = {name: points[number * count : (number + 1) * count] for number, name in enumerate(seen)}
     title = f"{study.heading}: t-SNE of the features before the logits, {count} test images"
     return study.save(views.features(panels, groups, title=title), "features")

@@ -7,6 +7,9 @@ from pathlib import Path
 import pytest
 
 import config
+import ensemble
+import explain
+import tune
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -76,16 +79,26 @@ def test_every_option_reaches_its_field_and_the_json():
     assert json.loads(config.to_json(options)) == dataclasses.asdict(options)
 
 
-@pytest.mark.parametrize("script", ["diagnosis.py", "diagnosis_adv.py"])
-def test_help_names_every_option_without_loading_tensorflow(script):
+@pytest.mark.parametrize(
+    ("script", "config_class"),
+    [
+        ("diagnosis.py", config.BaselineConfig),
+        ("diagnosis_adv.py", config.AdversarialConfig),
+        ("explain.py", explain.ExplainConfig),
+        ("tune.py", tune.TuneConfig),
+        ("ensemble.py", ensemble.EnsembleConfig),
+    ],
+)
+def test_help_names_every_option_without_loading_tensorflow(script, config_class):
     code = f"import sys, runpy; sys.argv = [{script!r}, '--help']\n"
     code += f"try: runpy.run_path({script!r}, run_name='__main__')\n"
     code += "except SystemExit: pass\n"
     code += "assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules and 'sklearn' not in sys.modules\n"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    config_class = config.BaselineConfig if script == "diagnosis.py" else config.AdversarialConfig
     for field in dataclasses.fields(config_class):
+        if field.default is config.ARGUMENT or field.name in getattr(config_class, "WITHOUT", ()):
+            continue
         assert "--" + field.name.replace("_", "-") in done.stdout
 
 
