@@ -10,7 +10,8 @@ from pathlib import Path
 
 import devices
 import provenance
-from config import BaselineConfig, ExpectedError, to_json
+from config import BaselineConfig, to_json
+from errors import ExpectedError
 
 try:
     import fcntl

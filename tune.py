@@ -18,7 +18,8 @@ import data
 import devices
 import runs
 import startup
-from config import number, option
+from commandline import number, option
+from errors import ExpectedError
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ def main(arguments=None):
     try:
         import optuna  # noqa: F401
     except ImportError:
-        raise config.ExpectedError(
+        raise ExpectedError(
             "tune.py: expected the package optuna. Received none. Use pip install -r requirements-tune.txt."
         ) from None
     fixed = config.given(TuneConfig, arguments)
