@@ -9,7 +9,7 @@ import numpy as np
 
 import devices
 import runs
-from config import ExpectedError
+from errors import ExpectedError
 
 SAVE_EVERY = 60  # seconds between checkpoints inside an epoch
 

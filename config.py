@@ -3,91 +3,17 @@
 import argparse
 import dataclasses
 import json
-import math
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+
+from commandline import ARGUMENT, extra_attack, file_name, length, number, option, parser_of
+from errors import ExpectedError
 
 HAND_MADE = ("cnn", "vgg", "covid_cnn")
 CONVOLUTIONAL = ("resnet18", "resnet34", "resnet50", "efficientnet_b0", "densenet121", "vgg16", "mobilenet_v2")
 TRANSFORMERS = {"vit_b16": 16, "dinov2_s14": 14}  # with the pixels along a side of one of their patches
 MODELS = (*HAND_MADE, *CONVOLUTIONAL, *TRANSFORMERS)
-
-
-def printable(text):
-    """Text in one line, without characters that steer a terminal or that no encoding knows: they are escaped."""
-    return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
-
-
-class ExpectedError(Exception):
-    """Something the user can put right: printed as one line, exit code 2, no traceback."""
-
-    def __init__(self, message):
-        # Names of files and what is in them come from strangers.
-        super().__init__(printable(message))
-
-
-def option(default, text, parse=str, **settings):
-    """A dataclass field that is also a command-line option, or an argument if the default is `ARGUMENT`.
-
-    `parse` and `settings` go to argparse.
-    """
-    return dataclasses.field(default=default, metadata={"help": text, "parse": parse, **settings})
-
-
-ARGUMENT = dataclasses.MISSING
-
-
-def length(text):
-    """Parse a length in pixel units of [0, 1], as a decimal or as papers write it: `8/255`."""
-    try:
-        numerator, slash, denominator = text.partition("/")
-        value = float(numerator) / (float(denominator) if slash else 1)
-    except (ValueError, ZeroDivisionError):
-        raise argparse.ArgumentTypeError(
-            f"expected a number in [0, 1] such as 0.03 or 8/255. Received: {text!r}"
-        ) from None
-    if not 0 <= value <= 1:
-        hint = f" Did you mean {text}/255?" if 1 < value <= 255 and "/" not in text else ""
-        raise argparse.ArgumentTypeError(
-            f"images run from 0 to 1, so a length must lie in [0, 1]. Received: {text}.{hint}"
-        )
-    return value
-
-
-def number(kind, low, high=math.inf, *, open_low=False, open_high=False):
-    """A parser for an `int` or `float` between `low` and `high`; an open end is excluded."""
-    bounds = f"{'>' if open_low else '>='} {low}"
-    if high < math.inf:
-        bounds += f" and {'<' if open_high else '<='} {high}"
-
-    def parse(text):
-        try:
-            value = kind(text)
-        except ValueError:
-            value = math.nan
-        inside = (low < value if open_low else low <= value) and (value < high if open_high else value <= high)
-        if not inside or math.isinf(value):
-            noun = "a whole number" if kind is int else "a number"
-            raise argparse.ArgumentTypeError(f"expected {noun} {bounds}. Received: {text}")
-        return value
-
-    return parse
-
-
-def file_name(text):
-    """Check a name that becomes a file's: no folder in it."""
-    if not text or text.startswith(".") or "/" in text or "\\" in text:
-        raise argparse.ArgumentTypeError(f"expected a name without folders. Received: {text!r}")
-    return text
-
-
-def extra_attack(text):
-    """Check the name of an attack for `--extra`; whether its finding exists is known once the data are."""
-    name, _, finding = text.partition("=")
-    if (name == "invent") != bool(finding) or name not in ("noise", "hide", "invent", "one-pixel"):
-        raise argparse.ArgumentTypeError(f"expected noise, hide, invent=FINDING or one-pixel. Received: {text}")
-    return text
 
 
 def _precision(what):
@@ -302,22 +228,12 @@ class EvaluateConfig(FoldersConfig):
     debug: bool = debug_option()
 
 
-class OneLineParser(argparse.ArgumentParser):
-    """argparse without abbreviations, whose errors are one line."""
-
-    def __init__(self, **settings):
-        super().__init__(allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter, **settings)
-
-    def error(self, message):
-        self.exit(2, f"{self.prog}: error: {message}\n")
-
-
 def parse(config_class, arguments=None, **settings):
     """Read a `config_class` from the command line; wrong options end the program with one line and code 2.
 
     Options in the file that `--params` names are read before those of the command line, which thus win.
     """
-    parser = _parser(config_class, settings)
+    parser = parser_of(config_class, settings)
     read = parser.parse_args(arguments)
     if getattr(read, "params", None):
         given = sys.argv[1:] if arguments is None else arguments
@@ -327,33 +243,11 @@ def parse(config_class, arguments=None, **settings):
 
 def given(config_class, arguments=None):
     """Names of the options that are on the command line or in the file that `--params` names."""
-    parser = _parser(config_class, {"add_help": False})
+    parser = parser_of(config_class, {"add_help": False})
     for action in parser._actions:
         action.default = argparse.SUPPRESS
     read = vars(parser.parse_args(arguments))
     return set(read) | set(_params(read["params"]) if "params" in read else ())
-
-
-def _parser(config_class, settings):
-    parser = OneLineParser(**settings)
-    # In the help, a script's own options come before those it shares.
-    for field in sorted(dataclasses.fields(config_class), key=lambda field: field.kw_only):
-        settings = dict(field.metadata)
-        kind = settings.pop("parse")
-        if field.name in getattr(config_class, "WITHOUT", ()):
-            continue
-        if kind is bool:
-            settings["action"] = argparse.BooleanOptionalAction
-        else:
-            settings["type"] = kind
-        if field.default is ARGUMENT:
-            parser.add_argument(field.name, **settings)
-            continue
-        # A suppressed default keeps "(default: None)" out of the help; the dataclass supplies the value.
-        hidden = field.default is None or isinstance(field.default, tuple)
-        default = argparse.SUPPRESS if hidden else field.default
-        parser.add_argument("--" + field.name.replace("_", "-"), dest=field.name, default=default, **settings)
-    return parser
 
 
 def _arguments(path, config_class):

@@ -7,16 +7,18 @@ A batch is dealt out like cards: image i goes to worker i % workers, and there t
 has images of the first and of the second half of the batch, which training attacks differently.
 """
 
+import contextlib
 import functools
 import json
 import os
 import pickle
 import queue
 import sys
+import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
-from config import ExpectedError
+from errors import ExpectedError
 
 EXAMPLE = '{"cluster": {"worker": ["host1:12345", "host2:12345"]}, "task": {"type": "worker", "index": 0}}'
 
@@ -85,10 +87,38 @@ def worker():
 
 def start():
     """Load TensorFlow and make the strategy, before anything else uses TensorFlow; waits for the other workers."""
-    import startup
-
-    startup.import_tensorflow()
+    import_tensorflow()
     strategy()
+
+
+def import_tensorflow():
+    """Import TensorFlow without its start-up lines.
+
+    Its C++ side writes some of them before any log level holds, so standard error is held back meanwhile, and shown
+    only if the import fails.
+    """
+    if "tensorflow" in sys.modules:
+        return  # Whoever imported it has set it up.
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    with tempfile.TemporaryFile() as held, contextlib.ExitStack() as stack:
+        sys.stderr.flush()
+        terminal = os.dup(2)
+        stack.callback(os.close, terminal)
+        os.dup2(held.fileno(), 2)
+        try:
+            import tensorflow
+
+            # Looking for GPUs logs too, whether or not there are any.
+            if not tensorflow.config.list_physical_devices("GPU"):
+                # One operation at a time: each already uses all cores, and side by side they only need more memory.
+                tensorflow.config.threading.set_inter_op_parallelism_threads(1)
+        except BaseException:
+            os.dup2(terminal, 2)
+            held.seek(0)
+            sys.stderr.write(held.read().decode(errors="replace"))
+            raise
+        finally:
+            os.dup2(terminal, 2)
 
 
 @functools.cache

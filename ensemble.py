@@ -18,7 +18,9 @@ import report
 import runs
 import startup
 import subjects
-from config import ARGUMENT, FoldersConfig, length, number, option
+from commandline import ARGUMENT, length, number, option
+from config import FoldersConfig
+from errors import ExpectedError
 
 
 @dataclass(frozen=True)
@@ -51,7 +53,7 @@ def main(arguments=None):
     """Load, combine, attack, report."""
     options = config.parse(EnsembleConfig, arguments, description=__doc__)
     if options.weights and len(options.weights) != len(options.members):
-        raise config.ExpectedError(
+        raise ExpectedError(
             f"--weights: expected one for each of the {len(options.members)} members. Received: {len(options.weights)}."
         )
     run = runs.claim(options)

@@ -23,6 +23,7 @@ import runs
 import startup
 import subgroups
 import verification
+from errors import ExpectedError
 from sources import matching
 
 
@@ -43,7 +44,7 @@ def main(arguments=None):
     for extra in options.extra:
         finding = extra.partition("=")[2]
         if finding and finding not in splits.label_names:
-            raise config.ExpectedError(
+            raise ExpectedError(
                 f"--extra {extra}: expected one of {', '.join(splits.label_names)}. Received: {finding}."
             )
     if options.verify:

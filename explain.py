@@ -17,7 +17,9 @@ import devices
 import runs
 import startup
 import subjects
-from config import ARGUMENT, FoldersConfig, length, number, option
+from commandline import ARGUMENT, length, number, option
+from config import FoldersConfig
+from errors import ExpectedError
 
 SHOWN = ("explanation", "similarity", "boxes", "gallery", "features", "confusion", "curves", "metrics")
 
@@ -66,15 +68,13 @@ def main(arguments=None):
     """Load, explain, print."""
     options = config.parse(ExplainConfig, arguments, description=__doc__)
     if ("boxes" in options.show) != bool(options.boxes):
-        raise config.ExpectedError("--boxes: expected together with --show boxes. Received one of them.")
+        raise ExpectedError("--boxes: expected together with --show boxes. Received one of them.")
     saved = [subjects.find(text) for text in (options.subject, options.other) if text]
     chosen = subjects.settings(saved[0], options)
     splits = subjects.load_data(chosen)
     data.check_trainable(splits)
     if options.label is not None and options.label not in splits.label_names:
-        raise config.ExpectedError(
-            f"--label: expected one of {', '.join(splits.label_names)}. Received: {options.label}."
-        )
+        raise ExpectedError(f"--label: expected one of {', '.join(splits.label_names)}. Received: {options.label}.")
     devices.join("none")
     devices.start()
     import insights

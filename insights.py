@@ -19,6 +19,7 @@ import runs
 import subjects
 import sweep
 import views
+from errors import ExpectedError
 
 METHODS = ("Grad-CAM", "integrated gradients")
 TOLERANCE = 0.01  # of the difference of logits, or of 1 if that is larger
@@ -90,7 +91,7 @@ def explanation(study):
     if index is None:
         index = int(splits.test.labels.any(axis=1).argmax())
     if index >= len(splits.test):
-        raise config.ExpectedError(
+        raise ExpectedError(
             f"--image: expected a number below {len(splits.test)}, the number of test images. Received: {index}."
         )
     image, truth, adversarial = study.attacked(np.array([index]))
@@ -196,7 +197,7 @@ def _text(entry):
 def boxed(study):
     """Share of Grad-CAM inside the radiologists' boxes and the pointing game, clean and attacked."""
     if study.splits.label_names != tuple(boxes.CHEST_LABELS):
-        raise config.ExpectedError(
+        raise ExpectedError(
             f"--boxes: expected a model of ChestMNIST's labels. Received: {', '.join(study.splits.label_names)}."
         )
     size = study.splits.image_shape[0]

@@ -9,7 +9,7 @@ import io
 import json
 from pathlib import PurePosixPath
 
-from config import ExpectedError
+from errors import ExpectedError
 from sources.files import SLACK, open_zip
 
 MAX_CONFIG = 1 << 24  # bytes; those of the largest models in keras.applications have about one million

@@ -1,19 +1,17 @@
 """The run folder: who may write it, what lies in it, and how it is written so that nothing is ever half there."""
 
-import functools
 import json
 import os
-import platform
 import shutil
-import subprocess
 import tempfile
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import devices
-from config import BaselineConfig, ExpectedError, to_json
+import provenance
+from config import BaselineConfig, to_json
+from errors import ExpectedError
 
 try:
     import fcntl
@@ -86,7 +84,7 @@ class Run:
             return
         lock(self.path)
         claim(config)  # Again, as another process may have begun or finished meanwhile.
-        commit()  # Now, as the files may change while training lasts.
+        provenance.commit()  # Now, as the files may change while training lasts.
         if config.overwrite:
             self._remove()
         self.write("config.json", to_json(config))
@@ -109,9 +107,9 @@ class Run:
             "schema": SCHEMA,
             "data": splits.summary(),
             "config": asdict(config),
-            "versions": versions(),
-            "commit": commit(),
-            "hardware": hardware(),
+            "versions": provenance.versions(),
+            "commit": provenance.commit(),
+            "hardware": provenance.hardware(),
             **results,
         }
         self.write("results.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
@@ -321,41 +319,3 @@ def _keep_names(folder):
             os.fsync(descriptor)
         finally:
             os.close(descriptor)
-
-
-def versions():
-    """Versions of Python and of the packages that results depend on."""
-    found = {"python": platform.python_version()}
-    for package in ("tensorflow", "keras", "keras-hub", "numpy", "scikit-learn", "medmnist"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = None
-    return found
-
-
-@functools.cache
-def commit():
-    """The git commit of this code, ending in `-dirty` if files of it were changed; None if it isn't under git."""
-
-    def git(*arguments):
-        command = ["git", "--no-optional-locks", "-C", os.path.dirname(__file__), *arguments]
-        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
-
-    try:
-        git("ls-files", "--error-unmatch", os.path.basename(__file__))
-        changed = git("status", "--porcelain", "--untracked-files=no", ".")
-        return git("rev-parse", "HEAD") + ("-dirty" if changed else "")
-    except (OSError, subprocess.CalledProcessError):
-        return None
-
-
-def hardware():
-    """The machine, for whoever reads the times."""
-    import tensorflow as tf
-
-    gpus = [
-        tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
-        for gpu in tf.config.list_physical_devices("GPU")
-    ]
-    return {"machine": platform.machine(), "cores": os.cpu_count(), "gpus": gpus, **devices.record()}

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from config import ExpectedError
+from errors import ExpectedError
 
 AGES = {"under 18": 18, "18 to 39": 40, "40 to 59": 60, "60 to 79": 80, "80 and over": np.inf}
 

@@ -13,6 +13,7 @@ import devices
 import figures
 import metrics
 import models
+import provenance
 import robustness
 import runs
 from sources import matching
@@ -57,9 +58,9 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
         "data": splits.summary(),
         "labels": labels,
         "config": dataclasses.asdict(options),
-        "versions": runs.versions(),
-        "commit": runs.commit(),
-        "hardware": runs.hardware(),
+        "versions": provenance.versions(),
+        "commit": provenance.commit(),
+        "hardware": provenance.hardware(),
         "thresholds": dict(zip(splits.label_names, map(float, subject.thresholds), strict=True)),
         "evaluations": evaluations,
         "steps_curve": curve,

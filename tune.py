@@ -18,14 +18,15 @@ import data
 import devices
 import runs
 import startup
-from config import number, option
+from commandline import number, option
+from errors import ExpectedError
 
 
 @dataclass(frozen=True)
 class TuneConfig(config.AdversarialConfig):
     """Options of `tune.py`: those of training, but for what would continue or compare a single run."""
 
-    WITHOUT = ("overwrite", "resume", "init_from", "baseline", "strategy", "method")
+    WITHOUT = ("overwrite", "resume", "init_from", "baseline", "strategy")
 
     run: str = option("runs/tune", "folder of the search")
     trials: int = option(30, "trainings in all, over all starts and processes", number(int, 1))
@@ -39,7 +40,7 @@ def main(arguments=None):
     try:
         import optuna  # noqa: F401
     except ImportError:
-        raise config.ExpectedError(
+        raise ExpectedError(
             "tune.py: expected the package optuna. Received none. Use pip install -r requirements-tune.txt."
         ) from None
     fixed = config.given(TuneConfig, arguments)
@@ -48,8 +49,7 @@ def main(arguments=None):
         raise runs.RunError(f"{folder}: expected a folder for a search. Received a training run. Choose another --run.")
     splits = data.load_for(options)
     data.check_trainable(splits)
-    with runs.explained(folder):
-        folder.mkdir(parents=True, exist_ok=True)
+    runs.make_writable(folder)  # Not locked: several processes may share a search.
     devices.join("none")
     devices.start()
     import search

@@ -22,8 +22,9 @@ import measure
 import numpy as np
 import peers
 
-import config
+import commandline
 import data
+import devices
 import report
 import runs
 import startup
@@ -43,7 +44,7 @@ def main(arguments=None):
         runs.check_fits(run, splits)
     if not options.system_memory:
         measure.keep_memory()
-    startup.import_tensorflow()
+    devices.import_tensorflow()
     print(measure.machine())
     if options.run:
         print_strength(run, splits, options)
@@ -244,13 +245,13 @@ def print_strength(run, splits, options):
 
 def parse(arguments):
     """The options; lengths are written as in the scripts, e.g. 4/255."""
-    parser = config.OneLineParser(description=__doc__.partition("\n")[0])
-    count = config.number(int, 1)
+    parser = commandline.OneLineParser(description=__doc__.partition("\n")[0])
+    count = commandline.number(int, 1)
     parser.add_argument("--pixels", type=int, nargs="+", choices=BATCHES, default=list(BATCHES), help="image sizes")
     parser.add_argument("--rounds", type=count, help="rounds (default: 7 at 28 pixels, 5 at 128)")
     parser.add_argument("--only", nargs="+", choices=LIBRARIES, default=list(LIBRARIES), help="contestants")
-    parser.add_argument("--epsilon", type=config.length, default=0.05, help="radius in pixel units of [0, 1]")
-    parser.add_argument("--step-size", type=config.length, default=0.01, help="length of a PGD step, same units")
+    parser.add_argument("--epsilon", type=commandline.length, default=0.05, help="radius in pixel units of [0, 1]")
+    parser.add_argument("--step-size", type=commandline.length, default=0.01, help="length of a PGD step, same units")
     parser.add_argument("--system-memory", action="store_true", help="leave the C library's memory handling as it is")
     parser.add_argument("--run", help="finished run whose strength is compared instead")
     parser.add_argument("--data", default="phantom", help="as in diagnosis.py, with --run")

@@ -49,10 +49,10 @@ def main():
 
 def measure(settings):
     """Seconds of an attack with these settings, and megabytes of anonymous memory at the peak."""
-    import startup
+    import devices
 
     with anonymous_memory() as seen:
-        startup.import_tensorflow()
+        devices.import_tensorflow()
         import keras
 
         import models

@@ -18,6 +18,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
+import commandline
 import config
 import data
 import devices
@@ -32,8 +33,8 @@ from sources import Rows, Split, splitting
 class KFoldConfig(config.BaselineConfig):
     """Options of `benchmarks/kfold.py`."""
 
-    run: str = config.option("runs/kfold", "folder that this benchmark writes")
-    folds: int = config.option(5, "number of parts", config.number(int, 3))
+    run: str = commandline.option("runs/kfold", "folder that this benchmark writes")
+    folds: int = commandline.option(5, "number of parts", commandline.number(int, 3))
 
 
 def main(arguments=None):

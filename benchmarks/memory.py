@@ -154,12 +154,12 @@ def observe(script, path, scratch, start, steps, batch_size):
 
     data.load = load_and_cut
     data.shuffled = lambda *arguments, **settings: shuffled(*arguments, **settings)[: steps * batch_size]
-    import startup
+    import devices
 
     arguments = ["--data", path, "--data-dir", scratch / "data", "--run", scratch / start]
     arguments += ["--epochs", 1, "--batch-size", batch_size]
     with contextlib.redirect_stdout(sys.stderr), anonymous_memory() as seen:
-        startup.import_tensorflow()
+        devices.import_tensorflow()
         note_first_step(seen)
         __import__(script).main(list(map(str, arguments)))
     return {**seen, "resident": status("VmHWM")}

@@ -18,8 +18,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-import config
+import commandline
 import data
+import devices
 import report
 import runs
 import startup
@@ -57,7 +58,7 @@ def main(arguments=None):
     runs.check_fits(run, splits)
     if splits.task == "multi-class":
         raise data.DataError(f"{splits.name}: expected independent labels. Received a {splits.task} task.")
-    startup.import_tensorflow()
+    devices.import_tensorflow()
     import models
 
     model = models.logits(models.load(run.path / "model.keras"))
@@ -251,12 +252,12 @@ def foolbox(model, splits, options):
 def parse(arguments):
     """The options; lengths are written as in the scripts, e.g. 4/255."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    count = config.number(int, 1)
+    count = commandline.number(int, 1)
     parser.add_argument("--data", default="phantom", help="as in diagnosis.py")
     parser.add_argument("--run", default="runs/baseline", help="finished run whose model is attacked")
     parser.add_argument("--limit", type=count, default=256, help="largest number of test images")
-    parser.add_argument("--epsilon", type=config.length, default=0.05, help="radius in pixel units of [0, 1]")
-    parser.add_argument("--step-size", type=config.length, default=0.01, help="length of a PGD step, same units")
+    parser.add_argument("--epsilon", type=commandline.length, default=0.05, help="radius in pixel units of [0, 1]")
+    parser.add_argument("--step-size", type=commandline.length, default=0.01, help="length of a PGD step, same units")
     parser.add_argument("--restarts", type=count, default=1, help="random starts, of the attacks that have several")
     return parser.parse_args(arguments)
 

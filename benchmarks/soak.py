@@ -125,9 +125,9 @@ def outcome(run):
 
 def digest(path):
     """SHA-256 of a model's weight arrays."""
-    import startup
+    import devices
 
-    startup.import_tensorflow()
+    devices.import_tensorflow()
     import keras
 
     model = keras.models.load_model(path, compile=False)

@@ -26,8 +26,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import measure
 import numpy as np
 
+import commandline
 import config
 import data
+import devices
 import startup
 from sources import CHEST_LABELS, Split, Splits
 
@@ -41,7 +43,7 @@ def main(arguments=None):
     options = parse(arguments)
     if not options.system_memory:
         measure.keep_memory()
-    startup.import_tensorflow()
+    devices.import_tensorflow()
     print(measure.machine())
     with held():
         for pixels in () if options.pipeline else options.pixels:
@@ -221,10 +223,10 @@ def pytorch(ours, kind, precision):
 
 def parse(arguments):
     """The options."""
-    parser = config.OneLineParser(description=__doc__.partition("\n")[0])
+    parser = commandline.OneLineParser(description=__doc__.partition("\n")[0])
     pixels, precisions = [28, 128], ["float32", "bfloat16"]
     parser.add_argument("--pixels", type=int, nargs="+", choices=pixels, default=pixels, help="image sizes")
-    parser.add_argument("--rounds", type=config.number(int, 1), default=5, help="rounds")
+    parser.add_argument("--rounds", type=commandline.number(int, 1), default=5, help="rounds")
     parser.add_argument("--kinds", nargs="+", choices=STEPS, default=list(STEPS), help="kinds of training")
     parser.add_argument("--precisions", nargs="+", choices=precisions, default=precisions, help="of both contestants")
     parser.add_argument("--pipeline", action="store_true", help="show nothing but the effect of the pipeline")

@@ -4,7 +4,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from config import ExpectedError
+from errors import ExpectedError
 
 CHEST_LABELS = (
     "atelectasis",

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from config import printable
+from errors import printable
 
 from . import CHEST_LABELS, DataError, Split, Splits
 from .download import download

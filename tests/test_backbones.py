@@ -13,10 +13,10 @@ from keras import layers
 from keras.src.legacy.saving import legacy_h5_format
 
 import backbones
-import config
 import models
 import robustness
 import training
+from errors import ExpectedError
 
 IMAGES = np.random.default_rng(0).random((3, 28, 28, 1), np.float32)
 SMALLEST = {"vit_b16": 32, "dinov2_s14": 42}
@@ -225,5 +225,5 @@ def test_dinov2_keeps_published_weights_through_saving_and_resizes_its_places_on
 
 def test_without_keras_hub_the_message_says_what_to_install(monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "keras_hub", None)
-    with pytest.raises(config.ExpectedError, match=r"keras-hub.*requirements\.txt"):
+    with pytest.raises(ExpectedError, match=r"keras-hub.*requirements\.txt"):
         models.build("resnet18", (28, 28, 1), 2, weights="imagenet")

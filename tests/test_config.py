@@ -6,10 +6,12 @@ from pathlib import Path
 
 import pytest
 
+import commandline
 import config
 import ensemble
 import explain
 import tune
+from errors import ExpectedError
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -18,7 +20,7 @@ ROOT = Path(__file__).resolve().parents[1]
     ("text", "value"), [("8/255", 8 / 255), ("0.03", 0.03), ("0", 0), ("0.5/255", 0.5 / 255), ("1", 1), ("1e-3", 1e-3)]
 )
 def test_length_reads_what_papers_write(text, value):
-    assert config.length(text) == pytest.approx(value, abs=1e-12)
+    assert commandline.length(text) == pytest.approx(value, abs=1e-12)
 
 
 @pytest.mark.parametrize("text", ["8", "-0.1", "1/0", "nan", "inf", "8/255/2", "", "0x1", "300/255"])
@@ -97,7 +99,7 @@ def test_help_names_every_option_without_loading_tensorflow(script, config_class
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     for field in dataclasses.fields(config_class):
-        if field.default is config.ARGUMENT or field.name in getattr(config_class, "WITHOUT", ()):
+        if field.default is commandline.ARGUMENT or field.name in getattr(config_class, "WITHOUT", ()):
             continue
         assert "--" + field.name.replace("_", "-") in done.stdout
 
@@ -117,7 +119,7 @@ def test_help_names_every_option_without_loading_tensorflow(script, config_class
     ],
 )
 def test_options_of_the_model_that_contradict_each_other_are_refused(arguments, message):
-    with pytest.raises(config.ExpectedError, match=message):
+    with pytest.raises(ExpectedError, match=message):
         config.parse(config.AdversarialConfig, arguments)
 
 
@@ -128,5 +130,5 @@ def test_a_frozen_backbone_may_come_from_a_run():
 def test_a_loss_that_the_task_does_not_have_is_refused():
     options = config.BaselineConfig(loss="asymmetric")
     config.check_task(options, "multi-label")
-    with pytest.raises(config.ExpectedError, match="multi-class"):
+    with pytest.raises(ExpectedError, match="multi-class"):
         config.check_task(options, "multi-class")

@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from conftest import make_splits
 
-import config
 import devices
 import diagnosis
 import diagnosis_adv
 import evaluate
+from errors import ExpectedError
 
 ROOT = Path(__file__).resolve().parents[1]
 # 28 images in batches of 9: the second replica has fewer images than the first, and the last batch is too small to deal
@@ -256,6 +256,6 @@ def test_a_malformed_cluster_is_refused(monkeypatch, text, strategy):
 
 def test_several_workers_without_a_cluster_are_refused_before_anything_is_written(monkeypatch, tmp_path):
     monkeypatch.delenv("TF_CONFIG", raising=False)
-    with pytest.raises(config.ExpectedError, match="expected TF_CONFIG"):
+    with pytest.raises(ExpectedError, match="expected TF_CONFIG"):
         diagnosis.main(["--data", "phantom", "--strategy", "multiworker", "--run", str(tmp_path / "run")])
     assert not (tmp_path / "run").exists()

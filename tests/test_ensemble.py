@@ -18,7 +18,7 @@ import judging
 import metrics
 import models
 import runs
-from config import ExpectedError
+from errors import ExpectedError
 
 layers = keras.layers
 

@@ -19,7 +19,7 @@ import report
 import robustness
 import runs
 import sweep
-from config import ExpectedError
+from errors import ExpectedError
 
 QUICK = ["--epsilons", "0", "4/255", "0.1", "--steps", "3", "--resamples", "20", "--data-dir", "cache"]
 

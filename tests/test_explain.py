@@ -17,7 +17,7 @@ import explanations
 import metrics
 import models
 import runs
-from config import ExpectedError
+from errors import ExpectedError
 
 layers = keras.layers
 

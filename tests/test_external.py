@@ -16,6 +16,7 @@ import report
 import runs
 import subgroups
 import sweep
+from errors import ExpectedError
 from sources import CHEST_LABELS, DataError, Split, matching
 
 QUICK = ["--epsilons", "0", "0.1", "--steps", "2", "--resamples", "20", "--data-dir", "cache"]
@@ -160,7 +161,7 @@ def test_ages_fall_into_bands_by_years():
 
 
 def test_a_breakdown_by_what_is_not_known_is_refused():
-    with pytest.raises(config.ExpectedError, match=r"--by sex: .*These tell: none"):
+    with pytest.raises(ExpectedError, match=r"--by sex: .*These tell: none"):
         subgroups.rows(make_splits().test, ["sex"])
 
 

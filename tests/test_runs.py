@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import config
+import provenance
 import runs
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -279,8 +280,8 @@ def test_the_commit_is_that_of_the_code_and_says_if_it_was_changed(tmp_path, mon
         identity = ["-c", "user.name=a", "-c", "user.email=a@b"]
         return subprocess.run(["git", *identity, *arguments], cwd=tmp_path, check=True, capture_output=True, text=True)
 
-    monkeypatch.setattr(runs, "__file__", str(tmp_path / "runs.py"))
-    commit = runs.commit.__wrapped__
+    monkeypatch.setattr(provenance, "__file__", str(tmp_path / "runs.py"))
+    commit = provenance.commit.__wrapped__
     (tmp_path / "runs.py").write_text("")
     assert commit() is None
     git("init")

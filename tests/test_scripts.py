@@ -14,7 +14,7 @@ import pytest
 from conftest import make_splits
 from matplotlib import image
 
-import runs
+import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = ["--epochs", "2", "--batch-size", "16", "--steps", "3"]
@@ -73,7 +73,7 @@ def test_results_hold_everything_a_reviewer_asks_for(both, folder):
     assert found["config"]["epochs"] == 2
     assert {"python", "tensorflow", "keras", "numpy", "scikit-learn"} <= set(found["versions"])
     assert {"seconds", "checkpoint_seconds", "epochs", "images_per_second", "precision"} <= set(found["training"])
-    assert found["commit"] == runs.commit()
+    assert found["commit"] == provenance.commit()
     assert {"machine", "cores", "gpus"} <= set(found["hardware"])
     assert found["config"]["seed"] == 0
     assert [entry["attack"] for entry in found["evaluations"]] == ["clean", "fgsm", "pgd"]

@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
-import config
 import startup
+from errors import ExpectedError
 
 
 def end(capsys, main):
@@ -24,13 +24,13 @@ def raiser(error):
 
 def test_an_expected_error_is_one_line_and_code_2(capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["script.py"])
-    code, text = end(capsys, raiser(config.ExpectedError("a.npz: expected images.")))
+    code, text = end(capsys, raiser(ExpectedError("a.npz: expected images.")))
     assert (code, text) == (2, "script.py: error: a.npz: expected images.\n")
 
 
 def test_debug_adds_the_traceback(capsys, monkeypatch):
     monkeypatch.setattr("sys.argv", ["script.py", "--debug"])
-    code, text = end(capsys, raiser(config.ExpectedError("a.npz: expected images.")))
+    code, text = end(capsys, raiser(ExpectedError("a.npz: expected images.")))
     assert code == 2
     assert text.startswith("Traceback")
     assert text.endswith("script.py: error: a.npz: expected images.\n")

@@ -13,7 +13,7 @@ from conftest import make_splits
 
 import config
 import tune
-from config import ExpectedError
+from errors import ExpectedError
 
 ROOT = Path(__file__).resolve().parents[1]
 optuna = pytest.importorskip("optuna", reason="Optuna isn't installed (requirements-tune.txt)")
