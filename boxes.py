@@ -1,13 +1,11 @@
 """The radiologists' boxes of NIH ChestX-ray14, and how well maps agree with them."""
 
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-from PIL import Image
 
-from sources import CHEST_LABELS, DataError
+from sources import CHEST_LABELS, DataError, images, tables
 
 ORIGINAL = 1024  # pixels on each side of the images in which the boxes were drawn
 NAMES = {"infiltrate": "infiltration", "pleural_thickening": "pleural"}
@@ -43,9 +41,11 @@ def load(path, size):
         DataError: If the file isn't such a list, or no image in it is there.
     """
     path = Path(path).expanduser()
-    listed = _rows(path, ("Image Index", "Finding Label", "Bbox [x", "y", "w", "h]"))
+    listed = tables.read(path, ("Image Index", "Finding Label", "Bbox [x", "y", "w", "h]"))
     table = next(iter(sorted(path.parent.glob("Data_Entry_2017*.csv"))), path.parent / "Data_Entry_2017.csv")
-    findings = {row["Image Index"]: row["Finding Labels"] for row in _rows(table, ("Image Index", "Finding Labels"))}
+    findings = {
+        row["Image Index"]: row["Finding Labels"] for row in tables.read(table, ("Image Index", "Finding Labels"))
+    }
     places = {place.name: place for place in path.parent.rglob("*.png")}
     rows = [row for row in listed if row["Image Index"] in places and row["Image Index"] in findings]
     if not rows:
@@ -56,23 +56,12 @@ def load(path, size):
     )
     names = [row["Image Index"] for row in rows]
     return Boxed(
-        np.stack([_pixels(places[name], size) for name in names]),
+        np.stack([images.read(places[name], size) for name in names]),
         np.stack([_multi_hot(findings[name].split("|"), table) for name in names]),
         np.array([_multi_hot([row["Finding Label"]], path).argmax() for row in rows]),
         np.stack([x, y, x + width, y + height], axis=1),
         tuple(names),
     )
-
-
-def _rows(path, columns):
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as file:
-            rows = list(csv.DictReader(file))
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise DataError(f"{path}: expected a CSV file in UTF-8. Received: {error}.") from None
-    if not rows or any(row.get(column) is None for row in rows for column in columns):
-        raise DataError(f"{path}: expected rows with {', '.join(columns)}. Received others, or none.")
-    return rows
 
 
 def _number(text, path):
@@ -88,14 +77,6 @@ def _multi_hot(findings, path):
     if unknown:
         raise DataError(f"{path}: expected findings of ChestX-ray14. Received: {unknown[0]!r}.")
     return np.isin(CHEST_LABELS, names).astype(np.uint8)
-
-
-def _pixels(path, size):
-    try:
-        with Image.open(path, formats=["PNG"]) as image:
-            return np.array(image.convert("L").resize((size, size), Image.Resampling.BICUBIC))[..., np.newaxis]
-    except (OSError, ValueError, Image.DecompressionBombError) as error:
-        raise DataError(f"{path}: expected a PNG image. Received: {error}.") from None
 
 
 def mass_inside(maps, boxes):

@@ -70,29 +70,29 @@ def _as_grid(features):
 def feature_layer(model):
     """Name of the last layer whose output is still an image, `outer/inner` if it is in a nested model.
 
+    Of a transformer, whose encoder is a single layer in Keras, it is the first with an output per patch: the embedding.
+
     Raises:
         ModelError: If there is none.
     """
-    name = _feature_layer(model)
-    if name is None:
+    images = [name for name, shape in _learned(model) if len(shape) == 4 and 1 not in shape[1:3]]
+    tokens = [name for name, shape in _learned(model) if len(shape) == 3]
+    if not images + tokens:
         raise models.ModelError(
             f"{model.name}: expected a layer whose output is (batch, rows, columns, features). Received none. "
             "Choose one with --layer."
         )
-    return name
+    return images[-1] if images else tokens[0]
 
 
-def _feature_layer(model):
-    for layer in reversed(model.layers):
-        if isinstance(layer, keras.layers.InputLayer):
-            continue
-        shape = getattr(layer.output, "shape", ())
-        if len(shape) == 4 and 1 not in shape[1:3]:
-            return layer.name
-        inner = _feature_layer(layer) if isinstance(layer, keras.Model) else None
-        if inner:
-            return f"{layer.name}/{inner}"
-    return None
+def _learned(model, seen=False):
+    """Names and output shapes of all layers from the first that has weights on, those of nested models too."""
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            yield from ((f"{layer.name}/{name}", shape) for name, shape in _learned(layer, seen))
+        seen = seen or bool(layer.weights)
+        if seen and hasattr(layer.output, "shape") and not isinstance(layer, keras.layers.InputLayer):
+            yield layer.name, layer.output.shape
 
 
 def with_features(model, layer):

@@ -64,6 +64,11 @@ def test_the_layer_is_the_last_whose_output_is_an_image_and_can_be_chosen():
     assert explanations.grad_cam(model, images, [0], layer="relu1").shape == (1, 8, 8)
     with pytest.raises(ExpectedError, match=r"relu9.*conv1"):
         explanations.grad_cam(model, images, [0], layer="relu9")
+    # The image that is only rescaled is no feature of the model.
+    embedding = keras.Sequential([layers.Input((8, 8, 1)), layers.Reshape((4, 16)), layers.Dense(5, name="embed")])
+    head = [layers.Flatten(), layers.Dense(3)]
+    transformer = keras.Sequential([layers.Input((8, 8, 1)), layers.Rescaling(2), embedding, *head])
+    assert explanations.feature_layer(transformer) == f"{embedding.name}/embed"
     dense = keras.Sequential([layers.Input((8, 8, 1)), layers.Flatten(), layers.Dense(3)])
     with pytest.raises(ExpectedError, match="rows, columns"):
         explanations.grad_cam(dense, images, [0])
