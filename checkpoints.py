@@ -123,11 +123,11 @@ class Checkpoint:
         if time.monotonic() - self.clock > SAVE_EVERY:
             self.save(state)
 
-    def keep(self, classifier, state):
-        """Write `model.keras`."""
+    def keep(self, classifier, state, name="model.keras"):
+        """Write the classifier to a file of the run: the best so far, unless named otherwise."""
         begun = time.monotonic()
         if devices.chief():
-            with runs.writing(self.best_file) as temporary:
+            with runs.writing(self.best_file.with_name(name)) as temporary:
                 classifier.save(temporary)
         state.saving += time.monotonic() - begun
 

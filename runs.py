@@ -23,9 +23,11 @@ SCHEMA = 1
 CONTENTS = (
     "results.json",
     "evaluations",
+    "explanations",
     "history.csv",
     "state.npz",
     "model.keras",
+    "last.keras",
     "adversarial.npy",
     "chestxray.png",
     "logs",

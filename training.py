@@ -95,7 +95,8 @@ def train(classifier, splits, config, run, *, examples=clean_examples, selection
             change.
         splits: The `Splits`; the test split isn't touched.
         config: A `BaselineConfig`.
-        run: The `Run` to write `model.keras`, `history.csv`, `logs/` and, while unfinished, `state.npz` to.
+        run: The `Run` to write `model.keras`, `last.keras`, `history.csv`, `logs/` and, while unfinished, `state.npz`
+            to.
         examples: What a step trains on; see `clean_examples`.
         selection: The `Attack` under which the validation macro AUC chooses the checkpoint and stops training.
         callback: A `keras.callbacks.Callback` that takes the place of the bar and may raise to end training.
@@ -145,6 +146,7 @@ def train(classifier, splits, config, run, *, examples=clean_examples, selection
         with interruption.delayed():
             checkpoint.save(state)
         raise
+    checkpoint.keep(classifier, state, "last.keras")
     checkpoint.save(state)
     best = devices.load(run.path / "model.keras", like=classifier)
     return best, {

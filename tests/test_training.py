@@ -92,7 +92,7 @@ def check_resumed(tmp_path, options, splits, whole):
     history = (tmp_path / "stopped" / "history.csv").read_text()
     assert (weights(classifier), summary | times, history) == (whole[0], whole[1] | times, whole[2])
     assert sorted(path.name for path in (tmp_path / "stopped").iterdir()) == [
-        *("history.csv", "logs", "model.keras", "state.npz"),
+        *("history.csv", "last.keras", "logs", "model.keras", "state.npz"),
     ]
 
 
@@ -198,6 +198,7 @@ def test_validation_chooses_the_weights_and_patience_ends_training(tmp_path, opt
     # Epoch 2 is best; epochs 3 to 5 are no better, and epoch 6 is never reached.
     assert (summary["epochs"], summary["best_epoch"], summary["best_val_auc"]) == (5, 2, 0.8)
     assert weights(models.logits(classifier)) == kept[1]
+    assert weights(models.logits(models.load(tmp_path / "run" / "last.keras"))) == kept[-1]
 
 
 def test_robust_training_is_chosen_by_the_attacked_score_and_logs_both(tmp_path, options, splits):
