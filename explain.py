@@ -77,8 +77,7 @@ def main(arguments=None):
         raise ExpectedError(f"--label: expected one of {', '.join(splits.label_names)}. Received: {options.label}.")
     devices.join("none")
     devices.start()
-    import insights
-    import review
+    from explaining import insights, review
 
     study = insights.Study(saved, splits, chosen, options)
     runs.lock(study.folder)

@@ -10,14 +10,13 @@ from conftest import make_splits
 from PIL import Image
 from scipy.stats import spearmanr
 
-import boxes
 import config
 import explain
-import explanations
 import metrics
 import models
 import runs
 from errors import ExpectedError
+from explaining import attributions, boxes
 
 layers = keras.layers
 
@@ -51,27 +50,27 @@ def copying(nested=False):
 @pytest.mark.parametrize("nested", [False, True])
 def test_grad_cam_of_a_model_that_copies_the_image_is_the_image(nested):
     model, images = copying(nested), np.random.default_rng(0).random((3, 4, 4, 1), np.float32)
-    maps = explanations.grad_cam(model, images, [0, 0, 1])
+    maps = attributions.grad_cam(model, images, [0, 0, 1])
     # The logit is the mean of feature 0, so that feature's weight, the mean of its gradient, is 1 / 16.
     np.testing.assert_allclose(maps[:2], images[:2, ..., 0] / 16, rtol=1e-5)
     np.testing.assert_array_equal(maps[2], 0)
 
 
 def test_the_layer_is_the_last_whose_output_is_an_image_and_can_be_chosen():
-    assert explanations.feature_layer(models.build_cnn((8, 8, 1), 3)) == "relu3"
-    assert explanations.feature_layer(copying(nested=True)) == "backbone/features"
+    assert attributions.feature_layer(models.build_cnn((8, 8, 1), 3)) == "relu3"
+    assert attributions.feature_layer(copying(nested=True)) == "backbone/features"
     model, images = models.build_cnn((8, 8, 1), 3), np.ones((1, 8, 8, 1), np.float32)
-    assert explanations.grad_cam(model, images, [0], layer="relu1").shape == (1, 8, 8)
+    assert attributions.grad_cam(model, images, [0], layer="relu1").shape == (1, 8, 8)
     with pytest.raises(ExpectedError, match=r"relu9.*conv1"):
-        explanations.grad_cam(model, images, [0], layer="relu9")
+        attributions.grad_cam(model, images, [0], layer="relu9")
     # The image that is only rescaled is no feature of the model.
     embedding = keras.Sequential([layers.Input((8, 8, 1)), layers.Reshape((4, 16)), layers.Dense(5, name="embed")])
     head = [layers.Flatten(), layers.Dense(3)]
     transformer = keras.Sequential([layers.Input((8, 8, 1)), layers.Rescaling(2), embedding, *head])
-    assert explanations.feature_layer(transformer) == f"{embedding.name}/embed"
+    assert attributions.feature_layer(transformer) == f"{embedding.name}/embed"
     dense = keras.Sequential([layers.Input((8, 8, 1)), layers.Flatten(), layers.Dense(3)])
     with pytest.raises(ExpectedError, match="rows, columns"):
-        explanations.grad_cam(dense, images, [0])
+        attributions.grad_cam(dense, images, [0])
 
 
 def test_tokens_are_put_back_in_their_places():
@@ -79,14 +78,14 @@ def test_tokens_are_put_back_in_their_places():
     tokens = layers.ZeroPadding1D((1, 0))(layers.Reshape((9, 1))(inputs))  # A class token stands before the patches.
     model = keras.Model(inputs, layers.Dense(1, kernel_initializer="ones")(layers.GlobalAveragePooling1D()(tokens)))
     images = np.random.default_rng(0).random((1, 3, 3, 1), np.float32)
-    maps = explanations.grad_cam(model, images, [0], layer=model.layers[2].name)
+    maps = attributions.grad_cam(model, images, [0], layer=model.layers[2].name)
     np.testing.assert_allclose(maps, images[..., 0] / 10, rtol=1e-5)
 
 
 def test_explaining_leaves_the_model_as_it_was():
     model, images = copying(nested=True), np.ones((1, 4, 4, 1), np.float32)
     before = model(images).numpy()
-    explanations.grad_cam(model, images, [0])
+    attributions.grad_cam(model, images, [0])
     assert [layer.name for layer in model.layers][1:] == ["backbone", "logits"]
     np.testing.assert_array_equal(model(images).numpy(), before)
 
@@ -96,7 +95,7 @@ def test_integrated_gradients_of_a_linear_model_are_its_weights_times_the_image(
     model = keras.Sequential([layers.Input((4, 4, 1)), layers.Flatten(), layers.Dense(2)])
     weights, images = rng.normal(size=(16, 2)).astype(np.float32), rng.random((3, 4, 4, 1), np.float32)
     model.set_weights([weights, np.float32([5, -5])])
-    found, pairs = explanations.integrated_gradients(model, images, [0, 1, 1], steps=1, baseline=0.25)
+    found, pairs = attributions.integrated_gradients(model, images, [0, 1, 1], steps=1, baseline=0.25)
     expected = (images - 0.25) * weights.T[[0, 1, 1]].reshape(3, 4, 4, 1)
     np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(pairs[:, 0], pairs[:, 1], rtol=1e-4)
@@ -111,11 +110,11 @@ def test_integrated_gradients_are_complete_with_enough_steps():
             weight.assign(rng.normal(size=weight.shape))
     images = rng.random((5, 8, 8, 1), np.float32)
     labels, black = np.array([0, 1, 2, 0, 1]), np.zeros((1, 8, 8, 1), np.float32)
-    attributions, pairs = explanations.integrated_gradients(model, images, labels, steps=256)
+    contributions, pairs = attributions.integrated_gradients(model, images, labels, steps=256)
     difference = (model(images).numpy() - model(black).numpy())[np.arange(5), labels]
     np.testing.assert_allclose(pairs[:, 1], difference, rtol=1e-5)
-    np.testing.assert_allclose(attributions.sum(axis=(1, 2, 3)), difference, rtol=0.01, atol=1e-3)
-    rough = explanations.integrated_gradients(model, images, labels, steps=1)[1]
+    np.testing.assert_allclose(contributions.sum(axis=(1, 2, 3)), difference, rtol=0.01, atol=1e-3)
+    rough = attributions.integrated_gradients(model, images, labels, steps=1)[1]
     assert np.abs(rough[:, 0] - difference).max() > np.abs(pairs[:, 0] - difference).max()
 
 
@@ -123,10 +122,10 @@ def test_similarities_agree_with_scipy_and_leave_empty_maps_undefined():
     rng = np.random.default_rng(0)
     a, b = rng.random((3, 4, 4)), rng.random((3, 4, 4)).round(1)
     b[2] = 0
-    ranks = explanations.rank_correlation(a, b)
+    ranks = attributions.rank_correlation(a, b)
     np.testing.assert_allclose(ranks[:2], [spearmanr(a[i].ravel(), b[i].ravel()).statistic for i in range(2)])
-    np.testing.assert_allclose(explanations.cosine(a, 3 * a), 1)
-    assert np.isnan([ranks[2], explanations.cosine(a, b)[2]]).all()
+    np.testing.assert_allclose(attributions.cosine(a, 3 * a), 1)
+    assert np.isnan([ranks[2], attributions.cosine(a, b)[2]]).all()
 
 
 def test_mean_interval_leaves_out_what_is_undefined_and_resamples_patients():

@@ -1,6 +1,6 @@
 """Where a model looks: Grad-CAM and integrated gradients of one logit per image, and how alike two such maps are.
 
-maps = explanations.grad_cam(models.logits(classifier), images, labels=[3] * len(images))
+maps = attributions.grad_cam(models.logits(classifier), images, labels=[3] * len(images))
 """
 
 import functools

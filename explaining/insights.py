@@ -8,9 +8,7 @@ import json
 import numpy as np
 from tqdm import tqdm
 
-import boxes
 import config
-import explanations
 import figures
 import metrics
 import report
@@ -20,6 +18,7 @@ import subjects
 import sweep
 import views
 from errors import ExpectedError
+from explaining import attributions, boxes
 
 METHODS = ("Grad-CAM", "integrated gradients")
 TOLERANCE = 0.01  # of the difference of logits, or of 1 if that is larger
@@ -57,8 +56,8 @@ class Study:
     def maps(self, method, model, images, labels):
         """Maps of one method, `(count, height, width)`; of colours, the sum."""
         if method == "Grad-CAM":
-            return explanations.grad_cam(model, images, labels, layer=self.options.layer)
-        return explanations.integrated_gradients(model, images, labels, steps=self.options.path_steps)[0].sum(axis=-1)
+            return attributions.grad_cam(model, images, labels, layer=self.options.layer)
+        return attributions.integrated_gradients(model, images, labels, steps=self.options.path_steps)[0].sum(axis=-1)
 
     def save(self, figure, name):
         """Write a figure; returns a line that says where."""
@@ -105,10 +104,10 @@ def explanation(study):
         signed = {}
         for name, model in study.models.items():
             answer = metrics.probabilities(splits.task, robustness.answers(model, picture))[0, label[0]]
-            cam = explanations.grad_cam(model, picture, label, layer=options.layer)[0]
+            cam = attributions.grad_cam(model, picture, label, layer=options.layer)[0]
             row[f"{name}: Grad-CAM\nprobability {answer:.3f}"] = ("heat", picture[0], cam)
-            attributions, pairs = explanations.integrated_gradients(model, picture, label, steps=options.path_steps)
-            signed[name] = attributions[0].sum(axis=-1)
+            contributions, pairs = attributions.integrated_gradients(model, picture, label, steps=options.path_steps)
+            signed[name] = contributions[0].sum(axis=-1)
             lines.append(f"{name}, {version}: {_completeness(*pairs[0])}")
         row |= {f"{name}:\nintegrated gradients": ("signed", None, values) for name, values in signed.items()}
         if len(signed) == 2:
@@ -137,7 +136,7 @@ def similarity(study):
     values = {}
 
     def add(comparison, method, maps, others):
-        for name, score in (("cosine", explanations.cosine), ("rank correlation", explanations.rank_correlation)):
+        for name, score in (("cosine", attributions.cosine), ("rank correlation", attributions.rank_correlation)):
             values.setdefault((comparison, method), {}).setdefault(name, []).append(score(maps, others))
 
     for indices in tqdm(pieces(test), "Explaining", unit=" batches"):
@@ -178,7 +177,7 @@ def similarity(study):
 
 def pieces(split):
     """Indices of a split in batches."""
-    size = max(1, explanations.PIXELS_PER_BATCH // int(np.prod(split.images.shape[1:3])))
+    size = max(1, attributions.PIXELS_PER_BATCH // int(np.prod(split.images.shape[1:3])))
     return [np.arange(begin, min(begin + size, len(split))) for begin in range(0, len(split), size)]
 
 
@@ -209,7 +208,7 @@ def boxed(study):
     for name, model in study.models.items():
         attacked = study.attack(model, images, labels, task=study.splits.task, indices=indices)
         for version, pictures in (("clean", images), (study.attack.title, attacked)):
-            maps = explanations.grad_cam(model, pictures, found.found, layer=study.options.layer)
+            maps = attributions.grad_cam(model, pictures, found.found, layer=study.options.layer)
             scores = {
                 "inside": boxes.mass_inside(maps, found.boxes),
                 "pointing_game": boxes.points_inside(maps, found.boxes),

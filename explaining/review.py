@@ -8,12 +8,12 @@ import numpy as np
 from sklearn.manifold import TSNE
 from tqdm import tqdm
 
-import insights
 import metrics
 import report
 import robustness
 import runs
 import views
+from explaining import insights
 from sources import selection
 
 
