@@ -37,11 +37,11 @@ SYSTEMS = {
     ],
     3: [
         *(
-            f"diagnosis.py {ALZHEIMER} --model {name} {own} --epochs 8 --run {{runs}}/{name}"
+            f"diagnosis.py {ALZHEIMER} --model {name} {own} --epochs 6 --run {{runs}}/{name}"
             for name, own in BACKBONES.items()
         ),
         *(
-            f"diagnosis_adv.py {ALZHEIMER} --model {name} {own} --epochs 3 --init-from {{runs}}/{name} "
+            f"diagnosis_adv.py {ALZHEIMER} --model {name} {own} --epochs 2 --init-from {{runs}}/{name} "
             f"--baseline {{runs}}/{name} --train-epsilon 0.01 --train-step-size 0.005 --train-steps 3 "
             f"--run {{runs}}/{name}_robust"
             for name, own in BACKBONES.items()
