@@ -158,7 +158,7 @@ def _train(trial, options, searched, splits, folder, reporter):
     try:
         return training.train(classifier, splits, own, run, **ways)[1]["best_val_auc"]
     finally:
-        for name in ("model.keras", "state.npz"):
+        for name in ("model.keras", "last.keras", "state.npz"):
             (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / "logs", ignore_errors=True)
         keras.backend.clear_session()  # The graphs of a search would otherwise fill the memory.

@@ -161,6 +161,7 @@ def check_evaluation(folder, run):
         np.testing.assert_allclose(ours["pixels"], single["pixels"], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_two_devices_train_and_attack_as_one_does(folder, mirrored):
     code, output, errors = mirrored
     assert code == 0, errors

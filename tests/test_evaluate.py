@@ -273,6 +273,7 @@ def test_a_model_without_finite_answers_is_refused(here):
         evaluate.main(["broken.keras", "--data", "data.npz", *QUICK])
 
 
+@pytest.mark.slow
 def test_extra_attacks_have_rows_of_their_own(here):
     extras = ["noise", "invent=mass", "invent=nodule", "one-pixel"]
     arguments = ["model.keras", "--data", "data.npz", "--limit", "12", "--epsilons", "0", "1", "--extra", *extras]

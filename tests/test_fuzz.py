@@ -19,7 +19,7 @@ HEALTH = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
 def test_a_fixed_corpus_is_loaded_or_refused(tmp_path):
     outcomes = {}
-    for number in range(600):
+    for number in range(300):
         kind, outcome, _ = fuzz.judge(7, number, tmp_path)
         assert outcome in ("loaded", "refused"), number
         outcomes.setdefault(kind, set()).add(outcome)

@@ -79,6 +79,7 @@ def test_mean_and_spread_are_those_of_the_folds(kfold):
     assert kfold.table([row], "made")[-1] == "| clean | 0.7000 ± 0.1414 | 0.6000 to 0.8000 | 0.5000 ± 0.0000 |"
 
 
+@pytest.mark.slow
 def test_a_cross_validation_runs_goes_on_and_ends_with_a_table(kfold, tmp_path, monkeypatch, capsys):
     splits = of_patients(make_splits((48, 24, 24)))
     monkeypatch.setattr(kfold.data, "load_for", lambda options: splits)

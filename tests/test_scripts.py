@@ -197,6 +197,7 @@ def test_without_a_baseline_one_is_trained_and_fine_tuning_starts_from_a_run(bot
     assert first[0] != first[1]
 
 
+@pytest.mark.slow
 def test_a_static_set_fine_tunes_the_baseline_and_leaves_nothing_behind(both, folder):
     common = ["--data", "data.npz", "--data-dir", "cache", *QUICK, "--baseline", "base"]
     done = script("diagnosis_adv.py", *common, "--method", "static", "--run", "static", cwd=folder)
@@ -219,6 +220,7 @@ def test_results_name_the_model_and_weights_of_another_are_refused(both, folder)
     assert not (folder / "new").exists()
 
 
+@pytest.mark.slow
 def test_weights_that_cannot_be_had_leave_nothing_behind(folder):
     (folder / "broken.weights.h5").write_text("broken")
     common = ["--data", "data.npz", "--data-dir", "cache", "--model", "mobilenet_v2", "--run", "new"]
@@ -228,6 +230,7 @@ def test_weights_that_cannot_be_had_leave_nothing_behind(folder):
     assert not (folder / "new").exists()
 
 
+@pytest.mark.slow
 def test_a_fitting_run_in_the_default_folder_is_taken_as_the_baseline(both, folder):
     (folder / "runs").mkdir()
     (folder / "runs" / "baseline").symlink_to(folder / "base")

@@ -96,7 +96,7 @@ def check_resumed(tmp_path, options, splits, whole):
     ]
 
 
-@pytest.mark.parametrize(("stop_at", "how"), [(1, "killed"), (5, "killed"), (4, signal.SIGINT), (5, signal.SIGTERM)])
+@pytest.mark.parametrize(("stop_at", "how"), [(1, "killed"), (4, signal.SIGINT), (5, signal.SIGTERM)])
 def test_a_run_stopped_at_any_step_ends_as_if_it_had_not_been(
     tmp_path, options, splits, whole, monkeypatch, stop_at, how
 ):
@@ -128,6 +128,7 @@ def test_a_run_stopped_at_any_step_ends_as_if_it_had_not_been(
     check_resumed(tmp_path, options, splits, whole)
 
 
+@pytest.mark.slow
 def test_robust_training_resumes_too(tmp_path, options, splits, monkeypatch):
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     expected = fit(whole, options, splits, make_examples=adversarial)[0]
@@ -315,7 +316,7 @@ def test_logs_that_cannot_be_written_end_training_in_one_line(tmp_path, options,
 
 
 @pytest.mark.parametrize(
-    ("loss", "sampler"), [("weighted", "balanced"), ("focal", "shuffle"), ("asymmetric", "shuffle")]
+    ("loss", "sampler"), [("weighted", "balanced"), pytest.param("focal", "shuffle", marks=pytest.mark.slow)]
 )
 def test_remedies_for_rare_labels_reach_the_training(tmp_path, options, splits, loss, sampler):
     plain = weights(fit(tmp_path / "plain", options, splits)[0])

@@ -63,7 +63,7 @@ def test_values_in_params_are_checked_as_on_the_command_line(tmp_path, capsys):
     assert "adagrad" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("objective", ["clean", "robust"])
+@pytest.mark.parametrize("objective", [pytest.param("clean", marks=pytest.mark.slow), "robust"])
 def test_a_search_trains_and_writes_what_the_training_scripts_read(here, capsys, objective):
     adversarial = ["--adversarial", "--train-steps", "1"] if objective == "robust" else []
     tune.main(arguments("--trials", "2", "--objective", objective, "--optimizer", "rmsprop", *adversarial))

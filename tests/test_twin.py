@@ -149,13 +149,23 @@ def test_what_is_not_known_runs_as_it_is(defence):
     assert twin.of(wrapped, "bfloat16") is wrapped
 
 
-SLOW = ("resnet34", "resnet50", "efficientnet_b0", "densenet121", "vgg16", "cnn-se", "resnet18-cbam")
+SLOW = (
+    "mobilenet_v2",
+    "resnet18",
+    "resnet34",
+    "resnet50",
+    "efficientnet_b0",
+    "densenet121",
+    "vgg16",
+    "cnn-se",
+    "resnet18-cbam",
+)
 
 
 @pytest.mark.parametrize(
     "name",
     [
-        *("vgg", "covid_cnn", "cnn-cbam", "mobilenet_v2", "resnet18"),
+        *("vgg", "covid_cnn", "cnn-cbam"),
         *(pytest.param(name, marks=pytest.mark.slow) for name in SLOW),
     ],
 )
