@@ -24,7 +24,7 @@ test: setup
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile
 
 test-slow: setup
-	$(BIN)/python -m pytest -q -m slow --durations=5
+	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow --durations=5
 
 # The peers' packages have an environment of their own, so that nothing of theirs slips into ours.
 peers: $(VENV)-peers/ready

@@ -150,15 +150,8 @@ def test_what_is_not_known_runs_as_it_is(defence):
 
 
 SLOW = (
-    "mobilenet_v2",
-    "resnet18",
-    "resnet34",
-    "resnet50",
-    "efficientnet_b0",
-    "densenet121",
-    "vgg16",
-    "cnn-se",
-    "resnet18-cbam",
+    *("mobilenet_v2", "resnet18", "resnet34", "resnet50", "efficientnet_b0", "densenet121", "vgg16"),
+    *("cnn-se", "resnet18-cbam"),
 )
 
 
