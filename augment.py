@@ -8,6 +8,8 @@ import math
 
 import tensorflow as tf
 
+import metadata
+
 STREAM = 0x617567  # keeps these random numbers apart from those of the attacks, which have the same seed
 
 
@@ -66,14 +68,15 @@ def augmented(images, augmentation, *, seed, indices):
 
     # One by one: the sine of a vector differs in the last bit with the place in it, so with the batch.
     transforms = tf.map_fn(transform, indices, fn_output_signature=tf.float32)
-    return tf.raw_ops.ImageProjectiveTransformV3(
-        images=images,
+    changed = tf.raw_ops.ImageProjectiveTransformV3(
+        images=metadata.pixels(images),
         transforms=transforms,
         output_shape=size,
         fill_value=0.0,
         interpolation="BILINEAR",
         fill_mode="CONSTANT",
     )
+    return tf.concat([changed, images[..., metadata.pixel_channels(images.shape) :]], axis=-1)
 
 
 def _transform(augmentation, numbers, size):

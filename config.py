@@ -54,6 +54,9 @@ class FoldersConfig:
     folders_root: str | None = _root("folders", "a folder per class, or train and test folders of such")
     train_subset: int | None = _subset("training")
     val_subset: int | None = _subset("validation")
+    metadata: bool | None = option(
+        None, "join age, sex and view to the features of the image, where the data tell them: nih, covid", bool
+    )
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+import metadata
 from sources import DataError, Splits, covid, folders, medmnist_npz, nih, phantom
 
 FOLDERS = {"nih": nih, "covid": covid, "folders": folders}  # each has an option --NAME-root
@@ -15,7 +16,8 @@ ROOTS = tuple(f"{name}_root" for name in FOLDERS)
 def load_for(options) -> Splits:
     """`load` what a script's options ask for."""
     root = getattr(options, f"{options.data.lower()}_root", None)
-    return load(options.data, root=root, **{name: getattr(options, name) for name in OPTIONS})
+    splits = load(options.data, root=root, **{name: getattr(options, name) for name in OPTIONS})
+    return metadata.beside(splits) if options.metadata else splits
 
 
 def load(

@@ -4,6 +4,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
+import metadata
 import report
 
 COLOURS = ("#222222", "#e69f00", "#0072b2")  # clean, FGSM, PGD: distinct in black and white and to the colour-blind
@@ -24,7 +25,7 @@ def perturbation(pictures, probabilities, label_names, *, title, present, count=
     Returns:
         A matplotlib `Figure`.
     """
-    names = list(pictures)
+    names, pictures = list(pictures), {name: metadata.pixels(picture) for name, picture in pictures.items()}
     clean = pictures[names[0]]
     figure = Figure(figsize=(11, 7.4), layout="constrained")
     figure.suptitle(title, fontsize=12)

@@ -3,6 +3,7 @@
 import keras
 from keras import layers
 
+import metadata
 import modelfiles
 from modelfiles import ModelError
 
@@ -13,6 +14,10 @@ def build(name, input_shape, num_labels, *, weights="none", freeze=False, backbo
     Raises:
         ModelError: If the weights can't be had.
     """
+    pixels = metadata.pixel_channels(input_shape)
+    if pixels < input_shape[-1]:
+        own = {"weights": weights, "freeze": freeze, "backbone_size": backbone_size, **settings}
+        return with_metadata(build(name, (*input_shape[:2], pixels), num_labels, **own), input_shape)
     if name in HAND_MADE:
         return HAND_MADE[name](input_shape, num_labels, **settings)
     import backbones
@@ -109,6 +114,23 @@ def ending(inputs, features, num_labels, activation, name):
     """The model from `inputs` to probabilities, with the layer `logits` before them."""
     x = layers.Dense(num_labels, name="logits")(features)
     return keras.Model(inputs, layers.Activation(activation, name="probabilities")(x), name=name)
+
+
+def with_metadata(classifier, input_shape):
+    """A classifier whose features are joined by the metadata in the last channels of its images.
+
+    Args:
+        classifier: A model of this file, for the pixels alone; its layer `logits` is made anew.
+        input_shape: `(height, width, channels)` of images with metadata, as `metadata.beside` makes them.
+    """
+    inputs = layers.Input(input_shape, name="images")
+    last = classifier.get_layer("logits")
+    features = keras.Model(classifier.input, last.input, name="features")(metadata.pixels(inputs))
+    known = keras.ops.mean(inputs[..., classifier.input_shape[-1] :], axis=(1, 2))
+    known = keras.ops.stop_gradient(keras.ops.round(metadata.STEPS * known) / metadata.STEPS)
+    x = layers.Concatenate(name="with_metadata")([features, known])
+    activation = classifier.layers[-1].activation.__name__
+    return ending(inputs, x, last.units, activation, name=f"{classifier.name}_with_metadata")
 
 
 def attended(x, kind, name):

@@ -5,6 +5,8 @@ import textwrap
 import numpy as np
 from matplotlib.figure import Figure
 
+import metadata
+
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999", "#222222")
 
 
@@ -31,7 +33,7 @@ def explanation(rows, *, title):
         for ax, (name, (kind, image, values)) in zip(line, row.items(), strict=True):
             _plain(ax, name)
             if kind in ("image", "heat"):
-                ax.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+                ax.imshow(metadata.pixels(image).squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             if kind == "heat":
                 # Each on its own scale: Grad-CAM says where, not how much.
                 ax.imshow(values, cmap="inferno", alpha=0.55, vmin=0, vmax=max(values.max(), 1e-12))
@@ -66,7 +68,7 @@ def gallery(rows, *, title):
     figure.suptitle(title, fontsize=11)
     for line, (name, pictures) in zip(figure.subplots(len(rows), columns, squeeze=False), rows, strict=True):
         for ax, (caption, image) in zip(line, pictures, strict=True):
-            ax.imshow(image.squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
+            ax.imshow(metadata.pixels(image).squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
             _plain(ax, textwrap.fill(caption, 27))
             ax.title.set_fontsize(8)
         line[0].set_ylabel(textwrap.fill(name, 26), fontsize=8)

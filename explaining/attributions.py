@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from scipy.stats import rankdata
 
+import metadata
 import models
 
 PIXELS_PER_BATCH = 64 * 28 * 28
@@ -132,7 +133,7 @@ def integrated_gradients(model, images, labels, *, steps=64, baseline=0.0):
         images: Float images in [0, 1], `(count, height, width, channels)`.
         labels: Index of the logit that is explained, one per image, `(count,)`.
         steps: Points on the way at which the gradient is taken (midpoint rule).
-        baseline: Brightness of the image at its start, 0 to 1; 0 is black.
+        baseline: Brightness of the image at its start, 0 to 1; 0 is black. Metadata are the same all the way.
 
     Returns:
         Float32, shaped like `images`, and the `completeness` of each image, `(count, 2)`: the sum of its attributions
@@ -141,7 +142,7 @@ def integrated_gradients(model, images, labels, *, steps=64, baseline=0.0):
     Reference: Sundararajan et al., 2017, https://arxiv.org/abs/1703.01365
     """
     images, labels = np.asarray(images, np.float32), np.asarray(labels)
-    starts = np.full_like(images, baseline)
+    starts = np.where(np.arange(images.shape[-1]) < metadata.pixel_channels(images.shape), np.float32(baseline), images)
     gradient = _logit_and_gradient(model)
 
     def attribute(part):

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 import config
 import figures
+import metadata
 import metrics
 import report
 import robustness
@@ -199,7 +200,9 @@ def boxed(study):
         raise ExpectedError(
             f"--boxes: expected a model of ChestMNIST's labels. Received: {', '.join(study.splits.label_names)}."
         )
-    size = study.splits.image_shape[0]
+    size, channels = study.splits.image_shape[1:]
+    if metadata.pixel_channels(study.splits.image_shape) < channels:
+        raise ExpectedError("--boxes: expected a model of images alone. Received one with --metadata.")
     found = boxes.load(study.options.boxes, size)
     images, labels = found.images.astype(np.float32) / 255, found.labels.astype(np.float32)
     indices = np.arange(len(images))
