@@ -8,24 +8,9 @@ from tqdm import tqdm
 import combining
 import metrics
 import robustness
-import sweep
+import scoring
 
 THROUGH = "end to end"
-
-
-class Judge(sweep.Subject):
-    """Scores and intervals as `evaluate.py` has them, from logits alone.
-
-    Args:
-        splits: The `Splits`.
-        options: With `resamples` and `seed`.
-        clean: Logits of the clean test images.
-        thresholds: `(num_labels,)`.
-    """
-
-    def __init__(self, splits, options, clean, thresholds):
-        self.splits, self.options, self.clean, self.thresholds = splits, options, clean, thresholds
-        self.labels, self.members = splits.test.labels, {}
 
 
 def judge(members, splits, chosen, options):
@@ -69,7 +54,7 @@ def judge(members, splits, chosen, options):
         if model == "vote":
             cuts = np.full(len(cuts), 0.5 - 10 * combining.NEVER)  # as much weight for yes as for no is enough
         thresholds[model] = dict(zip(splits.label_names, map(float, cuts), strict=True))
-        rows = Judge(splits, own, before, cuts)
+        rows = scoring.Scores(splits, own, before, cuts, {})
         evaluations.append({"model": model, "through": None, **rows.row(robustness.CLEAN.record(), [before])})
         for source, (logits, largest) in attacks.items():
             record = {**pgd.record(), "max_perturbation": largest}

@@ -16,6 +16,7 @@ import models
 import provenance
 import robustness
 import runs
+import scoring
 from sources import matching
 
 CURVE_STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
@@ -115,23 +116,22 @@ def reference_epsilon(epsilons):
     return positive[(len(positive) - 1) // 2] if positive else 4 / 255
 
 
-class Subject:
+class Subject(scoring.Scores):
     """A model under evaluation, with what its rows share."""
 
     def __init__(self, model, splits, options, known, cache, path, other, source, groups):
         self.model, self.splits, self.options, self.cache, self.other = model, splits, options, cache, other
-        self.known, self.members = known or {}, groups
+        self.known, self.outcomes = known or {}, {}
         self.identity = hashlib.sha256(path.read_bytes()).hexdigest()
         self.source_identity = hashlib.sha256(source.read_bytes()).hexdigest() if source else None
-        self.labels = splits.test.labels
-        self.outcomes = {}
-        self.clean = self.outcome(robustness.CLEAN).logits
-        self.thresholds = self._thresholds()
+        clean = self.outcome(robustness.CLEAN).logits
+        super().__init__(splits, options, clean, self._thresholds(), groups)
 
     def outcome(self, attack):
         """The `Outcome` of an attack on the test split, from disk if it was computed before."""
         source, made_on = (self.other, self.source_identity) if attack.attack == "transfer" else (None, None)
-        identity = json.dumps([attack.record(), self.identity, self.splits.sha256, len(self.labels), made_on])
+        images = [self.splits.sha256, self.splits.test.images.shape]
+        identity = json.dumps([attack.record(), self.identity, images, made_on])
         file = self.cache / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npz"
         outcome = devices.from_chief(lambda: _kept(file, identity))
         if outcome is None:
@@ -207,62 +207,6 @@ class Subject:
                 groups[extra] = [robustness.Attack(name, label=label, **apgd)]
         return groups
 
-    def row(self, record, candidates, *, per_label=False):
-        """Scores and intervals of the worst of several answers, jointly or for each label alone."""
-        worst_of = robustness.floor if per_label else robustness.joint
-        logits = worst_of(self.splits.task, self.labels, np.stack(candidates))
-        names = self.splits.label_names
-        task = "multi-label" if per_label and self.splits.task == "multi-class" else self.splits.task
-        clean = worst_of(self.splits.task, self.labels, self.clean[np.newaxis])
-        answers, before = self.predicted(logits, task), self.predicted(clean, task)
-        scores, probabilities = metrics.classification(self.labels, answers), metrics.probabilities(task, logits)
-        classes = {"confusion_matrix": metrics.confusion(self.labels, logits).tolist()} if task == "multi-class" else {}
-        return {
-            **record,
-            **self.scored(task, logits),
-            "f1": {
-                "macro": scores["macro_f1"],
-                "micro": scores["micro_f1"],
-                "per_label": dict(zip(names, map(float, scores["f1"]), strict=True)),
-            },
-            "precision": {"macro": scores["macro_precision"], "micro": scores["micro_precision"]},
-            "recall": {"macro": scores["macro_recall"], "micro": scores["micro_recall"]},
-            "confusion": dict(zip(names, scores["confusion"].tolist(), strict=True)),
-            **classes,
-            "brier": float(metrics.brier(self.labels, probabilities).mean()),
-            "calibration_error": float(metrics.calibration_error(self.labels, probabilities).mean()),
-            "hidden": float(np.mean((before & ~answers).any(axis=1))),
-            "invented": float(np.mean((~before & answers).any(axis=1))),
-            "by": {
-                name: {group: self.scored(task, logits, rows) for group, rows in members.items()}
-                for name, members in self.members.items()
-            },
-        }
-
-    def scored(self, task, logits, rows=slice(None)):
-        """Scores with their intervals, of all test images or of some."""
-        labels, logits, patients = self.labels[rows], logits[rows], self.splits.test.patients
-        resampled = metrics.bootstrap(
-            labels,
-            metrics.ranks(task, logits),
-            resamples=self.options.resamples,
-            seed=self.options.seed,
-            patients=None if patients is None else patients[rows],
-        )
-        names, intervals = self.splits.label_names, {}
-        for key, values in resampled.items():
-            low, high = metrics.interval(values)
-            intervals[f"macro_{key}"] = _pair(metrics.interval(metrics.macro_of(values)))
-            intervals[f"per_label_{key}"] = {name: _pair(ends) for name, *ends in zip(names, low, high, strict=True)}
-        return {"images": len(labels), **metrics.summary(task, names, labels, logits), "intervals": intervals}
-
-    def predicted(self, logits, task):
-        """Which labels the report names, bool: above the thresholds, or the most probable class."""
-        scores = metrics.probabilities(task, logits)
-        if task == "multi-class":
-            return np.eye(scores.shape[1], dtype=bool)[scores.argmax(axis=1)]
-        return scores >= self.thresholds
-
     def _thresholds(self):
         """The run's own thresholds, else those with the best F1 on the clean validation split; never re-tuned."""
         if self.options.thresholds == "grid":
@@ -324,7 +268,3 @@ def _record(name, attacks, largest):
     elif len(attacks) > 1:
         record["restarts"] = sum(attack.restarts for attack in attacks)
     return record
-
-
-def _pair(ends):
-    return None if np.isnan(ends[0]) else [float(ends[0]), float(ends[1])]
