@@ -1,7 +1,7 @@
 """Age, sex and view beside the pixels: three more channels of every image, each the same all over.
 
 So whatever takes images takes them along, attacks and explanations too. A model reads the mean of such a channel,
-rounded to quarters, and lets no gradient through (`models.with_metadata`): whoever may change pixels by less than 1/8
+rounded to quarters, which lets no gradient through (`models.with_metadata`): whoever may change pixels by less than 1/8
 can't change what it reads there. The patient's data are no pixels, and not the attacker's.
 """
 

@@ -127,7 +127,7 @@ def with_metadata(classifier, input_shape):
     last = classifier.get_layer("logits")
     features = keras.Model(classifier.input, last.input, name="features")(metadata.pixels(inputs))
     known = keras.ops.mean(inputs[..., classifier.input_shape[-1] :], axis=(1, 2))
-    known = keras.ops.stop_gradient(keras.ops.round(metadata.STEPS * known) / metadata.STEPS)
+    known = keras.ops.round(metadata.STEPS * known) / metadata.STEPS  # lets no gradient through
     x = layers.Concatenate(name="with_metadata")([features, known])
     activation = classifier.layers[-1].activation.__name__
     return ending(inputs, x, last.units, activation, name=f"{classifier.name}_with_metadata")
