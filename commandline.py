@@ -68,11 +68,15 @@ def extra_attack(text):
     return text
 
 
+class HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    """Descriptions as they are written, and the default of every option."""
+
+
 class OneLineParser(argparse.ArgumentParser):
     """argparse without abbreviations, whose errors are one line."""
 
     def __init__(self, **settings):
-        super().__init__(allow_abbrev=False, formatter_class=argparse.ArgumentDefaultsHelpFormatter, **settings)
+        super().__init__(allow_abbrev=False, formatter_class=HelpFormatter, **settings)
 
     def error(self, message):
         self.exit(2, f"{self.prog}: error: {message}\n")

@@ -18,13 +18,12 @@ import report
 import runs
 import startup
 import subjects
-from commandline import ARGUMENT, length, number, option
-from config import FoldersConfig
+from commandline import ARGUMENT, number, option
 from errors import ExpectedError
 
 
 @dataclass(frozen=True)
-class EnsembleConfig(FoldersConfig):
+class EnsembleConfig(subjects.SubjectConfig):
     """Options of `ensemble.py`; what is None is taken from the first run."""
 
     members: tuple[str, ...] = option(ARGUMENT, "run folders or .keras files", nargs="+", metavar="RUN")
@@ -34,17 +33,6 @@ class EnsembleConfig(FoldersConfig):
     run: str = option("runs/ensemble", "folder that the results go to")
     overwrite: bool = option(False, "replace results that are already in the folder", bool)
     resamples: int = option(1000, "bootstrap resamples of the 95 %% intervals", number(int, 10))
-
-    data: str | None = option(None, "data set as in diagnosis.py (default: the first run's, as for all that follow)")
-    size: int | None = option(None, "image size in pixels", int, choices=(28, 64, 128, 224))
-    data_dir: str | None = option(None, "folder of the MedMNIST files")
-    limit: int | None = option(None, "use only this many images of each split", number(int, 1))
-    epsilon: float | None = option(None, "radius of the attack in pixel units of [0, 1]", length)
-    step_size: float | None = option(None, "length of one PGD step, same units", length)
-    steps: int | None = option(None, "PGD steps", number(int, 1))
-    restarts: int | None = option(None, "random starts of PGD", number(int, 1))
-    seed: int | None = option(None, "seed of attacks and resamples", number(int, 0, 2**31 - 1))
-    debug: bool = config.debug_option()
 
     resume = False  # Nothing is written before the end.
 

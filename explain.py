@@ -18,14 +18,13 @@ import runs
 import startup
 import subjects
 from commandline import ARGUMENT, length, number, option
-from config import FoldersConfig
 from errors import ExpectedError
 
 SHOWN = ("explanation", "similarity", "boxes", "gallery", "features", "confusion", "curves", "metrics")
 
 
 @dataclass(frozen=True)
-class ExplainConfig(FoldersConfig):
+class ExplainConfig(subjects.SubjectConfig):
     """Options of `explain.py`; what is None is taken from the first run."""
 
     subject: str = option(ARGUMENT, "run folder or .keras file", metavar="RUN")
@@ -52,16 +51,6 @@ class ExplainConfig(FoldersConfig):
     )
     points: int = option(500, "largest number of images in the picture of features", number(int, 5))
     resamples: int = option(1000, "bootstrap resamples of the 95 %% intervals", number(int, 10))
-
-    data: str | None = option(None, "data set as in diagnosis.py (default: the run's own, as for all that follow)")
-    size: int | None = option(None, "image size in pixels", int, choices=(28, 64, 128, 224))
-    data_dir: str | None = option(None, "folder of the MedMNIST files")
-    limit: int | None = option(None, "use only this many images of each split", number(int, 1))
-    epsilon: float | None = option(None, "radius of the attack in pixel units of [0, 1]", length)
-    step_size: float | None = option(None, "length of one PGD step, same units", length)
-    steps: int | None = option(None, "PGD steps", number(int, 1))
-    seed: int | None = option(None, "seed of attacks, resamples and t-SNE", number(int, 0, 2**31 - 1))
-    debug: bool = config.debug_option()
 
 
 def main(arguments=None):

@@ -8,8 +8,25 @@ from types import SimpleNamespace
 import config
 import data
 import runs
+from commandline import length, number, option
 
 DATA_OPTIONS = ("data", *data.OPTIONS, *data.ROOTS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubjectConfig(config.FoldersConfig):
+    """Options of scripts that take trained models; what is None is taken from the first one's run."""
+
+    data: str | None = option(None, "data set as in diagnosis.py (default: the first run's, as for all that follow)")
+    size: int | None = option(None, "image size in pixels", int, choices=(28, 64, 128, 224))
+    data_dir: str | None = option(None, "folder of the MedMNIST files")
+    limit: int | None = option(None, "use only this many images of each split", number(int, 1))
+    epsilon: float | None = option(None, "radius of the attack in pixel units of [0, 1]", length)
+    step_size: float | None = option(None, "length of one PGD step, same units", length)
+    steps: int | None = option(None, "PGD steps", number(int, 1))
+    restarts: int | None = option(None, "random starts of PGD", number(int, 1))
+    seed: int | None = option(None, "seed of attacks, resamples and t-SNE", number(int, 0, 2**31 - 1))
+    debug: bool = config.debug_option()
 
 
 @dataclass(frozen=True)
