@@ -19,6 +19,8 @@ from sources import selection
 PASSED, FAILED, NOT_RUN = "passed", "failed", "not run"
 IMAGES = 256  # that the audit attacks: enough to see a broken defence, few enough to be cheap
 HUGE, HUGE_STEPS = 0.5, 20  # a radius at which any gray image can be turned into any other
+UNKNOWN = "no undefended model of this run is known"
+FALLEN = 0.2  # macro AUC that nothing withstands at that radius
 SLACK = 0.03  # of macro AUC: what chance and rounding may explain on some hundred images
 
 
@@ -52,7 +54,7 @@ def run_on_sample(model, task, split, attack, *, known=None, source=None):
     return robustness.run(model, task, split[indices], attack, source=source)
 
 
-def audit(model, task, split, attack, *, variables=(), thorough=False, source=None, undefended=None, known=None):
+def audit(model, task, split, attack, *, variables=(), thorough=False, source=None, undefended=UNKNOWN, known=None):
     """Check a model and the attack on it; the attack is a suspect as much as the model.
 
     Args:
@@ -63,7 +65,7 @@ def audit(model, task, split, attack, *, variables=(), thorough=False, source=No
         variables: Variables of the model, which no attack may change.
         thorough: Whether to run the expensive check by the gradient-free Square attack too.
         source: Another model to craft transferred images on, or None.
-        undefended: Another model, undefended, which the same attack must break, or None.
+        undefended: Another model, undefended, which the same attack must break, or a text that says why there is none.
         known: Dictionary from `Attack`s to their `robustness.Outcome`s on the whole split, which needn't be run again.
 
     Returns:
@@ -179,7 +181,7 @@ class _Study:
             "clean above chance",
             auc > 0.5 + SLACK,
             auc,
-            "clean macro AUC; expected above 0.5, else labels or inputs don't belong to this model",
+            f"clean macro AUC; expected above {0.5 + SLACK}, else labels or inputs don't belong to this model",
         )
 
     def converged(self, name, better, otherwise="the attack was too short"):
@@ -201,9 +203,9 @@ class _Study:
         )
         return _line(
             "falls with epsilon",
-            falls and aucs[-1] <= 0.2,
+            falls and aucs[-1] <= FALLEN,
             aucs[-1],
-            f"macro AUC at epsilon {HUGE}; expected near 0 after a steady fall "
+            f"macro AUC at epsilon {HUGE}; expected below {FALLEN} after a steady fall "
             f"({', '.join(f'{auc:.3f}' for auc in aucs)})",
         )
 
@@ -221,8 +223,8 @@ class _Study:
 
     def collapse(self, undefended):
         name = "undefended model collapses"
-        if undefended is None:
-            return Line(name, NOT_RUN, None, "no undefended model of this run is known")
+        if isinstance(undefended, str):
+            return Line(name, NOT_RUN, None, undefended)
         logits = robustness.run(undefended, self.task, self.split, self.attack).logits
         before, after = self.auc(robustness.answers(undefended, self.images)), self.auc(logits)
         return _line(

@@ -46,12 +46,11 @@ class Checkpoint:
         run: The `Run`.
         model: The `keras.Model` in training, compiled: its weights, its SeedGenerators and its optimizer are saved.
         running: Keras metrics that are saved too.
-        splits: The `Splits`, which a resumed run must have too.
     """
 
-    def __init__(self, run, model, running, splits):
+    def __init__(self, run, model, running):
         self.state_file, self.best_file = run.path / "state.npz", run.path / "model.keras"
-        self.model, self.data = model, splits.sha256
+        self.model = model
         metrics = [variable for metric in running for variable in metric.variables]
         self.variables = [*model.variables, *model.optimizer.variables, *metrics]
         self.last = None  # the epoch and step, from 1, of what is in `state.npz`
@@ -61,16 +60,12 @@ class Checkpoint:
         """Set the variables from the file and return its `State`; a new one if there is no file.
 
         Raises:
-            TrainingError: If the file is damaged, or of other data or another version of the model.
+            TrainingError: If the file is damaged, or of another version of the model.
         """
         archive = devices.from_chief(self._read)
         if archive is None:
             return State()
         saved = json.loads(str(archive.pop("state")))
-        if saved.pop("data") != self.data:
-            raise TrainingError(
-                f"{self.state_file}: expected the data the run was started with. Received other data. Use --overwrite."
-            )
         shapes = {str(number): tuple(variable.shape) for number, variable in enumerate(self.variables)}
         if {name: array.shape for name, array in archive.items()} != shapes or set(saved) != set(asdict(State())):
             raise TrainingError(
@@ -114,7 +109,7 @@ class Checkpoint:
         if not all(np.isfinite(array).all() for array in arrays.values()):
             raise self.diverged("weights", "NaN or infinity", state)
         with runs.writing(self.state_file) as temporary:
-            np.savez(temporary, state=json.dumps({"data": self.data, **asdict(state)}), **arrays)
+            np.savez(temporary, state=json.dumps(asdict(state)), **arrays)
         self.last = state.epoch, state.step
         state.saving += time.monotonic() - begun
 

@@ -4,6 +4,8 @@ import argparse
 import dataclasses
 import math
 
+from errors import printable
+
 
 def option(default, text, parse=str, **settings):
     """A dataclass field that is also a command-line option, or an argument if the default is `ARGUMENT`.
@@ -79,7 +81,7 @@ class OneLineParser(argparse.ArgumentParser):
         super().__init__(allow_abbrev=False, formatter_class=HelpFormatter, **settings)
 
     def error(self, message):
-        self.exit(2, f"{self.prog}: error: {message}\n")
+        self.exit(2, f"{self.prog}: error: {printable(message)}\n")
 
 
 def parser_of(config_class, settings):

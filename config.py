@@ -179,6 +179,16 @@ class AdversarialConfig(BaselineConfig):
     train_step_size: float = option(0.0125, "length of one PGD step in training, same units", length)
     train_steps: int = option(7, "PGD steps in training", number(int, 1))
 
+    def __post_init__(self):
+        super().__post_init__()
+        unused = ("adv_weight", "train_step_size", "train_steps") if self.method == "static" else ()
+        if given := [name for name in unused if getattr(self, name) != getattr(AdversarialConfig, name)]:
+            name = f"--{given[0].replace('_', '-')}"
+            raise ExpectedError(
+                f"{name}: expected --method online. Received static, which takes one step of FGSM and lets all images "
+                f"count alike. Leave {name} out."
+            )
+
 
 @dataclass(frozen=True)
 class EvaluateConfig(FoldersConfig):
@@ -190,7 +200,11 @@ class EvaluateConfig(FoldersConfig):
     data: str | None = option(None, "data set as in diagnosis.py, labels are matched by name (default: the run's own)")
     size: int | None = option(None, "image size in pixels (default: the run's own)", int, choices=(28, 64, 128, 224))
     data_dir: str = option("~/.medmnist", "folder of the MedMNIST files")
-    limit: int | None = option(None, "use only this many images of each split (default: the run's own)", number(int, 1))
+    limit: int | None = option(
+        None,
+        "use only this many images of each split (default: the run's own, or all if --data is given)",
+        number(int, 1),
+    )
     name: str | None = option(None, "name of the result in RUN/evaluations (default: DATA-SUITE)", file_name)
     suite: str = option(
         "quick", "quick: FGSM and PGD; standard: APGD, per-label and Square too", choices=("quick", "standard")
@@ -256,18 +270,23 @@ def given(config_class, arguments=None):
 def _arguments(path, config_class):
     """The options in a file as command-line arguments; those that only the other training script has are left out."""
     names = {field.name for field in dataclasses.fields(config_class)}
-    values = {name: value for name, value in _params(path).items() if name in names}
-    return [f"--{name.replace('_', '-')}={value}" for name, value in values.items()]
+    values = {name.replace("_", "-"): value for name, value in _params(path).items() if name in names}
+    return [
+        f"--{'' if value else 'no-'}{name}" if isinstance(value, bool) else f"--{name}={value}"
+        for name, value in values.items()
+    ]
 
 
 def _params(path):
     """The options in a JSON file, by name."""
     try:
         values = json.loads(Path(path).expanduser().read_text())
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:
         raise ExpectedError(f"--params {path}: expected a JSON file of options. Received: {error}.") from None
-    known = {field.name for field in dataclasses.fields(AdversarialConfig) if field.metadata["parse"] is not bool}
-    if not isinstance(values, dict) or not set(values) <= known - {"params"}:
+    known = {field.name for field in dataclasses.fields(AdversarialConfig)} - {"params"}
+    if isinstance(values, dict):
+        values = {name: value for name, value in values.items() if value is not None}  # as in a run's config.json
+    if not isinstance(values, dict) or not set(values) <= known:
         wrong = ", ".join(sorted(set(values) - known)) if isinstance(values, dict) else type(values).__name__
         raise ExpectedError(f"--params {path}: expected options of the training scripts. Received: {wrong}.")
     return values

@@ -82,18 +82,18 @@ def shuffled(count, *, seed, epoch):
 
 
 def batches(split, batch_size, *, order=None, start=0, part=None):
-    """A `tf.data.Dataset` of `(images, labels, indices, count)`, prefetched; nothing but the batches is copied.
+    """A `tf.data.Dataset` of `(images, labels, numbers, count)`, prefetched; nothing but the batches is copied.
 
     Args:
         split: A `Split`.
         batch_size: Images per batch; the last batch may be smaller.
-        order: Indices of the images in the order wanted; default: as they lie.
+        order: Numbers of the images in the order wanted; default: as they lie. See `sampling.order`.
         start: Number of batches to leave out at the start.
-        part: Function that takes the indices of a batch and returns those that are wanted; default: all.
+        part: Function that takes the numbers of a batch and returns those that are wanted; default: all.
 
     Returns:
-        Batches of images in their own type, which is uint8 but for crafted ones, uint8 labels and int64 indices into
-        the split, and the size of the whole batch.
+        Batches of images in their own type, which is uint8 but for crafted ones, uint8 labels, int64 numbers, and
+        the size of the whole batch.
     """
     import tensorflow as tf  # Here, so that data can be checked before TensorFlow is loaded.
 
@@ -102,8 +102,9 @@ def batches(split, batch_size, *, order=None, start=0, part=None):
     def generate():
         for begin in range(start * batch_size, len(order), batch_size):
             batch = order[begin : begin + batch_size]
-            indices = part(batch) if part else batch
-            yield split.images[indices], split.labels[indices], indices, len(batch)
+            numbers = part(batch) if part else batch
+            indices = numbers % len(split)
+            yield split.images[indices], split.labels[indices], numbers, len(batch)
 
     signature = (
         tf.TensorSpec((None, *split.images.shape[1:]), split.images.dtype),

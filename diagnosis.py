@@ -22,7 +22,7 @@ def main(arguments=None):
     devices.join(options.strategy)
     run = runs.claim(options)
     if run.finished and options.resume:
-        results = run.read("results.json")
+        results = run.read("results.json", "data", "training", "evaluations")
     else:
         splits = data.load_for(options)
         _, results = train_baseline(options, splits, run)
@@ -40,7 +40,7 @@ def train_baseline(options, splits, run):
 
     # Before anything is written: weights that can't be had should be known now.
     classifier = experiment.new_classifier(options, splits)
-    run.start(options)
+    run.start(options, data=splits.sha256)
     print(f"Baseline ({options.model}), {report.data_title(splits.summary())}, in {run.path}")
     classifier, summary = training.train(classifier, splits, options, run)
     suite = robustness.quick_suite(options)

@@ -8,11 +8,13 @@ Writes what diagnosis.py writes, and ends with both models in one table.
 """
 
 import dataclasses
+import os
 import sys
 
 import config
 import data
 import devices
+import provenance
 import report
 import runs
 import startup
@@ -25,7 +27,7 @@ def main(arguments=None):
     devices.join(options.strategy)
     run = runs.claim(options)
     if run.finished and options.resume:
-        results = run.read("results.json")
+        results = run.read("results.json", "data", "training", "evaluations", "baseline")
     else:
         source, baseline = (runs.finished(path) if path else None for path in (options.init_from, options.baseline))
         for other in filter(None, (source, baseline)):
@@ -69,7 +71,9 @@ def train_robust(options, splits, run, source, baseline):
     start_from = models.load(source.path / "model.keras") if source else None
     undefended = models.load(baseline.path / "model.keras") if baseline else None
     classifier = experiment.new_classifier(options, splits)
-    run.start(options)
+    given = {"init_from": source, "baseline": baseline}
+    origin = {name: provenance.sha256(other.path / "model.keras") for name, other in given.items() if other}
+    run.start(options, data=splits.sha256, **origin)
     if not baseline:
         baseline, undefended = _train_own_baseline(options, splits, run)
     if source or static:
@@ -81,6 +85,12 @@ def train_robust(options, splits, run, source, baseline):
         loss = experiment.attack_loss(options, splits)
         examples, shown = training.adversarial_examples(models.logits(classifier), loss, options), splits
     suite = robustness.quick_suite(options)
+    trained_on = baseline.read("results.json", "data")["data"]
+    if any(trained_on.get(key) != splits.summary()[key] for key in ("sha256", "counts")):
+        print(
+            f"Note: {baseline.path} was trained on other images, {report.data_title(trained_on)}; "
+            "both models are attacked on those of this run."
+        )
     print(f"Robust model ({options.model}), {report.data_title(splits.summary())}, in {run.path}")
     selection = dataclasses.replace(suite[-1], restarts=1)
     classifier, summary = training.train(classifier, shown, options, run, examples=examples, selection=selection)
@@ -92,6 +102,10 @@ def train_robust(options, splits, run, source, baseline):
         "thresholds": experiment.thresholds(classifier, splits),
         "baseline": {
             "run": str(baseline.path),
+            "data": trained_on,
+            "sha256": provenance.sha256(baseline.path / "model.keras"),
+            # From this run's folder, so that it is found from anywhere.
+            "path": os.path.relpath(baseline.path.resolve(), run.path.resolve()),
             "evaluations": robustness.evaluate(undefended, splits, suite),
         },
     }

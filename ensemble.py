@@ -8,7 +8,6 @@ a table.
 """
 
 import sys
-from collections import Counter
 from dataclasses import dataclass
 
 import config
@@ -59,18 +58,11 @@ def main(arguments=None):
     devices.start()
     import judging
 
-    members = {name: subjects.load_model(one, splits) for name, one in zip(_names(saved), saved, strict=True)}
+    members = {name: subjects.load_model(one, splits) for name, one in zip(subjects.names(saved), saved, strict=True)}
     results = judging.judge(members, splits, chosen, options)
-    run.start(options)
+    run.start(options, data=splits.sha256)
     results = run.finish(options, splits, attack_settings=vars(chosen), **results)
     print(report.ensemble(results), f"\nResults: {run.path / 'results.json'}", sep="\n")
-
-
-def _names(saved):
-    """A name for each member: its own, or its path if another one has the same."""
-    count = Counter(one.name for one in saved)
-    names = [one.name if count[one.name] == 1 else str(one.path) for one in saved]
-    return [f"{name} ({number})" if names.count(name) > 1 else name for number, name in enumerate(names, start=1)]
 
 
 if __name__ == "__main__":

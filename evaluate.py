@@ -48,11 +48,9 @@ def main(arguments=None):
                 f"--extra {extra}: expected one of {', '.join(splits.label_names)}. Received: {finding}."
             )
     if options.verify:
-        recorded = verification.recorded(run, path, splits)
+        results = verification.recorded(run, path, splits)
         devices.start()
-        import models
-
-        return 0 if verification.verify(models.load(path), splits, recorded) else 1
+        return 0 if verification.verify(run, results, splits) else 1
     own = run.finished and path.name == "model.keras"
     known = run.read("results.json", "data", "evaluations") if own else {}
     if devices.chief():

@@ -74,7 +74,7 @@ def curves(results):
         (drawn,) = radii.plot(x, y, marker=marker, markersize=5, linewidth=1.2, label=report.NAMES.get(name, name))
         ends = [entry["intervals"]["macro_auc"] or [np.nan, np.nan] for entry in line]
         radii.fill_between(x, *np.array(ends).T, color=drawn.get_color(), alpha=0.12, linewidth=0)
-    radii.set_xlabel("epsilon, in [0, 1] pixel units")
+    radii.set_xlabel("epsilon, in [0, 1] pixel units; bands: 95 % intervals")
     if names:
         radii.legend(fontsize=8)
     curve = results["steps_curve"]

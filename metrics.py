@@ -17,11 +17,15 @@ def probabilities(task, logits):
 
 
 def ranks(task, logits):
-    """What an AUC is computed from: logits where they rank as the probabilities do.
+    """What an AUC is computed from, float64: logits, or of classes the log-odds of each against the rest.
 
-    A sigmoid turns large logits into ties, and ties change an AUC; a softmax ranks images otherwise than its logits.
+    They rank images as probabilities do, but a sigmoid or a softmax turns large ones into ties, which change an AUC.
     """
-    return probabilities(task, logits) if task == "multi-class" else np.asarray(logits)
+    logits = np.asarray(logits, np.float64)
+    if task != "multi-class":
+        return logits
+    others = np.stack([np.delete(logits, label, axis=-1) for label in range(logits.shape[-1])], axis=-2)
+    return logits - np.logaddexp.reduce(others, axis=-1)
 
 
 def per_label(score, labels, scores):

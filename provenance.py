@@ -1,6 +1,7 @@
 """What results were made with: packages, code and machine."""
 
 import functools
+import hashlib
 import os
 import platform
 import subprocess
@@ -18,6 +19,12 @@ def versions():
         except PackageNotFoundError:
             found[package] = None
     return found
+
+
+def sha256(path):
+    """Checksum of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 @functools.cache

@@ -89,7 +89,8 @@ class Attack:
             case "label-margin":
                 return apgd(model, images, losses.direction(labels, self.label), loss=linear)
             case "hide":
-                return apgd(*subject, loss=losses.hide)
+                # The one class of a multi-class image is hidden by any other.
+                return apgd(*subject, loss=losses.cross_entropy if task == "multi-class" else losses.hide)
             case "invent":
                 return apgd(model, images, np.maximum(losses.direction(labels, self.label), 0), loss=linear)
             case "square":
@@ -286,8 +287,5 @@ def floor(task, labels, candidates):
     Returns:
         Logits of independent labels, `(count, num_labels)`; arguments as in `joint`.
     """
-    logits = np.asarray(candidates, np.float64)
-    if task == "multi-class":
-        others = np.stack([np.delete(logits, label, axis=-1) for label in range(logits.shape[-1])], axis=-2)
-        logits = logits - np.logaddexp.reduce(others, axis=-1)
+    logits = metrics.ranks(task, candidates)
     return np.where(labels == 1, logits.min(axis=0), logits.max(axis=0))

@@ -32,10 +32,13 @@ CONTENTS = (
     "chestxray.png",
     "logs",
     "baseline",
+    "origin.json",
     "config.json",
 )
 LOCK = ".lock"
 PARTIAL = ".*.partial*"  # names of files that are being written
+# What belongs to a name in `results.json`; the rest is read by its key alone.
+KINDS = dict.fromkeys(("data", "config", "training", "thresholds", "baseline"), dict) | {"evaluations": list}
 # Options that say where and how to run, not what.
 HOUSEKEEPING = ("run", "overwrite", "resume", "data_dir", "strategy", "debug", "params")
 
@@ -68,7 +71,9 @@ class Run:
             content = json.loads((self.path / name).read_text())
         except (OSError, ValueError) as error:
             raise RunError(f"{self.path / name}: expected JSON of a run. Received: {error}.") from None
-        missing = [key for key in keys if not isinstance(content, dict) or key not in content]
+        content = content if isinstance(content, dict) else {}
+        kinds = KINDS if name == "results.json" else {}
+        missing = [key for key in keys if key not in content or not isinstance(content[key], kinds.get(key, object))]
         if missing:
             raise RunError(f"{self.path / name}: expected {', '.join(missing)} in the JSON of a run. Received none.")
         return content
@@ -80,8 +85,16 @@ class Run:
         with writing(self.path / name) as temporary:
             temporary.write_text(text)
 
-    def start(self, config):
-        """Make and lock the folder and record the configuration; a run to be overwritten is removed. For the chief."""
+    def start(self, config, **origin):
+        """Make and lock the folder and record the configuration; a run to be overwritten is removed. For the chief.
+
+        Args:
+            config: A dataclass of options.
+            origin: What the options only name: checksums of the data and of models that the run starts from.
+
+        Raises:
+            RunError: If the folder can't be used, or if the run was started with another origin.
+        """
         if not devices.chief():
             return
         lock(self.path)
@@ -90,6 +103,14 @@ class Run:
         if config.overwrite:
             self._remove()
         self.write("config.json", to_json(config))
+        if (self.path / "origin.json").is_file():
+            before = self.read("origin.json")
+            if changed := [name for name in sorted(before | origin) if before.get(name) != origin.get(name)]:
+                raise RunError(
+                    f"{self.path}: --resume needs what the run was started with. Received another "
+                    f"{', another '.join(changed)}. Put it back, or use --overwrite."
+                )
+        self.write("origin.json", json.dumps(origin, indent=2) + "\n")
 
     def _remove(self):
         for folder in (self.path / "evaluations", self.path / "baseline"):
@@ -241,7 +262,28 @@ def label_names(path):
     run = Run(path.parent)
     if not run.finished or path.name != "model.keras":
         return None
-    return run.read("results.json", "data")["data"].get("label_names")
+    names = run.read("results.json", "data")["data"].get("label_names")
+    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
+        raise RunError(f"{run.path / 'results.json'}: expected a list of texts as label_names. Received another.")
+    return names
+
+
+def baseline_of(folder, results):
+    """The model file that a run was compared with, and None; or None and why it isn't there any more.
+
+    Args:
+        folder: The run's folder.
+        results: What its `results.json` holds.
+    """
+    recorded = results["baseline"] if isinstance(results["baseline"], dict) else {}
+    if not isinstance(recorded.get("path"), str):
+        return None, "results of an earlier version don't say where their baseline lies"
+    path = folder / recorded["path"] / "model.keras"
+    if not path.is_file():
+        return None, f"the run's baseline is no longer in {path.parent}"
+    if provenance.sha256(path) != recorded.get("sha256"):
+        return None, f"{path} is no longer the run's baseline"
+    return path, None
 
 
 def check_fits(run, splits):

@@ -6,18 +6,24 @@ import data
 
 
 def order(sampler, labels, *, seed, epoch):
-    """Indices of the training images of an epoch.
+    """Numbers of the training images of an epoch.
 
     Args:
         sampler: `"shuffle"` for each image once, or `"balanced"` for `balanced`.
         labels: Labels of the training split, `(count, num_labels)`.
 
     Returns:
-        int64, `(count,)`.
+        int64, `(count,)`. An image's number is its index; drawn again, it is higher by a `count` each time, so that
+        what happens to it at random is new.
     """
     if sampler == "shuffle":
         return data.shuffled(len(labels), seed=seed, epoch=epoch)
-    return balanced(labels, seed=seed, epoch=epoch)
+    drawn = balanced(labels, seed=seed, epoch=epoch)
+    by_image = np.argsort(drawn, kind="stable")
+    _, starts, counts = np.unique(drawn[by_image], return_index=True, return_counts=True)
+    again = np.empty_like(drawn)
+    again[by_image] = np.arange(len(drawn)) - np.repeat(starts, counts)
+    return drawn + again * len(labels)
 
 
 def balanced(labels, *, seed, epoch):

@@ -5,6 +5,8 @@ import numpy as np
 import metrics
 import robustness
 
+FEW = 10  # images; fewer have no interval
+
 
 class Scores:
     """What all rows of a model share.
@@ -63,11 +65,15 @@ class Scores:
             seed=self.options.seed,
             patients=None if patients is None else patients[rows],
         )
+        # Of fewer, resampling repeats the same few outcomes: an interval would look more certain than they are.
+        few = len(labels) < FEW
         names, intervals = self.splits.label_names, {}
         for key, values in resampled.items():
             low, high = metrics.interval(values)
-            intervals[f"macro_{key}"] = _pair(metrics.interval(metrics.macro_of(values)))
-            intervals[f"per_label_{key}"] = {name: _pair(ends) for name, *ends in zip(names, low, high, strict=True)}
+            intervals[f"macro_{key}"] = None if few else _pair(metrics.interval(metrics.macro_of(values)))
+            intervals[f"per_label_{key}"] = {
+                name: None if few else _pair(ends) for name, *ends in zip(names, low, high, strict=True)
+            }
         return {"images": len(labels), **metrics.summary(task, names, labels, logits), "intervals": intervals}
 
     def predicted(self, logits, task):

@@ -148,7 +148,7 @@ def _train(trial, options, searched, splits, folder, reporter):
     own = config.AdversarialConfig(**{**own, **values, "run": str(folder)})
     run = runs.Run(folder)
     shutil.rmtree(folder, ignore_errors=True)
-    run.start(own)
+    run.start(own, data=splits.sha256)
     classifier = experiment.new_classifier(own, splits)
     pgd = dataclasses.replace(robustness.quick_suite(own)[-1], restarts=1)
     ways = {"selection": pgd if options.objective == "robust" else robustness.CLEAN, "callback": reporter}

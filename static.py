@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 import attacks
 import devices
-import losses
+import experiment
 import runs
 from sources import Split
 
@@ -70,7 +70,7 @@ def joined(splits, model, config, run):
                 attacked = attacks.fgsm(
                     *(model, clean, train.labels[rows].astype(np.float32)),
                     epsilon=config.train_epsilon,
-                    loss=losses.for_task(splits.task),
+                    loss=experiment.attack_loss(config, splits),
                     batch_size=64,
                     precision=config.precision,
                 )

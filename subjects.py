@@ -1,6 +1,7 @@
 """Trained models and the data they were trained on, for the scripts that look at them afterwards."""
 
 import dataclasses
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -47,9 +48,21 @@ class Saved:
         return self.run.path.resolve().name if self.path.name == "model.keras" else self.path.stem
 
     @property
+    def data(self):
+        """What the run's results say about its data."""
+        return self.run.read("results.json", "data")["data"]
+
+    @property
     def own_run(self):
         """Whether the run's results are those of this file."""
         return self.run.finished and self.path.name == "model.keras"
+
+
+def names(saved):
+    """A name for each model: its own, or its path if another one has the same."""
+    count = Counter(one.name for one in saved)
+    found = [one.name if count[one.name] == 1 else str(one.path) for one in saved]
+    return [f"{name} ({number})" if found.count(name) > 1 else name for number, name in enumerate(found, start=1)]
 
 
 def find(text):

@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import json
-from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
@@ -122,6 +121,7 @@ class Subject(scoring.Scores):
     def __init__(self, model, splits, options, known, cache, path, other, source, groups):
         self.model, self.splits, self.options, self.cache, self.other = model, splits, options, cache, other
         self.known, self.outcomes = known or {}, {}
+        self.undefended = self._undefended(path)
         self.identity = hashlib.sha256(path.read_bytes()).hexdigest()
         self.source_identity = hashlib.sha256(source.read_bytes()).hexdigest() if source else None
         clean = self.outcome(robustness.CLEAN).logits
@@ -130,8 +130,9 @@ class Subject(scoring.Scores):
     def outcome(self, attack):
         """The `Outcome` of an attack on the test split, from disk if it was computed before."""
         source, made_on = (self.other, self.source_identity) if attack.attack == "transfer" else (None, None)
-        images = [self.splits.sha256, self.splits.test.images.shape]
-        identity = json.dumps([attack.record(), self.identity, images, made_on])
+        labels = hashlib.sha256(np.ascontiguousarray(self.splits.test.labels).tobytes()).hexdigest()
+        seen = [self.splits.sha256, self.splits.image_shape, self.splits.label_names, labels]
+        identity = json.dumps([attack.record(), self.identity, seen, made_on])
         file = self.cache / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npz"
         outcome = devices.from_chief(lambda: _kept(file, identity))
         if outcome is None:
@@ -210,6 +211,11 @@ class Subject(scoring.Scores):
     def _thresholds(self):
         """The run's own thresholds, else those with the best F1 on the clean validation split; never re-tuned."""
         if self.options.thresholds == "grid":
+            if self.known and self.known["data"].get("sha256") != self.splits.sha256:
+                raise runs.RunError(
+                    "--thresholds grid: expected the run's own data, as thresholds are not tuned again on others. "
+                    f"Received {self.splits.name}. Leave it out: the run's own thresholds are taken."
+                )
             return robustness.thresholds(self.model, self.splits, metrics.grid_thresholds)
         names, stored = self.splits.label_names, self.known.get("thresholds", {})
         if set(names) <= set(stored):
@@ -238,16 +244,18 @@ class Subject(scoring.Scores):
             variables=self.model.variables,
             thorough=self.options.suite == "standard",
             source=self.other,
-            undefended=self._undefended(),
+            undefended=self.undefended,
             known=self.outcomes,
         )
 
-    def _undefended(self):
-        """The baseline that the run was compared with, the model itself if it is one, or None if none is known."""
+    def _undefended(self, path):
+        """The baseline that the run was compared with, the model itself if it is one, or a text why there is none."""
+        if not self.known:
+            return audit.UNKNOWN
         if "baseline" not in self.known:
-            return self.model if self.known else None
-        path = runs.Run(Path(self.known["baseline"]["run"])).path / "model.keras"
-        return opened(path, self.splits)[0] if path.is_file() else None
+            return self.model
+        baseline, reason = runs.baseline_of(path.parent, self.known)
+        return opened(baseline, self.splits)[0] if baseline else reason
 
 
 def _kept(file, identity):

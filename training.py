@@ -116,7 +116,7 @@ def train(classifier, splits, config, run, *, examples=clean_examples, selection
         model.compile(_optimizer(config, steps_per_epoch))
         model.optimizer.build(model.trainable_variables)
         _synchronize(model)
-        checkpoint = Checkpoint(run, model, running, splits)
+        checkpoint = Checkpoint(run, model, running)
         state = checkpoint.restore()
     loss = losses.for_training(config.loss, splits.task, splits.train.labels)
     step = _compiled_step(model, splits, examples, running, config, loss)

@@ -1,6 +1,7 @@
 """Do the numbers in a run's `results.json` hold? They are computed again from `model.keras` and the data."""
 
-import dataclasses
+from dataclasses import replace
+from types import SimpleNamespace
 
 import report
 import runs
@@ -9,7 +10,7 @@ TOLERANCE = 1e-3  # The same machine repeats every digit; on another, rounding l
 
 
 def recorded(run, path, splits):
-    """The evaluations in a run's results, if its model and its data are these.
+    """The results of a run, if its model and its data are these.
 
     Args:
         run: The `Run`.
@@ -21,46 +22,86 @@ def recorded(run, path, splits):
     """
     if not run.finished or path.name != "model.keras":
         raise runs.RunError(f"{path}: --verify: expected the model of a finished run. Received another file.")
-    results, data = run.read("results.json", "data", "evaluations"), splits.summary()
+    results, data = run.read("results.json", "data", "config", "evaluations", "thresholds"), splits.summary()
     for key in ("sha256", "counts"):
         if results["data"].get(key) != data[key]:
             raise runs.RunError(
                 f"{run.path}: --verify: {key} of the data: expected {results['data'].get(key)}, as in the results. "
                 f"Received {data[key]}."
             )
-    return results["evaluations"]
+    return results
 
 
-def verify(classifier, splits, evaluations):
-    """Attack the test split again and print for each attack whether its numbers hold.
+def verify(run, results, splits):
+    """Attack the test split again and print for each attack whether its numbers hold, the baseline's too.
 
     Args:
-        classifier: A `keras.Model` with a layer named `logits`.
+        run: The `Run`.
+        results: What `results.json` holds; see `recorded`.
         splits: The `Splits`.
-        evaluations: As `results.json` holds them.
 
     Returns:
         Whether all numbers are within `TOLERANCE` of the recorded ones.
+
+    Raises:
+        RunError: If the results aren't those of their own configuration.
+        ModelError: If a model can't be loaded.
     """
+    import experiment
+    import models
     import robustness
 
-    fields = {field.name for field in dataclasses.fields(robustness.Attack)}
-    hold = 0
-    for entry in evaluations:
-        settings = {name: value for name, value in entry.items() if name in fields}
-        # None where there are no gradients, and so no arithmetic to choose.
-        attack = robustness.Attack(**settings | {"precision": entry["precision"] or "auto"})
-        [again] = robustness.evaluate(classifier, splits, [attack])
-        count, name, before, now, difference = compare(entry, again)
-        holds = difference <= TOLERANCE
-        detail = "" if holds else f": {name} {before} recorded, {now} now"
+    suite, classifier = _suite(run, results["config"], results["evaluations"]), models.load(run.path / "model.keras")
+    checks = []
+
+    def check(name, before, now):
+        count, place, ours, theirs, difference = compare(before, now)
+        checks.append(difference <= TOLERANCE)
+        detail = "" if checks[-1] else f": {place} {ours} recorded, {theirs} now"
         print(
-            f"{'holds' if holds else 'DIFFERS':>7}  {report.title(entry)}: "
-            f"{count} numbers, largest difference {difference:.2g}{detail}"
+            f"{'holds' if checks[-1] else 'DIFFERS':>7}  {name}: {count} numbers, "
+            f"largest difference {difference:.2g}{detail}"
         )
-        hold += holds
-    print(f"{hold} of {len(evaluations)} attacks hold (tolerance {TOLERANCE})")
-    return hold == len(evaluations)
+
+    def check_attacks(prefix, classifier, evaluations):
+        for attack, before in zip(suite, evaluations, strict=True):
+            check(f"{prefix}{report.title(before)}", before, robustness.evaluate(classifier, splits, [attack])[0])
+
+    check_attacks("", classifier, results["evaluations"])
+    check("thresholds", results["thresholds"], experiment.thresholds(classifier, splits))
+    missing = ""
+    if "baseline" in results:
+        path, missing = runs.baseline_of(run.path, results)
+        if path:
+            evaluations = results["baseline"].get("evaluations")
+            _suite(run, results["config"], evaluations)
+            check_attacks("baseline, ", models.load(path), evaluations)
+    print(
+        f"{sum(checks)} of {len(checks)} hold (tolerance {TOLERANCE})"
+        f"{f'; not checked: the baseline, as {missing}' if missing else ''}"
+    )
+    return all(checks)
+
+
+def _suite(run, config, evaluations):
+    """The attacks of a configuration, in the arithmetic that the evaluations of just these attacks record."""
+    import robustness
+
+    try:
+        suite = [
+            # None where there are no gradients, and so no arithmetic to choose.
+            replace(attack, precision=entry["precision"] or "auto")
+            for attack, entry in zip(robustness.quick_suite(SimpleNamespace(**config)), evaluations, strict=True)
+        ]
+        same = all(attack.record().items() <= entry.items() for attack, entry in zip(suite, evaluations, strict=True))
+    except (AttributeError, KeyError, TypeError, ValueError):
+        same = False
+    if not same:
+        raise runs.RunError(
+            f"{run.path / 'results.json'}: --verify: expected the attacks of its own config, clean, FGSM and PGD. "
+            "Received others."
+        )
+    return suite
 
 
 def compare(before, now):

@@ -31,18 +31,19 @@ def explanation(rows, *, title):
     shown = {}
     for line, row in zip(axes, rows, strict=True):
         for ax, (name, (kind, image, values)) in zip(line, row.items(), strict=True):
-            _plain(ax, name)
+            empty = kind == "heat" and not values.any()
+            _plain(ax, f"{name}\nempty: nothing speaks for it" if empty else name)
             if kind in ("image", "heat"):
                 ax.imshow(metadata.pixels(image).squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-            if kind == "heat":
+            if kind == "heat" and not empty:
                 # Each on its own scale: Grad-CAM says where, not how much.
-                ax.imshow(values, cmap="inferno", alpha=0.55, vmin=0, vmax=max(values.max(), 1e-12))
+                ax.imshow(values, cmap="inferno", alpha=0.55, vmin=0, vmax=values.max())
             elif kind in limits:
                 limit = limits[kind]
                 shown[kind] = ax.imshow(values, cmap="RdBu_r", vmin=-limit, vmax=limit, interpolation="nearest"), line
     for kind, (drawn, _) in shown.items():
         bar = figure.colorbar(drawn, ax=axes, shrink=0.7, pad=0.01)
-        bar.set_label("share of the logit" if kind == "signed" else "difference of the shares")
+        bar.set_label("contribution to the logit" if kind == "signed" else "difference of contributions")
     return figure
 
 
@@ -125,7 +126,7 @@ def confusion(panels, *, title):
         ax.set_yticks(range(len(true)), true, fontsize=7)
     for ax in axes[len(panels) :]:
         ax.set_visible(False)
-    figure.supxlabel("predicted", fontsize=9)
+    figure.supxlabel("predicted (darker: a larger share of the true class)", fontsize=9)
     figure.supylabel("true", fontsize=9)
     return figure
 

@@ -43,6 +43,11 @@ def grad_cam(model, images, labels, *, layer=None):
 @functools.lru_cache(maxsize=32)
 def _grad_cam(model, layer):
     both = with_features(model, layer)
+    if len(shape := both.outputs[0].shape) not in (3, 4):
+        raise models.ModelError(
+            f"{layer}: expected a layer whose output is (batch, rows, columns, features) or (batch, tokens, features). "
+            f"Received {shape}. The last one here is {feature_layer(model)}."
+        )
 
     @tf.function(reduce_retracing=True)
     def compute(images, labels):
@@ -107,9 +112,13 @@ def with_features(model, layer):
         ModelError: If there is no such layer.
     """
     name, _, inside = layer.partition("/")
-    if name not in [layer.name for layer in model.layers]:
-        names = ", ".join(layer.name for layer in model.layers)
-        raise models.ModelError(f"{model.name}: expected a layer {layer!r}. Received one with the layers {names}.")
+    here = [one.name for one in model.layers if isinstance(one, keras.Model) or not inside]
+    if name not in here:
+        names = ", ".join(here) or "none"
+        raise models.ModelError(
+            f"{model.name}: expected a layer {name!r}{' with layers inside' if inside else ''}. "
+            f"Received a model with: {names}."
+        )
     nested, found = with_features(model.get_layer(name), inside) if inside else None, []
 
     def call(layer, *args, **kwargs):

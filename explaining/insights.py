@@ -30,14 +30,15 @@ class Study:
 
     def __init__(self, saved, splits, chosen, options):
         self.saved, self.splits, self.options = saved, splits, options
-        self.models = {one.name: subjects.load_model(one, splits) for one in saved}
-        if len(self.models) < len(saved):
-            raise runs.RunError(f"{saved[1].path}: expected another model than the first. Received the same name.")
-        self.name = saved[0].name
+        names = subjects.names(saved)
+        self.models = {name: subjects.load_model(one, splits) for name, one in zip(names, saved, strict=True)}
+        self.name = names[0]
         self.model = self.models[self.name]
         self.attack = robustness.quick_suite(chosen)[-1]
         self.chosen = chosen
         self.folder = saved[0].run.path / "explanations"
+        if saved[0].run.finished and saved[0].data.get("sha256", splits.sha256) != splits.sha256:
+            self.folder /= splits.name  # beside what is of the run's own data
 
     def judged(self):
         """The first model with its thresholds and scores; what is computed is kept on disk."""

@@ -43,13 +43,23 @@ def gallery(study):
         predicted = [judged.predicted(robustness.answers(study.model, images), splits.task) for _, images in columns]
         rows = []
         for row, index in enumerate(indices):
+            truth = splits.test.labels[index] == 1
             captions = [
-                f"{name}: {_listed(names[answer[row]])}" for (name, _), answer in zip(columns, predicted, strict=True)
+                f"{name}: {_judged(names, truth, answer[row])}"
+                for (name, _), answer in zip(columns, predicted, strict=True)
             ]
-            true = f"image {index}, true: {_listed(names[splits.test.labels[index] == 1])}"
+            true = f"image {index}, true: {_listed(names[truth])}"
             rows.append((true, list(zip(captions, (images[row] for _, images in columns), strict=True))))
-        lines.append(study.save(views.gallery(rows, title=f"{study.heading}; {title}: predicted findings"), file))
+        heading = f"{study.heading}; {title}: findings that are seen (\u2713), missed (\u2717) and invented (+)"
+        lines.append(study.save(views.gallery(rows, title=heading), file))
     return "\n".join(lines)
+
+
+def _judged(names, truth, answer):
+    """The report on an image beside the truth: true findings first."""
+    seen = [f"\u2713 {name}" for name in names[truth & answer]] + [f"\u2717 {name}" for name in names[truth & ~answer]]
+    invented = names[answer & ~truth]
+    return ", ".join(seen + ([f"+ {invented[0] if len(invented) == 1 else len(invented)}"] if len(invented) else []))
 
 
 def _listed(names, most=3):
@@ -111,7 +121,8 @@ def curves(study):
         raise runs.RunError(f"{path}: expected a run's history. Received: {error}.") from None
     one = study.saved[0]
     best = one.run.read("results.json").get("training", {}).get("best_epoch") if one.own_run else None
-    return study.save(views.history(columns, best=best, title=study.heading), "curves")
+    heading = f"{report.data_title(one.data)}; {study.name}" if one.run.finished else study.heading
+    return study.save(views.history(columns, best=best, title=heading), "curves")
 
 
 def scores(study):

@@ -236,7 +236,7 @@ def test_every_attack_keeps_to_the_ball_and_harms_what_it_is_after(name, task):
     before, after = model(images).numpy(), model(adversarial).numpy()
     if name == "invent":
         assert (after - before)[labels[:, 1] == 0, 1].min() > 0
-    elif name == "hide":
+    elif name == "hide" and task == "multi-label":
         assert losses.hide(labels, after).numpy().sum() > losses.hide(labels, before).numpy().sum()
     elif name == "label-margin":
         floor = robustness.floor(task, labels, np.stack([before, after]))
@@ -245,6 +245,20 @@ def test_every_attack_keeps_to_the_ball_and_harms_what_it_is_after(name, task):
     elif name != "noise":
         loss = losses.for_task(task)
         assert loss(labels, after).numpy().sum() > loss(labels, before).numpy().sum()
+
+
+def test_a_class_is_hidden_by_the_others_rising_and_not_by_all_falling():
+    inputs = keras.layers.Input((2, 2, 1))
+    model = keras.Model(inputs, keras.layers.Dense(3, name="logits")(keras.layers.Flatten()(inputs)))
+    common, apart = np.full((4, 3), 50.0), np.array([[1.0, 0, 0], [0, 1.0, 0], [0, 0, 1.0], [0, 0, 0]])
+    model.set_weights([common * [[1], [1], [1], [1]] + apart, np.zeros(3)])
+    images = np.full((3, 2, 2, 1), 0.5, np.float32)
+    images[[0, 1, 2], [0, 0, 1], [0, 1, 0]] += 0.1  # the pixel of its class
+    labels = np.eye(3, dtype=np.float32)
+    assert (model(images).numpy().argmax(axis=1) == [0, 1, 2]).all()
+    attack = robustness.Attack("hide", 0.1, None, 20, 1, False, 0, precision="float32")
+    attacked = attack(model, images, labels, task="multi-class", indices=np.arange(3))
+    assert (model(attacked).numpy().argmax(axis=1) != [0, 1, 2]).all()
 
 
 def test_thresholds_can_come_from_a_grid(here):

@@ -11,6 +11,7 @@ from PIL import Image
 from scipy.stats import spearmanr
 
 import config
+import data
 import explain
 import metrics
 import models
@@ -208,6 +209,7 @@ def here(tmp_path_factory):
     write_npz(path / "data.npz", splits)
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(path)
+        about = data.load("data.npz", data_dir="cache").summary()
         for number, name in enumerate(("one", "two")):
             options = config.BaselineConfig(data="data.npz", data_dir="cache", run=name, epsilon=0.1, steps=2)
             run = runs.Run(runs.Path(name))
@@ -221,7 +223,7 @@ def here(tmp_path_factory):
                 "history.csv", "epoch,auc,learning_rate,loss,val_auc,val_loss\n0,.5,.1,1,.6,.9\n1,.6,.1,.9,.5,1\n"
             )
             training = {"best_epoch": 1}
-            results = {"data": splits.summary(), "thresholds": {}, "evaluations": [], "training": training}
+            results = {"data": about, "thresholds": {}, "evaluations": [], "training": training}
             run.write("results.json", json.dumps({**results, "config": dataclasses.asdict(options)}))
     return path
 
@@ -256,6 +258,15 @@ def test_every_view_of_one_model_is_written(here, monkeypatch, capsys, boxed_fol
     assert json.loads((folder / "boxes.json").read_text())["boxes"] == 3
 
 
+def test_views_of_other_data_leave_the_own_ones_as_they_are(here, monkeypatch, capsys):
+    monkeypatch.chdir(here)
+    write_npz(here / "other.npz", make_splits((12, 8, 8), size=28, num_labels=14, seed=5))
+    explain.main(["one", "--data", "other.npz", "--path-steps", "2"])
+    folder = here / "one" / "explanations" / "other"
+    assert f"Figure: {folder.relative_to(here)}/explanation" in capsys.readouterr().out
+    assert len(list(folder.glob("explanation-*.png"))) == 1
+
+
 def test_two_models_are_explained_side_by_side(here, monkeypatch, capsys):
     monkeypatch.chdir(here)
     explain.main(["one", "two", "--image", "3", "--label", "mass", "--path-steps", "16", "--epsilon", "0.02"])
@@ -272,7 +283,8 @@ def test_two_models_are_explained_side_by_side(here, monkeypatch, capsys):
         (["one", "--label", "headache"], "headache"),
         (["one", "--image", "20"], "below 20"),
         (["one", "--show", "boxes"], "--boxes"),
-        (["one", "one"], "same name"),
+        (["one", "--layer", "dense"], "rows, columns"),
+        (["one", "--layer", "conv1/x"], "'conv1' with layers inside"),
         (["one", "--layer", "conv9"], "conv9"),
         (["one/history.keras"], "nothing there"),
     ],

@@ -106,6 +106,65 @@ def test_external_data_are_scored_on_the_shared_labels_with_the_models_threshold
     )
 
 
+def test_what_was_computed_for_other_labels_or_another_size_is_not_taken_again(tmp_path, monkeypatch):
+    inputs = keras.layers.Input((None, None, 1))
+    keras.utils.set_random_seed(0)
+    x = keras.layers.GlobalMaxPooling2D()(keras.layers.Conv2D(8, 3, activation="relu")(inputs))
+    keras.Model(inputs, keras.layers.Dense(3, activation="sigmoid")(x)).save(tmp_path / "model.keras")
+    first, larger = make_splits(), make_splits(size=16)
+    flipped = dataclasses.replace(first, test=Split(first.test.images, 1 - first.test.labels))
+
+    def score(splits):
+        monkeypatch.setattr(evaluate.data, "load_for", lambda options: splits)
+        evaluate.main([str(tmp_path / "model.keras"), "--data", "phantom", "--name", "test", *QUICK])
+        return [row["macro_auc"] for row in json.loads((tmp_path / "evaluations/test.json").read_text())["evaluations"]]
+
+    assert first.sha256 == larger.sha256 == flipped.sha256
+    before = score(first)
+    assert score(flipped)[1] != before[1]
+    assert score(larger)[0] != before[0]
+    assert score(first) == before
+
+
+def test_thresholds_are_not_tuned_again_on_other_data(tmp_path, monkeypatch):
+    run = trained(tmp_path / "run", make_splits())
+    assert evaluated(monkeypatch, make_splits(), str(run), "--thresholds", "grid")["thresholds"]
+    other = dataclasses.replace(make_splits(), sha256="1" * 64)
+    with pytest.raises(ExpectedError, match=r"--thresholds grid: expected the run's own data"):
+        evaluated(monkeypatch, other, str(run), "--thresholds", "grid")
+
+
+def test_the_baseline_is_found_from_anywhere_and_only_if_it_is_the_same(tmp_path, monkeypatch):
+    splits = make_splits()
+    base, robust = trained(tmp_path / "base", splits), trained(tmp_path / "robust", splits)
+    results = json.loads((robust / "results.json").read_text())
+    checksum = runs.provenance.sha256(base / "model.keras")
+    results["baseline"] = {"run": "typed/elsewhere", "path": "../base", "sha256": checksum}
+    (robust / "results.json").write_text(json.dumps(results))
+
+    def collapse():
+        audited = evaluated(monkeypatch, splits, str(robust))["audit"]
+        return next(line for line in audited if line["name"] == "undefended model collapses")
+
+    monkeypatch.chdir(tmp_path)
+    assert collapse()["value"] is not None
+    (base / "model.keras").write_bytes(b"another")
+    assert "no longer the run's baseline" in collapse()["text"]
+    (base / "model.keras").unlink()
+    assert (collapse()["status"], "no longer in" in collapse()["text"]) == ("not run", True)
+
+
+def test_few_images_have_no_interval(tmp_path, monkeypatch, capsys):
+    splits = make_splits((24, 12, 30))
+    ages = np.where(np.arange(30) < 8, 10.0, 50.0)
+    test = dataclasses.replace(splits.test, attributes={"age": ages})
+    run = trained(tmp_path / "run", splits)
+    found = evaluated(monkeypatch, dataclasses.replace(splits, test=test), str(run), "--by", "age")
+    groups = found["evaluations"][0]["by"]["age"]
+    assert (groups["under 18"]["images"], groups["under 18"]["intervals"]["macro_auc"]) == (8, None)
+    assert len(groups["40 to 59"]["intervals"]["macro_auc"]) == 2
+
+
 def test_data_without_a_shared_label_are_refused(tmp_path, monkeypatch):
     run = trained(tmp_path / "run", named(CHEST_LABELS[:3]))
     with pytest.raises(DataError, match=r"Received none: the model has atelectasis.*the data have x, y"):

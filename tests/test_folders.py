@@ -450,3 +450,8 @@ def test_a_model_is_trained_on_each_real_folder_and_attacked(samples, tmp_path, 
     assert [entry["attack"] for entry in found["evaluations"]] == ["clean", "fgsm", "pgd"]
     assert found["config"][f"{source}_root"] == str(samples / folder)
     assert (tmp_path / "run" / "chestxray.png").stat().st_size > 10_000
+
+
+def test_a_folder_with_a_table_is_not_taken_for_classes(tmp_path, load):
+    with pytest.raises(DataError, match=r"a folder for each class. Received a table too. Use --data nih --nih-root"):
+        load("folders", nih_folder(tmp_path / "nih"))

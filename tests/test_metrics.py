@@ -405,3 +405,10 @@ def test_pairing_finds_a_difference_that_separate_intervals_hide(real, samples):
     assert 0 < paired["low"] < paired["difference"] < paired["high"] < 0.1
     low, high = metrics.interval(metrics.macro_of(metrics.bootstrap(labels, resnet, **options)["auc"]))
     assert paired["high"] - paired["low"] < high - low
+
+
+def test_sure_answers_of_a_softmax_are_ranked_without_ties():
+    logits = np.array([[60.0, 0, 0], [80.0, 0, 0], [0, 1, 0]])
+    ranks = metrics.ranks("multi-class", logits)
+    assert ranks[1, 0] > ranks[0, 0] > ranks[2, 0]
+    np.testing.assert_allclose(1 / (1 + np.exp(-ranks)), metrics.probabilities("multi-class", logits), rtol=1e-9)

@@ -229,7 +229,7 @@ def test_a_run_killed_before_it_began_starts_anew(options, tmp_path):
     for name in (".lock", ".config.123.partial.json"):
         (tmp_path / "run" / name).write_text("")
     runs.claim(options).start(options)
-    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [".lock", "config.json"]
+    assert sorted(path.name for path in (tmp_path / "run").iterdir()) == [".lock", "config.json", "origin.json"]
 
 
 def test_what_a_killed_process_left_half_written_is_removed_when_the_run_goes_on(options):
@@ -238,7 +238,7 @@ def test_what_a_killed_process_left_half_written_is_removed_when_the_run_goes_on
     for name in (".state.123.partial.npz", ".model.123.partial.keras"):
         (run.path / name).write_text("half of a fi")
     runs.claim(dataclasses.replace(options, resume=True))
-    assert sorted(path.name for path in run.path.iterdir()) == [".lock", "config.json"]
+    assert sorted(path.name for path in run.path.iterdir()) == [".lock", "config.json", "origin.json"]
 
 
 @pytest.mark.parametrize("number", [errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO])

@@ -13,7 +13,7 @@ def test_shuffling_shows_each_image_once():
 
 
 def test_balancing_draws_each_label_and_no_label_equally_often():
-    orders = [sampling.order("balanced", LABELS, seed=0, epoch=epoch) for epoch in range(100)]
+    orders = [sampling.order("balanced", LABELS, seed=0, epoch=epoch) % 100 for epoch in range(100)]
     assert {len(order) for order in orders} == {100}
     drawn = np.concatenate(orders)
     # A third each: no finding, the first (of whose ten images one is the last), the second (always the last).
@@ -34,3 +34,12 @@ def test_classes_are_balanced_and_empty_labels_left_out():
     counts = classes[drawn].sum(axis=0)
     np.testing.assert_allclose(counts[:3], 1000 / 3, atol=60)
     assert counts[3] == 0
+
+
+def test_an_image_that_is_drawn_again_has_another_number():
+    numbers = sampling.order("balanced", LABELS, seed=0, epoch=0)
+    np.testing.assert_array_equal(numbers % 100, sampling.balanced(LABELS, seed=0, epoch=0))
+    assert len(np.unique(numbers)) == 100
+    last = numbers[numbers % 100 == 99]
+    assert len(last) > 20
+    np.testing.assert_array_equal(last, 99 + 100 * np.arange(len(last)))

@@ -14,7 +14,9 @@ import pytest
 from conftest import make_splits
 from matplotlib import image
 
+import evaluate
 import provenance
+import runs
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = ["--epochs", "2", "--batch-size", "16", "--steps", "3"]
@@ -113,7 +115,7 @@ def test_both_models_stand_in_one_table_under_the_same_attacks(both, folder):
 def test_the_run_folder_is_complete_and_the_model_loads(both, folder):
     for name in ("base", "robust"):
         assert {path.name for path in (folder / name).iterdir()} == {
-            *(".lock", "config.json", "history.csv", "model.keras", "last.keras", "results.json"),
+            *(".lock", "config.json", "origin.json", "history.csv", "model.keras", "last.keras", "results.json"),
             *("chestxray.png", "logs"),
         }
         classifier = keras.models.load_model(folder / name / "model.keras")
@@ -148,18 +150,69 @@ def test_the_numbers_of_a_run_can_be_verified(both, folder):
     done = script("evaluate.py", "robust", "--verify", cwd=folder)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["holds"] * 3 + ["3"]
+    assert [line.split()[0] for line in lines] == ["holds"] * 7 + ["7"]
     assert "largest difference 0" in lines[2]
+    assert lines[3].split()[1] == "thresholds:"
+    assert lines[4].split()[1] == "baseline,"
     tampered = folder / "tampered"
     shutil.copytree(folder / "robust", tampered)
     found = results(tampered)
     found["evaluations"][1]["per_label_auc"]["mass"] += 0.01
+    found["thresholds"]["mass"] += 0.01
+    found["baseline"]["evaluations"][0]["macro_auc"] += 0.01
     (tampered / "results.json").write_text(json.dumps(found))
     done = script("evaluate.py", "tampered", "--verify", cwd=folder)
     assert done.returncode == 1, done.stderr
-    assert [line.split()[0] for line in done.stdout.splitlines()] == ["holds", "DIFFERS", "holds", "2"]
+    differ = [number for number, line in enumerate(done.stdout.splitlines()) if "DIFFERS" in line]
+    assert (differ, done.stdout.splitlines()[-1][:6]) == ([1, 3, 4], "4 of 7")
     assert "per_label_auc.mass" in done.stdout
     assert not (tampered / "evaluations").exists()
+    found["baseline"]["sha256"] = "0" * 64
+    (tampered / "results.json").write_text(json.dumps(found))
+    done = script("evaluate.py", "tampered", "--verify", cwd=folder)
+    assert "not checked: the baseline, as " in done.stdout
+    assert "is no longer the run's baseline" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        *(("evaluations", value) for value in ([], [1], [{"attack": "clean"}], {})),
+        *(("config", value) for value in ({}, None)),
+        ("thresholds", []),
+        ("data", []),
+    ],
+)
+def test_results_that_are_none_are_not_verified(both, folder, tmp_path, monkeypatch, key, value):
+    shutil.copytree(folder / "base", tmp_path / "base")
+    (tmp_path / "base" / "results.json").write_text(json.dumps({**results(folder / "base"), key: value}))
+    monkeypatch.chdir(folder)
+    with pytest.raises(runs.RunError, match=r"results\.json: .*expected"):
+        evaluate.main([str(tmp_path / "base"), "--verify"])
+
+
+def test_a_run_is_not_continued_with_other_data_or_models(both, folder, tmp_path):
+    shutil.copytree(folder / "robust", tmp_path / "robust")
+    (tmp_path / "robust" / "results.json").unlink()
+    origin = json.loads((tmp_path / "robust" / "origin.json").read_text())
+    assert origin["baseline"] == provenance.sha256(folder / "base" / "model.keras")
+    options = [
+        "--data",
+        "data.npz",
+        "--data-dir",
+        "cache",
+        *QUICK,
+        "--baseline",
+        "base",
+        "--train-steps",
+        2,
+        "--resume",
+    ]
+    for name in ("data", "baseline"):
+        (tmp_path / "robust" / "origin.json").write_text(json.dumps({**origin, name: "0"}))
+        done = script("diagnosis_adv.py", *options, "--run", tmp_path / "robust", cwd=folder)
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert f"Received another {name}. Put it back" in done.stderr
 
 
 @pytest.mark.parametrize(

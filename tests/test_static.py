@@ -14,6 +14,7 @@ import models
 import runs
 import static
 import training
+from errors import ExpectedError
 
 OPTIONS = config.AdversarialConfig(method="static", epochs=2, batch_size=10, learning_rate=0.01, train_epsilon=0.03)
 
@@ -102,3 +103,9 @@ def test_multi_class_data_work_too(tmp_path):
     model = models.logits(models.build_cnn((8, 8, 1), 3, activation="softmax"))
     joined = static.joined(splits, model, OPTIONS, runs.Run(tmp_path))
     assert joined.train.labels.sum() == 2 * len(splits.train)
+
+
+@pytest.mark.parametrize("option", ["--adv-weight=0", "--train-steps=50", "--train-step-size=0.1"])
+def test_options_that_a_static_set_has_no_use_for_are_refused(option):
+    with pytest.raises(ExpectedError, match=f"{option.partition('=')[0]}: expected --method online"):
+        config.parse(config.AdversarialConfig, ["--method", "static", option])

@@ -43,12 +43,16 @@ def test_params_come_before_the_command_line_and_after_the_defaults(tmp_path):
     read = config.parse(config.BaselineConfig, ["--optimizer", "adamw", params])
     assert (read.learning_rate, read.optimizer, read.batch_size) == (0.02, "adamw", 64)
     assert config.parse(config.AdversarialConfig, [params]).adv_weight == 0.7
+    # As in a run's config.json.
+    (tmp_path / "run.json").write_text('{"flip": true, "freeze": false, "size": null, "params": null}')
+    read = config.parse(config.BaselineConfig, [f"--params={tmp_path / 'run.json'}"])
+    assert (read.flip, read.freeze, read.size) == (True, False, None)
     assert config.given(config.AdversarialConfig, ["--seed=0", params]) == {
         *("params", "seed", "learning_rate", "optimizer", "adv_weight")
     }
 
 
-@pytest.mark.parametrize("text", ['{"learning_rat": 1}', "[1]", "{", '{"resume": true}', '{"params": "x"}'])
+@pytest.mark.parametrize("text", ['{"learning_rat": 1}', "[1]", "{", '{"seed": 1}x', "[" * 100_000, '{"params": "x"}'])
 def test_params_that_are_no_options_are_refused(tmp_path, text):
     (tmp_path / "best.json").write_text(text)
     with pytest.raises(ExpectedError, match=r"best\.json"):
@@ -78,7 +82,7 @@ def test_a_search_trains_and_writes_what_the_training_scripts_read(here, capsys,
     assert ("adv_weight" in params) == (objective == "robust")
     assert (here / "runs" / "tune" / "history.png").stat().st_size > 5_000
     left = {path.name for path in (here / "runs" / "tune" / "trials" / "0000").iterdir()}
-    assert left - {".lock"} == {"config.json", "history.csv"}
+    assert left - {".lock"} == {"config.json", "origin.json", "history.csv"}
     header = (here / "runs" / "tune" / "trials" / "0000" / "history.csv").read_text().splitlines()[0]
     assert ("val_pgd_auc" in header) == (objective == "robust")
 
