@@ -57,7 +57,7 @@ def gallery(study):
 
 def _judged(names, truth, answer):
     """The report on an image beside the truth: true findings first."""
-    seen = [f"\u2713 {name}" for name in names[truth & answer]] + [f"\u2717 {name}" for name in names[truth & ~answer]]
+    seen = [f"\u2713\u00a0{name}" for name in names[truth & answer]] + [f"\u2717\u00a0{name}" for name in names[truth & ~answer]]
     invented = names[answer & ~truth]
     return ", ".join(seen + ([f"+ {invented[0] if len(invented) == 1 else len(invented)}"] if len(invented) else []))
 
