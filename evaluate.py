@@ -79,7 +79,7 @@ def open_subject(options):
     if not path.is_file():
         raise runs.RunError(f"{path}: expected a run folder or a .keras file. Received nothing there.")
     modelfiles.check(path)
-    if run.finished and options.metadata is None:
+    if run.started and options.metadata is None:
         options = dataclasses.replace(options, metadata=run.read("config.json").get("metadata"))
     if options.data is None:
         if not run.finished:
