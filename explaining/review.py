@@ -57,9 +57,12 @@ def gallery(study):
 
 def _judged(names, truth, answer):
     """The report on an image beside the truth: true findings first."""
-    seen = [f"\u2713\u00a0{name}" for name in names[truth & answer]] + [f"\u2717\u00a0{name}" for name in names[truth & ~answer]]
+    parts = [f"\u2713\u00a0{name}" for name in names[truth & answer]]
+    parts += [f"\u2717\u00a0{name}" for name in names[truth & ~answer]]
     invented = names[answer & ~truth]
-    return ", ".join(seen + ([f"+ {invented[0] if len(invented) == 1 else len(invented)}"] if len(invented) else []))
+    if len(invented):
+        parts.append(f"+\u00a0{invented[0] if len(invented) == 1 else len(invented)}")
+    return ", ".join(parts)
 
 
 def _listed(names, most=3):
