@@ -37,7 +37,11 @@ class ExplainConfig(subjects.SubjectConfig):
     layer: str | None = option(
         None, "layer for Grad-CAM, OUTER/INNER in a nested model (default: the last whose output is still an image)"
     )
-    path_steps: int = option(64, "points on the way of integrated gradients", number(int, 1))
+    path_steps: int = option(
+        64,
+        "points on the way of integrated gradients; up to 16 times as many where one image needs them",
+        number(int, 1),
+    )
     boxes: str | None = option(None, "BBox_List_2017.csv, with the images in its folder or below", metavar="FILE")
     images: int = option(4, "images in a gallery", number(int, 1, 20))
     epsilons: tuple[float, ...] = option(
