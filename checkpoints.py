@@ -11,7 +11,9 @@ import devices
 import runs
 from errors import ExpectedError
 
-SAVE_EVERY = 60  # seconds between checkpoints inside an epoch
+SAVE_EVERY = 60  # seconds at least between checkpoints inside an epoch
+SHARE = 0.02  # of the time of training that checkpoints may take, there and at the end of epochs
+BYTES_PER_SECOND = 2e8  # a guess at the first checkpoint's speed; then it is measured
 
 
 class TrainingError(ExpectedError):
@@ -54,6 +56,8 @@ class Checkpoint:
         metrics = [variable for metric in running for variable in metric.variables]
         self.variables = [*model.variables, *model.optimizer.variables, *metrics]
         self.last = None  # the epoch and step, from 1, of what is in `state.npz`
+        self.best = None  # a classifier and its best weights, if they aren't in `model.keras` yet
+        self.cost = sum(variable.numpy().nbytes for variable in self.variables) / BYTES_PER_SECOND
         self.clock = time.monotonic()
 
     def restore(self):
@@ -94,7 +98,9 @@ class Checkpoint:
             ) from None
 
     def save(self, state):
-        """Write `state.npz`.
+        """Write `model.keras`, if it is to hold other weights than it does, then `state.npz`.
+
+        Killed in between, a resumed run comes to the same best weights again.
 
         Raises:
             TrainingError: If a variable isn't finite; the checkpoint before stays.
@@ -108,26 +114,53 @@ class Checkpoint:
         arrays = {str(number): variable.numpy() for number, variable in enumerate(self.variables)}
         if not all(np.isfinite(array).all() for array in arrays.values()):
             raise self.diverged("weights", "NaN or infinity", state)
+        self._write_best()
         with runs.writing(self.state_file) as temporary:
             np.savez(temporary, state=json.dumps(asdict(state)), **arrays)
         self.last = state.epoch, state.step
-        state.saving += time.monotonic() - begun
+        self.cost = time.monotonic() - begun
+        state.saving += self.cost
 
-    def save_if_due(self, state):
-        """Write `state.npz` if it is a minute old."""
-        if time.monotonic() - self.clock > SAVE_EVERY:
+    def save_if_due(self, state, every=None):
+        """`save` if the last time is `every` seconds ago (default: `SAVE_EVERY`), and long enough for its cost."""
+        past = time.monotonic() - self.clock
+        if past > (SAVE_EVERY if every is None else every) and SHARE * past > self.cost:
             self.save(state)
 
-    def keep(self, classifier, state, name="model.keras"):
-        """Write the classifier to a file of the run: the best so far, unless named otherwise."""
+    def keep(self, classifier):
+        """Take the classifier's present weights for the best so far; `save` writes them."""
+        if devices.worker()[1] > 1:
+            self._write(classifier, "model.keras")  # At once: later, all workers would have to change weights in step.
+        else:
+            self.best = classifier, classifier.get_weights()
+
+    def finish(self, classifier, state):
+        """`save`, and write the classifier's present weights to `last.keras`."""
         begun = time.monotonic()
+        self._write(classifier, "last.keras")
+        state.saving += time.monotonic() - begun
+        self.save(state)
+
+    def _write_best(self):
+        if self.best is None:
+            return
+        classifier, weights = self.best
+        present = classifier.get_weights()
+        classifier.set_weights(weights)
+        try:
+            self._write(classifier, "model.keras")
+        finally:
+            classifier.set_weights(present)
+        self.best = None
+
+    def _write(self, classifier, name):
         if devices.chief():
             with runs.writing(self.best_file.with_name(name)) as temporary:
                 classifier.save(temporary)
-        state.saving += time.monotonic() - begun
 
     def diverged(self, what, received, state):
         """The `TrainingError` of numbers that are no longer finite, with the files that still are."""
+        self._write_best()
         good = []
         if state.best_epoch >= 0:
             good.append(f"{self.best_file} (epoch {state.best_epoch + 1})")

@@ -146,8 +146,7 @@ def train(classifier, splits, config, run, *, examples=clean_examples, selection
         with interruption.delayed():
             checkpoint.save(state)
         raise
-    checkpoint.keep(classifier, state, "last.keras")
-    checkpoint.save(state)
+    checkpoint.finish(classifier, state)
     best = devices.load(run.path / "model.keras", like=classifier)
     return best, {
         "seconds": round(state.seconds, 1),
@@ -186,8 +185,7 @@ def _end_epoch(classifier, selection, logs, state, run, checkpoint):
     """Keep the weights if they are the best so far, and write down that the epoch is done."""
     score = logs["val_auc" if selection.attack == "clean" else f"val_{selection.attack}_auc"]
     if score > state.best:
-        # First the file: killed in between, the resumed run comes here again with the same weights.
-        checkpoint.keep(classifier, state)
+        checkpoint.keep(classifier)
         state.best, state.best_epoch = score, state.epoch
     state.history.append(logs)
     state.epoch, state.step = state.epoch + 1, 0
@@ -196,7 +194,7 @@ def _end_epoch(classifier, selection, logs, state, run, checkpoint):
             table = csv.DictWriter(file, ["epoch", *sorted(logs)])
             table.writeheader()
             table.writerows({"epoch": epoch, **row} for epoch, row in enumerate(state.history))
-    checkpoint.save(state)
+    checkpoint.save_if_due(state, every=0)
 
 
 @contextmanager

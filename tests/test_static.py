@@ -76,6 +76,7 @@ def test_training_shows_both_halves_and_resumes(model, splits, tmp_path, monkeyp
 
         with monkeypatch.context() as patch:
             patch.setattr(checkpoints, "SAVE_EVERY", -1)
+            patch.setattr(checkpoints, "SHARE", 1e9)
             patch.setattr(training, "_compiled_step", counted)
             return training.train(classifier, shown, OPTIONS, run)[0], np.concatenate(seen)
 

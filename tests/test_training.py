@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import keras
 import numpy as np
@@ -96,6 +97,12 @@ def check_resumed(tmp_path, options, splits, whole):
     ]
 
 
+@pytest.fixture(autouse=True)
+def eager(monkeypatch):
+    """Checkpoints whenever they may be, whatever they cost."""
+    monkeypatch.setattr(checkpoints, "SHARE", 1e9)
+
+
 @pytest.mark.parametrize(("stop_at", "how"), [(1, "killed"), (4, signal.SIGINT), (5, signal.SIGTERM)])
 def test_a_run_stopped_at_any_step_ends_as_if_it_had_not_been(
     tmp_path, options, splits, whole, monkeypatch, stop_at, how
@@ -117,6 +124,8 @@ def test_a_run_stopped_at_any_step_ends_as_if_it_had_not_been(
 
     # A signal saves where it stops; being killed loses what wasn't saved.
     monkeypatch.setattr(checkpoints, "SAVE_EVERY", 0 if how == "killed" else 3600)
+    # Without a checkpoint before it, a signal has the best weights so far to write too.
+    monkeypatch.setattr(checkpoints, "SHARE", 1e9 if how == "killed" else 0)
     with monkeypatch.context() as patch, interruption.sigterm_raises():
         patch.setattr(training, "_compiled_step", stopped)
         with pytest.raises(KeyboardInterrupt if how != "killed" else Killed) as stop:
@@ -189,7 +198,9 @@ def test_an_error_in_a_delayed_block_counts_and_signals_work_as_before():
     assert signal.getsignal(signal.SIGINT) is before
 
 
-def test_validation_chooses_the_weights_and_patience_ends_training(tmp_path, options, splits, monkeypatch):
+@pytest.mark.parametrize("share", [0, 1e9], ids=["best written late", "best written at once"])
+def test_validation_chooses_the_weights_and_patience_ends_training(tmp_path, options, splits, monkeypatch, share):
+    monkeypatch.setattr(checkpoints, "SHARE", share)
     scores = iter([0.6, 0.8, 0.7, 0.8, 0.75, 0.9])
     kept = []
     monkeypatch.setattr(
@@ -297,7 +308,7 @@ def test_a_run_folder_that_is_gone_ends_training_in_one_line_and_stays_away(tmp_
     monkeypatch.setattr(
         training, "_validate", lambda *arguments: (validate(*arguments), shutil.rmtree(tmp_path / "run"))[0]
     )
-    with pytest.raises(runs.RunError, match=r"model\.keras: .*No such file or directory"):
+    with pytest.raises(runs.RunError, match=r"history\.csv: .*No such file or directory"):
         fit(tmp_path / "run", options, splits)
     assert not (tmp_path / "run").exists()
 
@@ -327,3 +338,25 @@ def test_training_attacks_climb_the_loss_of_the_task_unless_asked(splits):
     labels, logits = splits.train.labels.astype(np.float32), np.ones(splits.train.labels.shape, np.float32)
     expected = losses.weighted(losses.rarity("multi-label", splits.train.labels), labels, logits)
     np.testing.assert_allclose(asked(labels, logits), expected)
+
+
+def test_checkpoints_are_rarer_the_more_they_cost(tmp_path, options, splits, monkeypatch):
+    """By a clock of its own, which goes on when it is looked at."""
+    clock = itertools.count()
+    monkeypatch.setattr(checkpoints, "time", SimpleNamespace(monotonic=lambda: next(clock)))
+    monkeypatch.setattr(checkpoints, "SAVE_EVERY", 0)
+    saved, save = [], checkpoints.Checkpoint.save
+
+    def counted(self, state):
+        saved.append((state.epoch, state.step))
+        save(self, state)
+
+    monkeypatch.setattr(checkpoints.Checkpoint, "save", counted)
+    counts = []
+    for share in (1e9, 0.2, 0):
+        monkeypatch.setattr(checkpoints, "SHARE", share)
+        saved.clear()
+        fit(tmp_path / str(share), options, splits)
+        counts.append(len(saved))
+    assert counts[0] == 13  # three epochs of three steps, their ends, and the end
+    assert counts[0] > counts[1] > counts[2] == 1
