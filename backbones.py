@@ -142,8 +142,8 @@ def _load(backbone, path, name):
             raise models.ModelError(f"{wrong} Received a part of them, or not-a-number among them.")
         return
     saved = models.load(path)
-    if "backbone" in [layer.name for layer in saved.layers]:
-        saved = saved.get_layer("backbone")
+    # In a model with metadata it is a level deeper.
+    saved = next((layer for layer in saved._flatten_layers() if layer.name == "backbone"), saved)
     wanted, received = ([(w.name, tuple(w.shape)) for w in model.weights] for model in (backbone, saved))
     if wanted != received:
         raise models.ModelError(f"{wrong} Received another model, {saved.name}.")

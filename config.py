@@ -13,6 +13,7 @@ from errors import ExpectedError
 HAND_MADE = ("cnn", "vgg", "covid_cnn")
 CONVOLUTIONAL = ("resnet18", "resnet34", "resnet50", "efficientnet_b0", "densenet121", "vgg16", "mobilenet_v2")
 TRANSFORMERS = {"vit_b16": 16, "dinov2_s14": 14}  # with the pixels along a side of one of their patches
+OF_ONE_RUN = ("run", "overwrite", "resume", "params", "debug")
 MODELS = (*HAND_MADE, *CONVOLUTIONAL, *TRANSFORMERS)
 
 
@@ -269,7 +270,7 @@ def given(config_class, arguments=None):
 
 def _arguments(path, config_class):
     """The options in a file as command-line arguments; those that only the other training script has are left out."""
-    names = {field.name for field in dataclasses.fields(config_class)}
+    names = {field.name for field in dataclasses.fields(config_class)} - set(getattr(config_class, "WITHOUT", ()))
     values = {name.replace("_", "-"): value for name, value in _params(path).items() if name in names}
     return [
         f"--{'' if value else 'no-'}{name}" if isinstance(value, bool) else f"--{name}={value}"
@@ -283,9 +284,10 @@ def _params(path):
         values = json.loads(Path(path).expanduser().read_text())
     except (OSError, ValueError, RecursionError) as error:
         raise ExpectedError(f"--params {path}: expected a JSON file of options. Received: {error}.") from None
-    known = {field.name for field in dataclasses.fields(AdversarialConfig)} - {"params"}
+    known = {field.name for field in dataclasses.fields(AdversarialConfig)}
     if isinstance(values, dict):
-        values = {name: value for name, value in values.items() if value is not None}  # as in a run's config.json
+        # A run's config.json has all options: those that aren't set, and those of that run alone, say nothing here.
+        values = {name: value for name, value in values.items() if value is not None and name not in OF_ONE_RUN}
     if not isinstance(values, dict) or not set(values) <= known:
         wrong = ", ".join(sorted(set(values) - known)) if isinstance(values, dict) else type(values).__name__
         raise ExpectedError(f"--params {path}: expected options of the training scripts. Received: {wrong}.")

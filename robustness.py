@@ -229,9 +229,8 @@ def run(model, task, split, attack, *, source=None, progress=False):
 
 def _pixels(model, shape):
     """Pixels of an image as the model sees it, which may enlarge it first."""
-    sizes = [
-        layer.height * layer.width for layer in getattr(model, "layers", ()) if isinstance(layer, keras.layers.Resizing)
-    ]
+    layers = model._flatten_layers() if isinstance(model, keras.Model) else ()  # those of nested models too
+    sizes = [layer.height * layer.width for layer in layers if isinstance(layer, keras.layers.Resizing)]
     return max(shape[1] * shape[2], *sizes, 1)
 
 

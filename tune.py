@@ -26,7 +26,7 @@ from errors import ExpectedError
 class TuneConfig(config.AdversarialConfig):
     """Options of `tune.py`: those of training, but for what would continue or compare a single run."""
 
-    WITHOUT = ("overwrite", "resume", "init_from", "baseline", "strategy")
+    WITHOUT = ("overwrite", "resume", "init_from", "baseline", "strategy", "method")
 
     run: str = option("runs/tune", "folder of the search")
     trials: int = option(30, "trainings in all, over all starts and processes", number(int, 1))

@@ -10,6 +10,7 @@ from conftest import make_splits
 from test_folders import nih_folder
 
 import attacks
+import audit
 import augment
 import data
 import diagnosis
@@ -22,7 +23,7 @@ import models
 import robustness
 import runs
 from explaining import attributions
-from sources import DataError, Rows
+from sources import DataError, Rows, Split
 
 ATTRIBUTES = {
     "age": np.array([5, 18, 59, 60, np.nan, 95], np.float32),
@@ -82,6 +83,19 @@ def test_an_attack_changes_what_the_model_sees_in_pixels_alone(images, model, na
     assert np.abs(model(adversarial) - model(clean)).max() > 1e-3
 
 
+def test_the_audit_does_not_expect_that_pixels_take_metadata_away(images):
+    """A model that only looks at the view, which is the label."""
+    inputs = keras.layers.Input((8, 8, 4))
+    view = keras.ops.round(keras.ops.mean(inputs[..., 3:], axis=(1, 2)))
+    pixel = keras.layers.Dense(1, name="logits")(keras.ops.concatenate([view, inputs[:, 0, 0, :1]], axis=-1))
+    model = keras.Model(inputs, pixel)
+    model.set_weights([np.float32([[4.0], [1.0]]), np.float32([-2.0])])
+    whole = np.tile(images[:], (4, 1, 1, 1))
+    split = Split(whole, (whole[:, 0, 0, 3:] > 200).astype(np.uint8))
+    lines = audit.audit(model, "binary", split, robustness.pgd_of(0.05, 5))
+    assert next(line for line in lines if line.name == "falls with epsilon").status == audit.PASSED
+
+
 def test_augmentation_leaves_it_alone(images):
     whole = tf.constant(images[:].astype(np.float32) / 255)
     changed = augment.augmented(whole, augment.PRESETS["vgg"], seed=(0, 0), indices=np.arange(6))
@@ -128,8 +142,16 @@ def test_from_training_to_explaining(tmp_path, capsys):
         runs.check_fits(runs.finished(tmp_path / "run"), data.load("nih", root=root))
 
 
-def test_a_backbone_takes_it_too():
+def test_a_backbone_takes_it_too(tmp_path):
     classifier = models.build("mobilenet_v2", (32, 32, 4), 2, attention="se")
+    classifier.save(tmp_path / "model.keras")
+    again = models.build("mobilenet_v2", (32, 32, 1), 2, weights=str(tmp_path / "model.keras"))
+    first, second = (
+        next(layer for layer in model._flatten_layers() if layer.name == "backbone") for model in (classifier, again)
+    )
+    np.testing.assert_array_equal(first.get_weights()[0], second.get_weights()[0])
+    plain, joined = (models.build("mobilenet_v2", (28, 28, channels), 2, backbone_size=64) for channels in (1, 4))
+    assert robustness._pixels(plain, (1, 28, 28, 1)) == robustness._pixels(joined, (1, 28, 28, 4)) == 64 * 64
     assert classifier.output_shape == (None, 2)
     assert attributions.grad_cam(models.logits(classifier), np.zeros((1, 32, 32, 4), np.float32), [0]).shape == (
         1,

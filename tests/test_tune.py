@@ -44,15 +44,19 @@ def test_params_come_before_the_command_line_and_after_the_defaults(tmp_path):
     assert (read.learning_rate, read.optimizer, read.batch_size) == (0.02, "adamw", 64)
     assert config.parse(config.AdversarialConfig, [params]).adv_weight == 0.7
     # As in a run's config.json.
-    (tmp_path / "run.json").write_text('{"flip": true, "freeze": false, "size": null, "params": null}')
-    read = config.parse(config.BaselineConfig, [f"--params={tmp_path / 'run.json'}"])
-    assert (read.flip, read.freeze, read.size) == (True, False, None)
+    run = config.BaselineConfig(flip=True, run="finished", overwrite=True, params="old.json", epochs=3)
+    (tmp_path / "run.json").write_text(config.to_json(run))
+    again = ["--params", str(tmp_path / "run.json")]
+    read = config.parse(config.AdversarialConfig, again)
+    assert (read.flip, read.freeze, read.size, read.epochs) == (True, False, None, 3)
+    assert (read.run, read.overwrite, read.params) == ("runs/robust", False, again[1])
+    assert config.parse(tune.TuneConfig, again).epochs == 3
     assert config.given(config.AdversarialConfig, ["--seed=0", params]) == {
         *("params", "seed", "learning_rate", "optimizer", "adv_weight")
     }
 
 
-@pytest.mark.parametrize("text", ['{"learning_rat": 1}', "[1]", "{", '{"seed": 1}x', "[" * 100_000, '{"params": "x"}'])
+@pytest.mark.parametrize("text", ['{"learning_rat": 1}', "[1]", "{", '{"seed": 1}x', "[" * 100_000])
 def test_params_that_are_no_options_are_refused(tmp_path, text):
     (tmp_path / "best.json").write_text(text)
     with pytest.raises(ExpectedError, match=r"best\.json"):
