@@ -13,8 +13,9 @@ from errors import ExpectedError
 HAND_MADE = ("cnn", "vgg", "covid_cnn")
 CONVOLUTIONAL = ("resnet18", "resnet34", "resnet50", "efficientnet_b0", "densenet121", "vgg16", "mobilenet_v2")
 TRANSFORMERS = {"vit_b16": 16, "dinov2_s14": 14}  # with the pixels along a side of one of their patches
-OF_ONE_RUN = ("run", "overwrite", "resume", "params", "debug")
 MODELS = (*HAND_MADE, *CONVOLUTIONAL, *TRANSFORMERS)
+# Options of one run alone: they aren't repeated with its others.
+OF_ONE_RUN = ("run", "overwrite", "resume", "params", "debug")
 
 
 def _precision(what):

@@ -103,7 +103,8 @@ def train_robust(options, splits, run, source, baseline):
         "baseline": {
             "run": str(baseline.path),
             "data": trained_on,
-            "sha256": provenance.sha256(baseline.path / "model.keras"),
+            # Of what is attacked, even if another run has taken its place meanwhile.
+            "sha256": origin.get("baseline") or provenance.sha256(baseline.path / "model.keras"),
             # From this run's folder, so that it is found from anywhere.
             "path": os.path.relpath(baseline.path.resolve(), run.path.resolve()),
             "evaluations": robustness.evaluate(undefended, splits, suite),

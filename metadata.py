@@ -10,7 +10,7 @@ import dataclasses
 import numpy as np
 
 from sources import DataError
-from subgroups import AGES
+from subgroups import age_bands
 
 CHANNELS = ("age", "sex", "view")
 STEPS = 4  # what is between 0 and 1 is known in quarters; what is unknown is in the middle
@@ -63,8 +63,8 @@ def beside(splits):
 
 def values(attributes):
     """What the channels hold, uint8 `(count, 3)`: age in five bands from 0 to 255, F or M, PA or AP."""
-    band = np.searchsorted(list(AGES.values()), np.nan_to_num(attributes["age"]), side="right")
-    columns = [np.where(np.isnan(attributes["age"]), 0.5, band / STEPS)]
+    ages = attributes["age"]
+    columns = [np.where(np.isnan(ages), 0.5, age_bands(ages) / STEPS)]
     for name, (zero, one) in (("sex", "FM"), ("view", ("PA", "AP"))):
         columns.append(np.select([attributes[name] == zero, attributes[name] == one], [0.0, 1.0], 0.5))
     return np.rint(255 * np.stack(columns, axis=1)).astype(np.uint8)

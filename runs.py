@@ -10,7 +10,7 @@ from pathlib import Path
 
 import devices
 import provenance
-from config import BaselineConfig, to_json
+from config import OF_ONE_RUN, BaselineConfig, to_json
 from errors import ExpectedError
 
 try:
@@ -40,7 +40,7 @@ PARTIAL = ".*.partial*"  # names of files that are being written
 # What belongs to a name in `results.json`; the rest is read by its key alone.
 KINDS = dict.fromkeys(("data", "config", "training", "thresholds", "baseline"), dict) | {"evaluations": list}
 # Options that say where and how to run, not what.
-HOUSEKEEPING = ("run", "overwrite", "resume", "data_dir", "strategy", "debug", "params")
+HOUSEKEEPING = (*OF_ONE_RUN, "data_dir", "strategy")
 
 
 class RunError(ExpectedError):

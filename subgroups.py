@@ -26,13 +26,16 @@ def rows(split, by):
         if values is None:
             known = ", ".join(split.attributes or ()) or "none"
             raise ExpectedError(f"--by {name}: expected data that tell it, such as nih. These tell: {known}.")
-        groups = _age_bands(values) if name == "age" else np.where(values == "", "unknown", values)
+        if name == "age":
+            groups = np.where(np.isnan(values), "unknown", np.array(list(AGES))[age_bands(values)])
+        else:
+            groups = np.where(values == "", "unknown", values)
         order = list(AGES) if name == "age" else sorted(set(groups) - {"unknown"})
         members = {str(group): np.flatnonzero(groups == group) for group in (*order, "unknown")}
         found[name] = {group: images for group, images in members.items() if len(images)}
     return found
 
 
-def _age_bands(ages):
-    bands = np.array(list(AGES))[np.searchsorted(list(AGES.values()), np.nan_to_num(ages), side="right")]
-    return np.where(np.isnan(ages), "unknown", bands)
+def age_bands(ages):
+    """Number of the band in `AGES` of each age; 0 where it is NaN."""
+    return np.searchsorted(list(AGES.values()), np.nan_to_num(ages), side="right")

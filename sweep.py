@@ -122,8 +122,8 @@ class Subject(scoring.Scores):
         self.model, self.splits, self.options, self.cache, self.other = model, splits, options, cache, other
         self.known, self.outcomes = known or {}, {}
         self.undefended = self._undefended(path)
-        self.identity = hashlib.sha256(path.read_bytes()).hexdigest()
-        self.source_identity = hashlib.sha256(source.read_bytes()).hexdigest() if source else None
+        self.identity = provenance.sha256(path)
+        self.source_identity = provenance.sha256(source) if source else None
         clean = self.outcome(robustness.CLEAN).logits
         super().__init__(splits, options, clean, self._thresholds(), groups)
 

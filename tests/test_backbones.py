@@ -205,7 +205,7 @@ def test_keras_hub_weights_come_from_its_preset(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_dinov2_keeps_published_weights_through_saving_and_resizes_its_places_once(tmp_path, monkeypatch):
-    hub = pytest.importorskip("keras_hub")
+    hub = pytest.importorskip("keras_hub", reason="needs keras-hub (requirements.txt)")
     published = hub.models.DINOV2Backbone(
         patch_size=14, num_layers=12, hidden_dim=384, num_heads=6, intermediate_dim=1536, image_shape=(70, 70, 3)
     )
