@@ -1,115 +1,15 @@
-"""The front door to data: `load` returns `Splits`, `batches` feeds them to a model, uint8 until the last moment."""
+"""Data sets as `Splits`, and batches of them; TensorFlow isn't needed to load them.
 
-from pathlib import Path
+    >>> import data
+    >>> splits = data.load("phantom", limit=20)
+    >>> splits.task, splits.train.images.shape, str(splits.train.images.dtype), splits.train.labels.shape
+    ('multi-label', (20, 28, 28, 1), 'uint8', (20, 14))
 
-import numpy as np
-from tqdm import tqdm
+The contract: every source returns `Splits` with a name, a task, label names, and `train`, `val` and `test`, each with
+uint8 images, `(count, height, width, channels)`, and uint8 labels, `(count, num_labels)`; where patients are known none
+is in two splits. A source that isn't as expected raises `DataError` before any training starts.
+"""
 
-import metadata
-from sources import DataError, Splits, covid, folders, medmnist_npz, nih, phantom
+from chestrobust.data import DataError, Split, Splits, batches, check_trainable, load, shuffled
 
-FOLDERS = {"nih": nih, "covid": covid, "folders": folders}  # each has an option --NAME-root
-OPTIONS = ("size", "data_dir", "limit", "train_subset", "val_subset")
-ROOTS = tuple(f"{name}_root" for name in FOLDERS)
-
-
-def load_for(options) -> Splits:
-    """`load` what a script's options ask for."""
-    root = getattr(options, f"{options.data.lower()}_root", None)
-    splits = load(options.data, root=root, **{name: getattr(options, name) for name in OPTIONS})
-    return metadata.beside(splits) if options.metadata else splits
-
-
-def load(
-    data, *, root=None, size=None, data_dir="~/.medmnist", limit=None, train_subset=None, val_subset=None
-) -> Splits:
-    """Load a data set; TensorFlow isn't needed.
-
-    Args:
-        data: `"chestmnist"`, `"pneumoniamnist"`, another 2-D MedMNIST name, `"nih"`, `"covid"`, `"folders"`,
-            `"phantom"`, or a path to an npz file.
-        root: Folder of the images, if the data are one.
-        size: Height and width in pixels; None takes what a file holds, else 28.
-        data_dir: Folder where files are looked for by name, and downloaded to.
-        limit: Largest number of images per split, chosen by a fixed shuffle.
-        train_subset, val_subset: As `limit`, of the training and of the validation images.
-
-    Raises:
-        DataError: With one line that says what is wrong, where, what was expected and what to do.
-    """
-    data_dir, name = Path(data_dir).expanduser(), data.lower()
-    subsets = {"train": train_subset, "val": val_subset, "test": None}
-    limits = {part: min(filter(None, (limit, subset)), default=None) for part, subset in subsets.items()}
-    if name in FOLDERS:
-        return FOLDERS[name].load(root, size=size or 28, data_dir=data_dir, limits=limits)
-    if name == "phantom":
-        splits = phantom.load(
-            size=size or 28,
-            limit=limit,
-            progress=lambda chunks: tqdm(chunks, "Drawing the phantom", leave=False, disable=None),
-        )
-    elif is_path(data):
-        splits = medmnist_npz.load_path(Path(data).expanduser(), size=size, data_dir=data_dir)
-    elif name in medmnist_npz.NAMES:
-        splits = medmnist_npz.load_name(name, size=size, data_dir=data_dir)
-    else:
-        known = ", ".join(("phantom", *FOLDERS, *medmnist_npz.NAMES))
-        raise DataError(f"Unknown data set {name!r}. Expected one of {known}, or a path to an .npz file.")
-    return splits.limited(limits)
-
-
-def is_path(data):
-    """Whether `data` is the path of an npz file, which has a size of its own, rather than the name of a data set."""
-    path = Path(data).expanduser()
-    named = data.lower() in ("phantom", *FOLDERS, *medmnist_npz.NAMES)
-    return not named and (len(path.parts) > 1 or bool(path.suffix) or path.exists())
-
-
-def check_trainable(splits):
-    """Refuse data on which no checkpoint could be chosen or nothing be reported."""
-    for part in ("val", "test"):
-        labels = splits.parts[part].labels
-        if not np.any(labels.min(axis=0) < labels.max(axis=0)):
-            raise DataError(
-                f"{splits.name}: {part}: expected a label with positives and negatives among {len(labels)} images, "
-                "else no AUC is defined. Received none. Use more images (--limit)."
-            )
-
-
-def shuffled(count, *, seed, epoch):
-    """The order of the training images in an epoch: a function of (seed, epoch) alone."""
-    return np.random.default_rng([seed, epoch]).permutation(count)
-
-
-def batches(split, batch_size, *, order=None, start=0, part=None):
-    """A `tf.data.Dataset` of `(images, labels, numbers, count)`, prefetched; nothing but the batches is copied.
-
-    Args:
-        split: A `Split`.
-        batch_size: Images per batch; the last batch may be smaller.
-        order: Numbers of the images in the order wanted; default: as they lie. See `sampling.order`.
-        start: Number of batches to leave out at the start.
-        part: Function that takes the numbers of a batch and returns those that are wanted; default: all.
-
-    Returns:
-        Batches of images in their own type, which is uint8 but for crafted ones, uint8 labels, int64 numbers, and
-        the size of the whole batch.
-    """
-    import tensorflow as tf  # Here, so that data can be checked before TensorFlow is loaded.
-
-    order = np.arange(len(split)) if order is None else order
-
-    def generate():
-        for begin in range(start * batch_size, len(order), batch_size):
-            batch = order[begin : begin + batch_size]
-            numbers = part(batch) if part else batch
-            indices = numbers % len(split)
-            yield split.images[indices], split.labels[indices], numbers, len(batch)
-
-    signature = (
-        tf.TensorSpec((None, *split.images.shape[1:]), split.images.dtype),
-        tf.TensorSpec((None, *split.labels.shape[1:]), tf.uint8),
-        tf.TensorSpec((None,), tf.int64),
-        tf.TensorSpec((), tf.int32),
-    )
-    return tf.data.Dataset.from_generator(generate, output_signature=signature).prefetch(2)
+__all__ = ["DataError", "Split", "Splits", "batches", "check_trainable", "load", "shuffled"]

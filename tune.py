@@ -10,49 +10,31 @@ stopped, and run several times at once it shares one. Needs requirements-tune.tx
 """
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
-import config
-import data
-import devices
-import runs
-import startup
-from commandline import number, option
-from errors import ExpectedError
-
-
-@dataclass(frozen=True)
-class TuneConfig(config.AdversarialConfig):
-    """Options of `tune.py`: those of training, but for what would continue or compare a single run."""
-
-    WITHOUT = ("overwrite", "resume", "init_from", "baseline", "strategy", "method")
-
-    run: str = option("runs/tune", "folder of the search")
-    trials: int = option(30, "trainings in all, over all starts and processes", number(int, 1))
-    adversarial: bool = option(False, "search options of diagnosis_adv.py", bool)
-    objective: str = option("clean", "validation AUC to maximize: clean, or under PGD", choices=("clean", "robust"))
+from chestrobust import config, data, devices, runs, startup
+from chestrobust.errors import ExpectedError, RunError
 
 
 def main(arguments=None):
     """Search, report the best."""
-    options = config.parse(TuneConfig, arguments, description=__doc__)
+    options = config.parse(config.TuneConfig, arguments, description=__doc__)
     try:
         import optuna  # noqa: F401
     except ImportError:
         raise ExpectedError(
             "tune.py: expected the package optuna. Received none. Use pip install -r requirements-tune.txt."
         ) from None
-    fixed = config.given(TuneConfig, arguments)
+    fixed = config.given(config.TuneConfig, arguments)
     folder = Path(options.run).expanduser()
     if runs.Run(folder).finished:
-        raise runs.RunError(f"{folder}: expected a folder for a search. Received a training run. Choose another --run.")
+        raise RunError(f"{folder}: expected a folder for a search. Received a training run. Choose another --run.")
     splits = data.load_for(options)
     data.check_trainable(splits)
     runs.make_writable(folder)  # Not locked: several processes may share a search.
     devices.join("none")
     devices.start()
-    import search
+    from chestrobust.training import search
 
     print(search.search(options, fixed, splits, folder))
 

@@ -16,19 +16,18 @@ import functools
 import sys
 from pathlib import Path
 
+from chestrobust import titles
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import measure
 import numpy as np
 import peers
 
-import commandline
-import data
-import devices
-import report
-import runs
-import startup
-from sources import phantom
+from chestrobust import attacks, commandline, data, devices, losses, models, runs, startup
+from chestrobust.data.sources import phantom
+from chestrobust.evaluation import metrics, outcomes
+from chestrobust.models import twin
 
 STEPS = peers.SHORT
 BATCHES = {28: 256, 128: 64}  # images per batch at each image size
@@ -61,8 +60,6 @@ def main(arguments=None):
 def print_speed(pixels, peaks, options):
     """The table of one image size."""
     import tensorflow as tf
-
-    import losses
 
     count = BATCHES[pixels]
     model, splits = subject(pixels, count)
@@ -115,8 +112,6 @@ def subject(pixels, count):
     """
     import keras
 
-    import models
-
     keras.utils.set_random_seed(0)
     small = phantom.load(size=28, counts={"train": 1280, "val": 1, "test": 1})
     trainer = models.build_cnn(small.image_shape, len(small.label_names))
@@ -135,8 +130,6 @@ BASES = OURS[0], OURS[2]
 
 def ours(model, splits, options):
     """`{name: (dtype whose peak it is compared with, attack(images, labels))}`, as the functions below."""
-    import attacks
-    import twin
 
     budget = {
         "epsilon": options.epsilon,
@@ -212,17 +205,12 @@ LIBRARIES = {
 
 def print_strength(run, splits, options):
     """Macro AUC under PGD in each precision, on the test split and evaluated in float32."""
-    import attacks
-    import losses
-    import metrics
-    import models
-    import robustness
 
     model = models.logits(models.load(run.path / "model.keras"))
     budget = {"epsilon": options.epsilon, "step_size": options.step_size, "steps": STEPS}
     print(
-        f"\n{report.data_title(splits.summary())}: {len(splits.test)} test images; PGD-{STEPS}, epsilon "
-        f"{report.length(options.epsilon)}, step size {report.length(options.step_size)}\n",
+        f"\n{titles.data_title(splits.summary())}: {len(splits.test)} test images; PGD-{STEPS}, epsilon "
+        f"{titles.length(options.epsilon)}, step size {titles.length(options.step_size)}\n",
         f"| Precision | Macro AUC | Difference | Within {TOLERANCE} | Mean BCE |",
         "| --- | ---: | ---: | --- | ---: |",
         sep="\n",
@@ -235,7 +223,7 @@ def print_strength(run, splits, options):
             return attacks.pgd(model, images, labels, **budget, **settings)
 
         attack = peers.Attack("ours", precision, generate)
-        logits = robustness.run(model, splits.task, splits.test, attack, progress=True).logits
+        logits = outcomes.run(model, splits.task, splits.test, attack, progress=True).logits
         auc = metrics.macro(metrics.auc(splits.test.labels, metrics.ranks(splits.task, logits)))
         bce = np.mean(losses.averaged(splits.task)(splits.test.labels.astype(np.float32), logits))
         reference = auc if reference is None else reference

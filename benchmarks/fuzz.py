@@ -28,8 +28,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import mutations
 
-import data
-from sources import DataError, images, npz, tables
+from chestrobust import data
+from chestrobust.data.sources import csvfile, images, npz
+from chestrobust.errors import DataError
 
 SECONDS, MEMORY, PATIENCE = 1.0, 256 << 20, 30
 NOWHERE = Path("/dev/null/nowhere")  # A data folder that can't be made: nothing is remembered from file to file.
@@ -51,7 +52,7 @@ def load_npz(path, rng):
 
 
 def load_csv(path, rng):
-    rows = tables.read(path, ["name", "label"])
+    rows = csvfile.read(path, ["name", "label"])
     assert rows
     for row in rows:
         assert list(row) == ["name", "label"]

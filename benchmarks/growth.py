@@ -3,7 +3,7 @@
     python benchmarks/growth.py                              about 8 minutes on two cores
     python benchmarks/growth.py --figure benchmarks/growth.png
 
-PGD on the default `cnn` through `robustness.run`, as the scripts attack a split, on made-up data. One quantity grows,
+PGD on the default `cnn` through `outcomes.run`, as the scripts attack a split, on made-up data. One quantity grows,
 the others stay at their values in `BASE`; each point is the second of two runs in a fresh process, so that compiling
 isn't counted. The last column is the exponent between a point and the one before: 1 is linear in the quantity (in the
 number of pixels for the image size), below 1 a fixed cost still shows, above 1 something grows faster than it should.
@@ -18,6 +18,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from memory import anonymous_memory, in_fresh_process
 from tqdm import tqdm
+
+from chestrobust import devices, models
+from chestrobust.attacks import named
+from chestrobust.data.sources import phantom
+from chestrobust.evaluation import outcomes
 
 BASE = {"images": 256, "size": 28, "steps": 10, "restarts": 1}
 SERIES = {
@@ -49,15 +54,10 @@ def main():
 
 def measure(settings):
     """Seconds of an attack with these settings, and megabytes of anonymous memory at the peak."""
-    import devices
 
     with anonymous_memory() as seen:
         devices.import_tensorflow()
         import keras
-
-        import models
-        import robustness
-        from sources import phantom
 
         keras.utils.set_random_seed(0)
         split = phantom.load(size=settings["size"], limit=settings["images"]).train
@@ -65,11 +65,11 @@ def measure(settings):
             raise ValueError(f"The phantom has {len(split)} training images. Received: {settings}")
         shape, labels = split.images.shape[1:], split.labels.shape[1]
         model = models.logits(models.build_cnn(shape, labels))
-        attack = robustness.Attack("pgd", 4 / 255, 1 / 255, settings["steps"], settings["restarts"], True, 0)
+        attack = named.Attack("pgd", 4 / 255, 1 / 255, settings["steps"], settings["restarts"], True, 0)
         from measure import seconds
 
-        robustness.run(model, "multi-label", split, attack)
-        return seconds(lambda: robustness.run(model, "multi-label", split, attack)), seen["anonymous"]
+        outcomes.run(model, "multi-label", split, attack)
+        return seconds(lambda: outcomes.run(model, "multi-label", split, attack)), seen["anonymous"]
 
 
 def amount(quantity, value):

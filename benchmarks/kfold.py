@@ -18,15 +18,10 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-import commandline
-import config
-import data
-import devices
-import report
-import runs
-import startup
-from diagnosis import train_baseline
-from sources import Rows, Split, splitting
+from chestrobust import commandline, config, data, devices, runs, startup, titles
+from chestrobust.data.sources import splitting
+from chestrobust.data.splits import Rows, Split
+from chestrobust.training.experiment import train_baseline
 
 
 @dataclass(frozen=True)
@@ -55,7 +50,7 @@ def main(arguments=None):
         results.append(trained(options, chosen, f"fold{fold + 1}of{options.folds}"))
     found = summary(results)
     runs.Run(Path(options.run)).write("kfold.json", json.dumps(found, indent=2, allow_nan=False) + "\n")
-    print(*table(found, report.data_title({**splits.summary(), "note": f"{options.folds} folds"})), sep="\n")
+    print(*table(found, titles.data_title({**splits.summary(), "note": f"{options.folds} folds"})), sep="\n")
 
 
 def pooled(splits):
@@ -102,7 +97,7 @@ def summary(results):
     """Per attack the scores of all folds, their mean and their standard deviation; undefined ones are left out."""
     rows = []
     for entries in zip(*(result["evaluations"] for result in results), strict=True):
-        row = {"attack": report.title(entries[0])}
+        row = {"attack": titles.title(entries[0])}
         for key in ("macro_auc", "macro_ap"):
             values = [entry[key] for entry in entries]
             defined = [value for value in values if value is not None]

@@ -34,8 +34,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from tqdm import tqdm
 
-import data
-from sources import phantom
+from chestrobust import data, devices
+from chestrobust.data.sources import phantom
 
 SIZE, SMALL, PATTERNS = 224, 2000, 300
 COUNTS = {"train": 78_468, "val": 11_219, "test": 22_433}
@@ -154,7 +154,6 @@ def observe(script, path, scratch, start, steps, batch_size):
 
     data.load = load_and_cut
     data.shuffled = lambda *arguments, **settings: shuffled(*arguments, **settings)[: steps * batch_size]
-    import devices
 
     arguments = ["--data", path, "--data-dir", scratch / "data", "--run", scratch / start]
     arguments += ["--epochs", 1, "--batch-size", batch_size]

@@ -14,68 +14,78 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
+PACKAGE = "chestrobust"
 
-# What is broken, in which file, by replacing what with what, and the test that notices.
+# What is broken, in which file of the package, by replacing what with what, and the test that notices.
 BREAKAGES = (
-    ("PGD walks down the loss", "attacks.py", "project(images + step_size", "project(images - step_size",
+    ("PGD walks down the loss", "attacks/gradient.py", "project(images + step_size", "project(images - step_size",
      "test_attacks.py::test_pgd_reaches_the_closed_form_optimum_of_a_linear_model"),
-    ("pixels below 0 are not clipped", "norms.py", "tf.maximum(clean - epsilon, 0.0)", "clean - epsilon",
+    ("pixels below 0 are not clipped", "attacks/norms.py", "tf.maximum(clean - epsilon, 0.0)", "clean - epsilon",
      "test_attacks.py::test_results_stay_in_the_ball_and_in_the_pixel_range"),
-    ("the ball has no upper end", "norms.py", "tf.minimum(clean + epsilon, 1.0)", "1.0",
+    ("the ball has no upper end", "attacks/norms.py", "tf.minimum(clean + epsilon, 1.0)", "1.0",
      "test_attacks.py::test_results_stay_in_the_ball_and_in_the_pixel_range"),
-    ("the L2 projection stretches", "norms.py", "tf.minimum(1.0, tf.math", "tf.maximum(1.0, tf.math",
+    ("the L2 projection stretches", "attacks/norms.py", "tf.minimum(1.0, tf.math", "tf.maximum(1.0, tf.math",
      "test_attacks.py::test_l2_results_stay_in_the_ball_and_in_the_pixel_range"),
-    ("BatchNorm and dropout in training mode", "attacks.py", "model(images, training=False))\n    return losses",
+    ("BatchNorm and dropout in training mode", "attacks/gradient.py",
+     "model(images, training=False))\n    return losses",
      "model(images, training=True))\n    return losses",
      "test_attacks.py::test_the_model_is_not_changed_and_runs_in_inference_mode"),
-    ("restarts keep the best start", "attacks.py", "candidate_loss > worst_loss", "candidate_loss < worst_loss",
+    ("restarts keep the best start", "attacks/gradient.py",
+     "candidate_loss > worst_loss", "candidate_loss < worst_loss",
      "test_attacks.py::test_restarts_keep_the_worst_start_of_each_image"),
-    ("all images share one random start", "attacks.py", "stateless_fold_in(seed, index)", "stateless_fold_in(seed, 0)",
+    ("all images share one random start", "attacks/gradient.py",
+     "stateless_fold_in(seed, index)", "stateless_fold_in(seed, 0)",
      "test_attacks.py::test_the_random_start_is_on_by_default_and_differs_between_images"),
-    ("the seed is ignored", "attacks.py", "tf.constant((seed, restart))", "tf.constant((0, restart))",
+    ("the seed is ignored", "attacks/gradient.py", "tf.constant((seed, restart))", "tf.constant((0, restart))",
      "test_attacks.py::test_the_same_seed_gives_the_same_bytes_and_another_seed_others"),
-    ("APGD never halves its step", "attacks.py", "step_size / 2", "step_size",
+    ("APGD never halves its step", "attacks/gradient.py", "step_size / 2", "step_size",
      "test_attacks.py::test_apgd_halves_its_steps_until_it_sits_on_a_narrow_peak"),
-    ("APGD remembers its worst point", "attacks.py", "better = value > best_value", "better = value < best_value",
+    ("APGD remembers its worst point", "attacks/gradient.py",
+     "better = value > best_value", "better = value < best_value",
      "test_attacks.py::test_apgd_returns_the_best_point_it_saw_not_the_last"),
-    ("PGD's labels are shifted in training", "training.py", "slow, labels[late]", "slow, labels[early]",
+    ("PGD's labels are shifted in training", "training/examples.py", "slow, labels[late]", "slow, labels[early]",
      "test_attacks.py::test_training_examples_keep_each_image_with_its_labels"),
-    ("replicas normalize by their own share", "training.py", "devices.replicas() > 1", "False",
+    ("replicas normalize by their own share", "training/loop.py", "devices.replicas() > 1", "False",
      "test_devices.py::test_two_devices_train_and_attack_as_one_does"),
-    ("the twin's kernel isn't scaled", "twin.py", "self.kernel * tf.reshape(scale, self.channels)", "self.kernel",
+    ("the twin's kernel isn't scaled", "models/twin.py",
+     "self.kernel * tf.reshape(scale, self.channels)", "self.kernel",
      "test_twin.py::test_logits_and_input_gradients_are_those_of_the_model"),
-    ("the twin's input gradient is mirrored", "twin.py", "rows - 1 - row :", "row :",
+    ("the twin's input gradient is mirrored", "models/twin.py", "rows - 1 - row :", "row :",
      "test_twin.py::test_logits_and_input_gradients_are_those_of_the_model"),
-    ("the twin takes a subclass for the class", "twin.py", "type(layer) in RULES", "isinstance(layer, tuple(RULES))",
+    ("the twin takes a subclass for the class", "models/twin.py",
+     "type(layer) in RULES", "isinstance(layer, tuple(RULES))",
      "test_twin.py::test_what_is_not_known_runs_as_it_is"),
-    ("an undefined AUC counts as 0.5", "metrics.py", "values[~np.isnan(values)].mean()",
+    ("an undefined AUC counts as 0.5", "evaluation/metrics.py", "values[~np.isnan(values)].mean()",
      "np.nan_to_num(values, nan=0.5).mean()",
      "test_metrics.py::test_a_label_without_positives_or_negatives_is_named_and_left_out"),
-    ("AUC of float32 sigmoids", "metrics.py", "        return logits\n",
+    ("AUC of float32 sigmoids", "evaluation/metrics.py", "        return logits\n",
      "        return probabilities(task, logits).astype(np.float32)\n",
      "test_metrics.py::test_large_logits_keep_their_order"),
-    ("accuracy counts 0.5 as positive", "metrics.py", "scores > 0.5", "scores >= 0.5",
+    ("accuracy counts 0.5 as positive", "evaluation/metrics.py", "scores > 0.5", "scores >= 0.5",
      "test_metrics.py"),
-    ("the bootstrap ignores ties", "metrics.py", "negative_sums[self.below] + negative_sums[self.up_to]",
+    ("the bootstrap ignores ties", "evaluation/metrics.py", "negative_sums[self.below] + negative_sums[self.up_to]",
      "2 * negative_sums[self.below]", "test_metrics.py"),
-    ("patients are split by the bootstrap", "metrics.py", "patients = range(count) if patients is None else patients",
+    ("patients are split by the bootstrap", "evaluation/metrics.py",
+     "patients = range(count) if patients is None else patients",
      "patients = range(count)", "test_metrics.py"),
-    ("thresholds are read from the wrong end", "metrics.py", "return cuts[::-1][np.argmax", "return cuts[np.argmax",
+    ("thresholds are read from the wrong end", "evaluation/metrics.py",
+     "return cuts[::-1][np.argmax", "return cuts[np.argmax",
      "test_metrics.py"),
-    ("the floor takes the best logit", "robustness.py", "logits.min(axis=0), logits.max(axis=0)",
+    ("the floor takes the best logit", "evaluation/outcomes.py", "logits.min(axis=0), logits.max(axis=0)",
      "logits.max(axis=0), logits.min(axis=0)",
      "test_evaluate.py::test_joint_takes_whole_images_and_the_floor_takes_labels_one_by_one"),
-    ("a patient is in two splits", "sources/splitting.py", "return part[group]", "return np.roll(part[group], 1)",
+    ("a patient is in two splits", "data/sources/splitting.py", "return part[group]", "return np.roll(part[group], 1)",
      "test_folders.py::test_no_patient_is_in_two_splits"),
-    ("files that change go unnoticed", "sources/decoded.py", "(name, stat.st_size, stat.st_mtime_ns)", "(name,)",
+    ("files that change go unnoticed", "data/sources/decoded.py", "(name, stat.st_size, stat.st_mtime_ns)", "(name,)",
      "test_folders.py::test_the_second_start_decodes_nothing_until_size_list_or_files_change"),
-    ("labels of other data aren't matched", "sweep.py", "matching.columns(names, splits.label_names)",
+    ("labels of other data aren't matched", "models/loading.py", "matching.columns(names, splits.label_names)",
      "list(range(len(splits.label_names)))",
      "test_external.py::test_a_model_answers_for_the_shared_labels_with_its_own_logits"),
-    ("augmentation forgets which image it has", "augment.py", "stateless_fold_in(stream, index)",
+    ("augmentation forgets which image it has", "training/augment.py", "stateless_fold_in(stream, index)",
      "stateless_fold_in(stream, 0)",
      "test_augment.py::test_an_image_changes_in_the_same_way_in_any_batch_and_otherwise_in_another_epoch_or_seed"),
-    ("metadata can be attacked", "models.py", "keras.ops.round(metadata.STEPS * known) / metadata.STEPS", "known * 1.0",
+    ("metadata can be attacked", "models/networks.py",
+     "keras.ops.round(metadata.STEPS * known) / metadata.STEPS", "known * 1.0",
      "test_metadata.py::test_the_model_reads_it_in_quarters_and_without_a_gradient"),
 )  # fmt: skip
 
@@ -85,13 +95,16 @@ def main():
     unnoticed = 0
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy"
-        shutil.copytree(ROOT, copy, ignore=shutil.ignore_patterns(".*", "runs", "__pycache__"))
+        for name in (PACKAGE, "tests", "benchmarks"):
+            shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        for path in (*ROOT.glob("*.py"), *ROOT.glob("*.toml"), *ROOT.glob("*.txt")):
+            shutil.copy(path, copy)
         for test in sorted({breakage[-1] for breakage in BREAKAGES}):
             if not passes(copy, test):
                 sys.exit(f"{test} fails without any breakage")
         print("| Breakage | File | Noticed by |", "| --- | --- | --- |", sep="\n", flush=True)
         for what, name, old, new, test in BREAKAGES:
-            file = copy / name
+            file = copy / PACKAGE / name
             whole = file.read_text()
             if whole.count(old) != 1:
                 sys.exit(f"{name}: expected {old!r} once. Received it {whole.count(old)} times. Update this script.")

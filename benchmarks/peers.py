@@ -14,16 +14,17 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from chestrobust import titles
+
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-import commandline
-import data
-import devices
-import report
-import runs
-import startup
+from chestrobust import attacks, commandline, data, devices, losses, models, runs, startup
+from chestrobust.attacks import blackbox, named
+from chestrobust.errors import DataError
+from chestrobust.evaluation import metrics, outcomes
+from chestrobust.losses import binary_cross_entropy
 
 SHORT, LONG, QUERIES = 10, 50, 150  # gradient steps, and queries of the gradient-free attack
 FIRST_LABEL = "Label: the first with the largest value, label 0 without a finding"
@@ -32,7 +33,7 @@ ONE_CLASS = FIRST_LABEL + "; left alone unless it has the highest logit"
 
 @dataclass
 class Attack:
-    """One row of the table, called by `robustness.run`; `generate(images, labels, indices)` does the work."""
+    """One row of the table, called by `outcomes.run`; `generate(images, labels, indices)` does the work."""
 
     library: str
     name: str
@@ -57,14 +58,13 @@ def main(arguments=None):
     splits = data.load(options.data, limit=options.limit)
     runs.check_fits(run, splits)
     if splits.task == "multi-class":
-        raise data.DataError(f"{splits.name}: expected independent labels. Received a {splits.task} task.")
+        raise DataError(f"{splits.name}: expected independent labels. Received a {splits.task} task.")
     devices.import_tensorflow()
-    import models
 
     model = models.logits(models.load(run.path / "model.keras"))
     print(
-        f"{report.data_title(splits.summary())}: {len(splits.test)} test images; epsilon "
-        f"{report.length(options.epsilon)}, step size {report.length(options.step_size)}, restarts {options.restarts}",
+        f"{titles.data_title(splits.summary())}: {len(splits.test)} test images; epsilon "
+        f"{titles.length(options.epsilon)}, step size {titles.length(options.step_size)}, restarts {options.restarts}",
         "\n| Library | Attack | Macro AUC | Mean BCE | No finding, left unchanged | Remark |",
         "| --- | --- | ---: | ---: | ---: | --- |",
         sep="\n",
@@ -88,13 +88,9 @@ def cells(model, splits, attack, options):
     """Run an attack on the test split; returns its row, or one that says how it was refused."""
     import keras
 
-    import losses
-    import metrics
-    import robustness
-
     keras.utils.set_random_seed(0)  # Of numpy and TensorFlow too, which is where other libraries draw.
     try:
-        outcome = robustness.run(model, splits.task, splits.test, attack, progress=True)
+        outcome = outcomes.run(model, splits.task, splits.test, attack, progress=True)
     except ValueError as error:
         return [attack.library, attack.name, "refused", "", "", str(error).strip().splitlines()[-1].strip()]
     auc = metrics.macro(metrics.auc(splits.test.labels, outcome.logits))
@@ -107,16 +103,13 @@ def cells(model, splits, attack, options):
 
 def suite_cells(model, splits, options):
     """Rows of our standard suite: the worst image of all its attacks, and the worst answer for each label."""
-    import losses
-    import metrics
-    import robustness
 
     task, labels = splits.task, splits.test.labels
     budget = {"steps": LONG, "restarts": options.restarts, "queries": QUERIES, "seed": 0, "precision": "float32"}
-    suite = robustness.standard_suite(task, len(splits.label_names), epsilon=options.epsilon, **budget)
+    suite = named.standard_suite(task, len(splits.label_names), epsilon=options.epsilon, **budget)
     members = [attack for group in suite.values() for attack in group]
-    candidates = np.stack([robustness.run(model, task, splits.test, attack).logits for attack in members])
-    for name, worst in (("joint", robustness.joint), ("floor", robustness.floor)):
+    candidates = np.stack([outcomes.run(model, task, splits.test, attack).logits for attack in members])
+    for name, worst in (("joint", outcomes.joint), ("floor", outcomes.floor)):
         logits = worst(task, labels, candidates)
         bce = losses.averaged(task)(labels.astype(np.float32), logits.astype(np.float32))
         auc = metrics.macro(metrics.auc(labels, logits))
@@ -125,9 +118,6 @@ def suite_cells(model, splits, options):
 
 def ours(model, splits, options):
     """No attack, and this repository's."""
-    import attacks
-    import blackbox
-    from losses import binary_cross_entropy
 
     def row(name, attack, **settings):
         def generate(images, labels, indices):
@@ -154,8 +144,6 @@ def cleverhans(model, splits, options):
     from cleverhans.tf2.attacks.momentum_iterative_method import momentum_iterative_method as momentum
     from cleverhans.tf2.attacks.projected_gradient_descent import projected_gradient_descent as pgd
 
-    from losses import binary_cross_entropy
-
     def row(name, attack, *lengths, truth=True, remark="", **settings):
         def generate(images, labels, indices):
             given = {"norm": np.inf, "clip_min": 0.0, "clip_max": 1.0, "y": labels if truth else None, **settings}
@@ -181,8 +169,6 @@ def art(model, splits, options):
     import keras
     from art.attacks import evasion
     from art.estimators.classification import TensorFlowV2Classifier
-
-    from losses import binary_cross_entropy
 
     classifier = TensorFlowV2Classifier(
         model=model,
@@ -222,8 +208,6 @@ def foolbox(model, splits, options):
     import eagerpy
     import foolbox
     import tensorflow as tf
-
-    from losses import binary_cross_entropy
 
     class MultiLabelPGD(foolbox.attacks.LinfPGD):
         def get_loss_fn(self, model, labels):

@@ -23,6 +23,9 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
+
+from chestrobust import devices
+
 OPTIONS = ["--data", "phantom", "--limit", "400", "--epochs", "4", "--patience", "2", "--batch-size", "32"]
 OPTIONS += ["--steps", "3", "--train-steps", "2"]
 PROGRAM = """
@@ -125,7 +128,6 @@ def outcome(run):
 
 def digest(path):
     """SHA-256 of a model's weight arrays."""
-    import devices
 
     devices.import_tensorflow()
     import keras

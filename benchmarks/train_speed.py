@@ -26,12 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import measure
 import numpy as np
 
-import commandline
-import config
-import data
-import devices
-import startup
-from sources import CHEST_LABELS, Split, Splits
+from chestrobust import commandline, config, data, devices, losses, models, runs, startup
+from chestrobust.data.splits import CHEST_LABELS, Split, Splits
+from chestrobust.training import examples, loop
 
 BATCHES = {28: 256, 128: 64, 224: 16}  # images per batch at each image size
 STEPS = {"clean": {28: 10, 128: 6, 224: 4}, "adversarial": {28: 3, 128: 2, 224: 2}}  # per round
@@ -119,7 +116,6 @@ class Ours(threading.Thread):
     """`training.train` in a thread of its own: called with a number of steps, it lets them happen and waits."""
 
     def __init__(self, splits, options, kind, *, one_batch=False):
-        import models
 
         super().__init__(daemon=True)
         self.splits, self.options, self.kind, self.one_batch = splits, options, kind, one_batch
@@ -147,19 +143,15 @@ class Ours(threading.Thread):
 
     def run(self):
         """The thread."""
-        import losses
-        import models
-        import runs
-        import training
 
         self.go.wait()
-        examples = training.clean_examples
+        make = examples.clean_examples
         try:
             if self.kind == "adversarial":
                 loss = losses.for_task(self.splits.task)
-                examples = training.adversarial_examples(models.logits(self.classifier), loss, self.options)
+                make = examples.adversarial_examples(models.logits(self.classifier), loss, self.options)
             with tempfile.TemporaryDirectory() as folder:
-                training.train(self.classifier, self.splits, self.options, runs.Run(Path(folder)), examples=examples)
+                loop.train(self.classifier, self.splits, self.options, runs.Run(Path(folder)), examples=make)
         except Stopped:
             pass
         except BaseException as error:

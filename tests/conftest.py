@@ -8,7 +8,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 import numpy as np
 import pytest
 
-from sources import CHEST_LABELS, Split, Splits
+from chestrobust.data.splits import CHEST_LABELS, Split, Splits
 
 SAMPLES = Path(__file__).resolve().parents[2] / "shared" / "data"
 

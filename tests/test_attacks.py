@@ -3,12 +3,11 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import attacks
-import losses
-import models
-import training
-from config import AdversarialConfig
-from norms import L2, LINF
+from chestrobust import attacks, losses, models
+from chestrobust.attacks import gradient
+from chestrobust.attacks.norms import L2, LINF
+from chestrobust.config import AdversarialConfig
+from chestrobust.training import examples
 
 
 class Linear:
@@ -237,7 +236,7 @@ def test_apgd_returns_the_best_point_it_saw_not_the_last():
 
 def test_the_checkpoints_of_apgd_are_those_of_the_paper():
     # p = 0, 0.22, 0.41, 0.57, 0.70, 0.80, 0.87, 0.93, 0.99, 1.05 in units of 100 steps.
-    marks = attacks._checkpoints(100)
+    marks = gradient._checkpoints(100)
     assert list(marks)[:8] == [22, 41, 57, 70, 80, 87, 93, 99]
     assert marks[22] == 22
     assert marks[41] == 19
@@ -341,7 +340,7 @@ def test_an_attack_without_a_model_fails(batch):
 
 def examples_of(model, images, labels, **options):
     config = AdversarialConfig(train_epsilon=0.1, train_step_size=0.03, train_steps=5, **options)
-    make = training.adversarial_examples(model, losses.binary_cross_entropy, config)
+    make = examples.adversarial_examples(model, losses.binary_cross_entropy, config)
     numbers = tf.range(len(images))
     return make(tf.constant(images), tf.constant(labels), (0, 0), tf.cast(numbers, tf.int64), numbers, len(images))
 

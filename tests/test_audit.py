@@ -8,14 +8,11 @@ import pytest
 import tensorflow as tf
 from conftest import make_splits
 
-import audit
-import config
-import losses
-import models
-import robustness
-import runs
-import training
-from robustness import Attack
+from chestrobust import config, losses, models, runs
+from chestrobust.attacks import named
+from chestrobust.attacks.named import Attack
+from chestrobust.evaluation import audit
+from chestrobust.training import examples, loop
 
 EPSILON = 0.05
 
@@ -39,13 +36,13 @@ def robust(splits, tmp_path_factory):
     )
     keras.utils.set_random_seed(0)
     classifier = models.build_cnn((8, 8, 1), 3)
-    examples = training.adversarial_examples(models.logits(classifier), losses.binary_cross_entropy, options)
+    made = examples.adversarial_examples(models.logits(classifier), losses.binary_cross_entropy, options)
     run = runs.Run(tmp_path_factory.mktemp("robust"))
-    return training.train(classifier, splits, options, run, examples=examples, selection=pgd())[0]
+    return loop.train(classifier, splits, options, run, examples=made, selection=pgd())[0]
 
 
 def pgd(kind=Attack):
-    return kind(**dataclasses.asdict(robustness.pgd_of(EPSILON, 20)))
+    return kind(**dataclasses.asdict(named.pgd_of(EPSILON, 20)))
 
 
 def failed(model, splits, attack=None, **settings):

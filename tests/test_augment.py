@@ -8,12 +8,9 @@ import pytest
 import tensorflow as tf
 from conftest import make_splits
 
-import augment
-import config
-import models
-import runs
-import training
-from augment import Augmentation
+from chestrobust import config, models, runs
+from chestrobust.training import augment, examples, loop
+from chestrobust.training.augment import Augmentation
 
 EVERYTHING = Augmentation(rotation=30, translation=0.1, flip=True, crop=0.8)
 
@@ -131,13 +128,13 @@ def test_training_images_alone_are_changed_once_per_epoch_before_they_are_attack
 
     monkeypatch.setattr(augment, "augmented", spy)
 
-    def examples(images, labels, seed, indices, positions, count):
+    def make(images, labels, seed, indices, positions, count):
         with tf.control_dependencies([tf.debugging.assert_equal(images, 0.0)]):  # what the spy has made of them
-            return training.clean_examples(tf.identity(images), labels, seed, indices, positions, count)
+            return examples.clean_examples(tf.identity(images), labels, seed, indices, positions, count)
 
     classifier = models.build_cnn(splits.image_shape, 3)
     options = config.BaselineConfig(epochs=2, batch_size=10, augment="vgg")
-    training.train(classifier, splits, options, runs.Run(tmp_path), examples=examples)
+    loop.train(classifier, splits, options, runs.Run(tmp_path), examples=make)
     assert set(seen) == {(epoch, index) for epoch in (0, 1) for index in range(24)}
     for (_, index), times in seen.items():
         assert len(times) == 1
@@ -155,5 +152,5 @@ def test_augmented_training_learns_what_does_not_depend_on_place(tmp_path):
     splits = dataclasses.replace(splits, **{part: bright(split) for part, split in splits.parts.items()})
     keras.utils.set_random_seed(0)
     options = config.BaselineConfig(epochs=4, batch_size=20, learning_rate=0.01, dropout=0.0, augment="covid_cnn")
-    _, summary = training.train(models.build_cnn(splits.image_shape, 1), splits, options, runs.Run(tmp_path))
+    _, summary = loop.train(models.build_cnn(splits.image_shape, 1), splits, options, runs.Run(tmp_path))
     assert summary["best_val_auc"] > 0.9

@@ -12,11 +12,11 @@ import tensorflow as tf
 from keras import layers
 from keras.src.legacy.saving import legacy_h5_format
 
-import backbones
-import models
-import robustness
-import training
-from errors import ExpectedError
+from chestrobust import models
+from chestrobust.errors import ExpectedError, ModelError
+from chestrobust.evaluation import outcomes
+from chestrobust.models import backbones
+from chestrobust.training import loop
 
 IMAGES = np.random.default_rng(0).random((3, 28, 28, 1), np.float32)
 SMALLEST = {"vit_b16": 32, "dinov2_s14": 42}
@@ -87,14 +87,14 @@ def test_the_backbone_sees_the_size_that_is_asked_for():
 
 def test_attacks_take_fewer_images_at_once_where_the_model_enlarges_them():
     model = models.logits(models.build("mobilenet_v2", (28, 28, 1), 2, backbone_size=96))
-    assert robustness._pixels(model, (5, 28, 28, 1)) == 96 * 96
-    assert robustness._pixels(lambda images: images, (5, 28, 28, 1)) == 28 * 28
+    assert outcomes._pixels(model, (5, 28, 28, 1)) == 96 * 96
+    assert outcomes._pixels(lambda images: images, (5, 28, 28, 1)) == 28 * 28
 
 
 def test_batchnorm_inside_a_backbone_takes_its_statistics_from_all_replicas(monkeypatch):
     classifier = models.build("mobilenet_v2", (32, 32, 1), 2)
-    monkeypatch.setattr(training.devices, "replicas", lambda: 2)
-    training._synchronize(models.logits(classifier))
+    monkeypatch.setattr(loop.devices, "replicas", lambda: 2)
+    loop._synchronize(models.logits(classifier))
     norms = [x for x in classifier.get_layer("backbone").layers if isinstance(x, layers.BatchNormalization)]
     assert norms and all(norm.synchronized for norm in norms)
 
@@ -153,7 +153,7 @@ def test_a_file_of_another_backbone_is_one_line(trained, tmp_path):
     (tmp_path / "broken.keras").write_text("broken")
     (tmp_path / "broken.h5").write_text("broken")
     for file in ("mobilenet.weights.h5", "mobilenet.keras", "broken.keras", "broken.h5"):
-        with pytest.raises(models.ModelError, match=rf"{file}: expected.*Received"):
+        with pytest.raises(ModelError, match=rf"{file}: expected.*Received"):
             models.build("resnet18", (28, 28, 1), 2, weights=str(tmp_path / file))
 
 
@@ -187,9 +187,7 @@ def test_imagenet_weights_are_downloaded(trained, server):
 
 
 def test_weights_that_cannot_be_downloaded_are_one_line_and_never_random(server):
-    with pytest.raises(
-        models.ModelError, match=r"download the weights of mobilenet_v2. Received: .*404.*--weights FILE"
-    ):
+    with pytest.raises(ModelError, match=r"download the weights of mobilenet_v2. Received: .*404.*--weights FILE"):
         models.build("mobilenet_v2", (28, 28, 1), 2, weights="imagenet")
 
 
@@ -199,7 +197,7 @@ def test_keras_hub_weights_come_from_its_preset(tmp_path, monkeypatch):
     monkeypatch.setitem(backbones.PRESETS, "resnet18", str(tmp_path / "preset"))
     assert holds(models.build("resnet18", (28, 28, 1), 2, weights="imagenet"), original)
     monkeypatch.setitem(backbones.PRESETS, "resnet18", str(tmp_path / "nowhere"))
-    with pytest.raises(models.ModelError, match="download the weights of resnet18"):
+    with pytest.raises(ModelError, match="download the weights of resnet18"):
         models.build("resnet18", (28, 28, 1), 2, weights="imagenet")
 
 

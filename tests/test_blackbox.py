@@ -5,10 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import attacks
-import blackbox
-import losses
-import models
+from chestrobust import attacks, losses, models
+from chestrobust.attacks import blackbox
 
 EPSILON = 0.05
 BALL = {

@@ -6,12 +6,8 @@ from pathlib import Path
 
 import pytest
 
-import commandline
-import config
-import ensemble
-import explain
-import tune
-from errors import ExpectedError
+from chestrobust import commandline, config
+from chestrobust.errors import ExpectedError
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -86,9 +82,9 @@ def test_every_option_reaches_its_field_and_the_json():
     [
         ("diagnosis.py", config.BaselineConfig),
         ("diagnosis_adv.py", config.AdversarialConfig),
-        ("explain.py", explain.ExplainConfig),
-        ("tune.py", tune.TuneConfig),
-        ("ensemble.py", ensemble.EnsembleConfig),
+        ("explain.py", config.ExplainConfig),
+        ("tune.py", config.TuneConfig),
+        ("ensemble.py", config.EnsembleConfig),
     ],
 )
 def test_help_names_every_option_without_loading_tensorflow(script, config_class):

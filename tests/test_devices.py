@@ -14,11 +14,11 @@ import numpy as np
 import pytest
 from conftest import make_splits
 
-import devices
 import diagnosis
 import diagnosis_adv
 import evaluate
-from errors import ExpectedError
+from chestrobust import devices
+from chestrobust.errors import ExpectedError
 
 ROOT = Path(__file__).resolve().parents[1]
 # 28 images in batches of 9: the second replica has fewer images than the first, and the last batch is too small to deal

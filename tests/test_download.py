@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from sources import DataError
-from sources.download import CHUNK, download
+from chestrobust.data.sources.download import CHUNK, download
+from chestrobust.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[1]
 BODY = random.Random(0).randbytes(5 * CHUNK + 123)
@@ -104,7 +104,7 @@ def part(path):
 def sleeps(monkeypatch):
     """Records the seconds slept between requests instead of sleeping."""
     seconds = []
-    monkeypatch.setattr("sources.download.time.sleep", seconds.append)
+    monkeypatch.setattr("chestrobust.data.sources.download.time.sleep", seconds.append)
     return seconds
 
 
@@ -390,7 +390,7 @@ def test_answers_that_are_no_http_end_in_one_line(server, path, sleeps, answer):
 
 @pytest.mark.parametrize("known", [True, False])
 def test_a_file_without_end_is_not_fetched(server, path, monkeypatch, known):
-    monkeypatch.setattr("sources.download.MAX_BYTES", 3 * CHUNK)
+    monkeypatch.setattr("chestrobust.data.sources.download.MAX_BYTES", 3 * CHUNK)
     answer = whole if known else raw(OK + b"\r\n" + BODY)
     assert "it is larger than" in failure(server, path, answer)
     assert os.listdir(path.parent) == []
@@ -445,7 +445,8 @@ def test_two_processes_at_once_leave_one_good_file(server, path):
 
     server.script[:] = [half_then_wait]
     code = (
-        "import sys; from pathlib import Path; import startup; from sources.download import download\n"
+        "import sys; from pathlib import Path; from chestrobust import startup\n"
+        "from chestrobust.data.sources.download import download\n"
         f"sys.exit(startup.run_script(lambda: download({server.url!r}, Path({str(path)!r}), md5={MD5!r})))"
     )
     start = lambda: subprocess.Popen(  # noqa: E731

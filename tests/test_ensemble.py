@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -11,14 +12,11 @@ from conftest import make_splits
 from scipy.special import expit, logit, softmax
 from sklearn.metrics import f1_score
 
-import combining
-import config
 import ensemble
-import judging
-import metrics
-import models
-import runs
-from errors import ExpectedError
+from chestrobust import config, models, runs
+from chestrobust.attacks import named
+from chestrobust.errors import ExpectedError
+from chestrobust.evaluation import ensembles, metrics
 
 layers = keras.layers
 
@@ -33,18 +31,18 @@ def logits():
 
 def test_means_are_weighted_means(logits):
     values, labels = logits
-    ways = combining.ways("multi-label", [2, 1, 1], values, labels)
+    ways = ensembles.ways("multi-label", [2, 1, 1], values, labels)
     expected = np.average(expit(values.astype(np.float64)), axis=0, weights=[2, 1, 1])
     np.testing.assert_allclose(expit(ways["mean of probabilities"](values)), expected, rtol=1e-5)
     np.testing.assert_allclose(ways["mean of logits"](values), np.average(values, axis=0, weights=[2, 1, 1]), rtol=1e-4)
-    classes = combining.mean_of_probabilities("multi-class", np.float32([0.5, 0.25, 0.25]))(values)
+    classes = ensembles.mean_of_probabilities("multi-class", np.float32([0.5, 0.25, 0.25]))(values)
     expected = np.average(softmax(values.astype(np.float64), axis=-1), axis=0, weights=[2, 1, 1])
     np.testing.assert_allclose(softmax(classes, axis=-1), expected, rtol=1e-5)
 
 
 def test_the_mean_of_probabilities_keeps_what_a_sigmoid_would_round_away():
     saturated = np.float32([[[60.0]], [[70.0]]])
-    combined = combining.mean_of_probabilities("multi-label", np.float32([0.5, 0.5]))(saturated).numpy()
+    combined = ensembles.mean_of_probabilities("multi-label", np.float32([0.5, 0.5]))(saturated).numpy()
     assert combined[0, 0] == pytest.approx(60 + np.log(2), rel=1e-4)
 
 
@@ -52,15 +50,15 @@ def test_a_vote_is_the_share_of_members_above_their_own_thresholds():
     # The best F1 of member 0 is at a probability of 0.9 or more, of member 1 at 0.2.
     labels = np.uint8([[1], [1], [0], [0]])
     val = logit(np.float32([[[0.95], [0.9], [0.6], [0.5]], [[0.3], [0.2], [0.1], [0.1]]]))
-    combine = combining.vote("multi-label", np.float32([0.75, 0.25]), val, labels)
+    combine = ensembles.vote("multi-label", np.float32([0.75, 0.25]), val, labels)
     asked = logit(np.float32([[[0.92], [0.8], [0.8]], [[0.1], [0.25], [0.1]]]))
     np.testing.assert_allclose(expit(combine(asked))[:, 0], [0.75, 0.25, 0], atol=1e-5)
 
 
 def test_ties_between_classes_go_to_the_more_probable_one():
     values = np.log(np.float32([[[0.6, 0.3, 0.1]], [[0.05, 0.05, 0.9]]]))
-    assert combining.vote("multi-class", np.float32([0.5, 0.5]), None, None)(values).argmax() == 2
-    assert combining.vote("multi-class", np.float32([0.6, 0.4]), None, None)(values).argmax() == 0
+    assert ensembles.vote("multi-class", np.float32([0.5, 0.5]), None, None)(values).argmax() == 2
+    assert ensembles.vote("multi-class", np.float32([0.6, 0.4]), None, None)(values).argmax() == 0
 
 
 @pytest.mark.parametrize("task", ["multi-label", "multi-class"])
@@ -69,7 +67,7 @@ def test_stacking_trusts_the_member_that_knows(task):
     labels = np.eye(3, dtype=np.uint8)[rng.integers(3, size=200)]
     knows, guesses = 4.0 * labels - 2 + rng.normal(size=labels.shape), 3 * rng.normal(size=labels.shape)
     values = np.float32([guesses, knows])
-    combine = combining.stacking(task, np.float32([0.5, 0.5]), values, labels)
+    combine = ensembles.stacking(task, np.float32([0.5, 0.5]), values, labels)
     assert metrics.macro(metrics.auc(labels, np.asarray(combine(values)))) > 0.98
     swapped = np.asarray(combine(values[::-1]))
     assert metrics.macro(metrics.auc(labels, swapped)) < 0.7
@@ -79,7 +77,7 @@ def test_two_classes_are_stacked_like_many():
     rng = np.random.default_rng(0)
     labels = np.eye(2, dtype=np.uint8)[rng.integers(2, size=100)]
     values = np.float32([2.0 * labels - 1 + rng.normal(size=labels.shape)])
-    answers = softmax(combining.stacking("multi-class", np.float32([1]), values, labels)(values), axis=-1)
+    answers = softmax(ensembles.stacking("multi-class", np.float32([1]), values, labels)(values), axis=-1)
     assert np.mean(answers.argmax(axis=1) == labels.argmax(axis=1)) > 0.85
 
 
@@ -87,7 +85,7 @@ def test_a_label_that_validation_never_shows_gets_the_weights(logits):
     values, labels = logits
     labels = labels.copy()
     labels[:, 1] = 0
-    combined = np.asarray(combining.stacking("multi-label", np.float32([0.5, 0.25, 0.25]), values, labels)(values))
+    combined = np.asarray(ensembles.stacking("multi-label", np.float32([0.5, 0.25, 0.25]), values, labels)(values))
     np.testing.assert_allclose(combined[:, 1], np.average(values[..., 1], axis=0, weights=[2, 1, 1]), rtol=1e-4)
 
 
@@ -105,9 +103,9 @@ def bright(part, gain, count=14):
 def test_attacks_climb_through_the_combination():
     members = [models.logits(bright(part, 10)) for part in ("left", "right")]
     images = np.full((2, 28, 28, 1), 0.5, np.float32)
-    combined = combining.Combined(members, combining.mean_of_logits(np.float32([0.5, 0.5])))
+    combined = ensembles.Combined(members, ensembles.mean_of_logits(np.float32([0.5, 0.5])))
     np.testing.assert_allclose(combined(tf.constant(images)), 0, atol=1e-5)
-    attack = judging.robustness.Attack("pgd", 0.1, 0.05, 4, 1, False, 0, precision="float32")
+    attack = named.Attack("pgd", 0.1, 0.05, 4, 1, False, 0, precision="float32")
     labels = np.ones((2, 14), np.float32)
     # One member's attack darkens its own half, which moves half of the combination; its own darkens all.
     alone = attack(members[0], images, labels, task="multi-label", indices=np.arange(2))
@@ -132,7 +130,7 @@ def here(tmp_path, monkeypatch):
         options = config.BaselineConfig(
             data="data.npz", data_dir="cache", limit=20, run=part, epsilon=0.05, step_size=0.02, steps=4
         )
-        run = runs.Run(runs.Path(part))
+        run = runs.Run(Path(part))
         run.start(options)
         bright(part, 40).save(run.path / "model.keras")
         results = {"data": splits.summary(), "evaluations": [], "config": dataclasses.asdict(options)}
@@ -150,7 +148,7 @@ def test_members_and_combinations_are_scored_clean_transferred_and_end_to_end(he
         *(("left", None), ("left", "left"), ("right", None), ("right", "right")),
         *(
             (way, source)
-            for way in combining.ways("binary", [1], np.zeros((1, 2, 1)), np.uint8([[0], [1]]))
+            for way in ensembles.ways("binary", [1], np.zeros((1, 2, 1)), np.uint8([[0], [1]]))
             for source in (None, "left", "right", "end to end")
         ),
     }
@@ -203,7 +201,7 @@ def predictions(request):
 def test_real_models_combine_to_the_known_auc(predictions):
     values, labels = predictions
     weights = np.full(3, 1 / 3, np.float32)
-    combined = combining.mean_of_probabilities("multi-label", weights)(values).numpy()
+    combined = ensembles.mean_of_probabilities("multi-label", weights)(values).numpy()
     assert metrics.macro(metrics.auc(labels, combined)) == pytest.approx(0.7292, abs=5e-5)
     assert len(values) == 3
 
@@ -212,7 +210,7 @@ def test_thresholds_from_one_half_of_real_patients_serve_the_other(predictions, 
     values, labels = predictions
     patients = np.load(samples / "nih_predictions" / "resnet18_seed0.npz")["test_patient"]
     first = patients % 2 == 0
-    scores = expit(combining.mean_of_logits(np.full(3, 1 / 3, np.float32))(values).numpy().astype(np.float64))
+    scores = expit(ensembles.mean_of_logits(np.full(3, 1 / 3, np.float32))(values).numpy().astype(np.float64))
     cuts = metrics.best_thresholds(labels[first], scores[first])
     own = metrics.classification(labels[first], scores[first] >= cuts)
     np.testing.assert_allclose(own["f1"], f1_score(labels[first], scores[first] >= cuts, average=None))
@@ -227,6 +225,6 @@ def test_stacking_real_models_is_no_worse_on_other_patients(predictions, samples
     values, labels = predictions
     patients = np.load(samples / "nih_predictions" / "resnet18_seed0.npz")["test_patient"]
     first, weights = patients % 2 == 0, np.full(3, 1 / 3, np.float32)
-    stacked = combining.stacking("multi-label", weights, values[:, first], labels[first])(values[:, ~first]).numpy()
+    stacked = ensembles.stacking("multi-label", weights, values[:, first], labels[first])(values[:, ~first]).numpy()
     single = [metrics.macro(metrics.auc(labels[~first], member[~first])) for member in values]
     assert metrics.macro(metrics.auc(labels[~first], stacked)) > min(single)

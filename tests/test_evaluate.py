@@ -5,21 +5,19 @@ import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 from conftest import make_splits
 
-import config
 import evaluate
-import losses
-import models
-import report
-import robustness
-import runs
-import sweep
-from errors import ExpectedError
+from chestrobust import config, losses, models, runs
+from chestrobust.attacks import named
+from chestrobust.errors import ExpectedError
+from chestrobust.evaluation import outcomes, sweep
+from chestrobust.reporting import tables
 
 QUICK = ["--epsilons", "0", "4/255", "0.1", "--steps", "3", "--resamples", "20", "--data-dir", "cache"]
 
@@ -54,7 +52,7 @@ def here(folder, monkeypatch):
 def run(*arguments):
     """Run the script in this process; returns its exit code and what it wrote."""
     code = evaluate.main([*arguments, *QUICK])
-    written = sorted(runs.Path("evaluations").glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
+    written = sorted(Path("evaluations").glob("*.json"), key=lambda path: path.stat().st_mtime_ns)
     return code, json.loads(written[-1].read_text())
 
 
@@ -75,8 +73,8 @@ def test_any_keras_file_gets_rows_intervals_curves_and_an_audit(here, capsys):
     assert len(found["audit"]) == 16
     assert (found["architecture"], found["parameters"]) == ("cnn", 111_662)
     printed = capsys.readouterr().out
-    assert printed.strip().splitlines()[-1] == report.verdict(found["audit"])
-    assert report.verdict(found["audit"]).startswith("Audit: ")
+    assert printed.strip().splitlines()[-1] == tables.verdict(found["audit"])
+    assert tables.verdict(found["audit"]).startswith("Audit: ")
     assert (here / "evaluations" / "first.png").stat().st_size > 10_000
 
 
@@ -98,7 +96,7 @@ def test_the_floor_is_below_every_attack_and_the_joint_row_above_the_floor(here)
 
 def test_an_interrupted_evaluation_continues_attack_by_attack(here, monkeypatch):
     arguments = ("model.keras", "--data", "data.npz", "--name", "again")
-    attack, asked = robustness.run, []
+    attack, asked = outcomes.run, []
 
     def interrupted(model, task, split, spec, **settings):
         if len(asked) == 3:
@@ -107,11 +105,11 @@ def test_an_interrupted_evaluation_continues_attack_by_attack(here, monkeypatch)
         return attack(model, task, split, spec, **settings)
 
     with monkeypatch.context() as patch:
-        patch.setattr(robustness, "run", interrupted)
+        patch.setattr(outcomes, "run", interrupted)
         with pytest.raises(KeyboardInterrupt):
             run(*arguments)
     done = [spec for spec in asked if spec.attack != "clean"]
-    monkeypatch.setattr(robustness, "run", lambda *a, **k: (asked.append(a[3]), attack(*a, **k))[1])
+    monkeypatch.setattr(outcomes, "run", lambda *a, **k: (asked.append(a[3]), attack(*a, **k))[1])
     monkeypatch.setattr(sweep.Subject, "curve_over_steps", lambda *_: {"epsilon": 0.1, "images": 0, "points": []})
     monkeypatch.setattr(sweep.Subject, "audit", lambda *_: [])
     monkeypatch.setattr(sweep.figures, "curves", lambda *_: sweep.figures.Figure())
@@ -151,7 +149,7 @@ def test_bad_input_is_an_expected_error(here, arguments, message):
 
 def test_a_run_brings_its_own_data_limit_and_thresholds(here):
     options = config.BaselineConfig(data="data.npz", limit=25, data_dir="cache", run="run")
-    started = runs.Run(runs.Path("run"))
+    started = runs.Run(Path("run"))
     started.start(options)
     (here / "run" / "model.keras").write_bytes((here / "model.keras").read_bytes())
     thresholds = dict.fromkeys(make_splits(num_labels=14).label_names, 0.3)
@@ -195,14 +193,14 @@ def test_joint_takes_whole_images_and_the_floor_takes_labels_one_by_one():
     labels = np.uint8([[1, 0]])
     candidates = np.float32([[[1, 3]], [[-2, -2]], [[4, -9]]])
     # Losses: the second candidate hides label 0 at log(1 + e^2) + log(1 + e^-2), the first has log(1 + e^3) + ...
-    np.testing.assert_array_equal(robustness.joint("multi-label", labels, candidates), [[1, 3]])
-    np.testing.assert_array_equal(robustness.floor("multi-label", labels, candidates), [[-2, 3]])
+    np.testing.assert_array_equal(outcomes.joint("multi-label", labels, candidates), [[1, 3]])
+    np.testing.assert_array_equal(outcomes.floor("multi-label", labels, candidates), [[-2, 3]])
 
 
 def test_the_floor_of_a_multi_class_model_is_one_class_against_the_rest():
     labels = np.uint8([[1, 0, 0]])
     candidates = np.log(np.float32([[[0.5, 0.3, 0.2]], [[0.6, 0.1, 0.3]]]))
-    worst = 1 / (1 + np.exp(-robustness.floor("multi-class", labels, candidates)))
+    worst = 1 / (1 + np.exp(-outcomes.floor("multi-class", labels, candidates)))
     np.testing.assert_allclose(worst, [[0.5, 0.3, 0.3]], rtol=1e-5)
 
 
@@ -227,7 +225,7 @@ def test_every_attack_keeps_to_the_ball_and_harms_what_it_is_after(name, task):
     splits = make_splits((8, 8, 12), task=task)
     keras.utils.set_random_seed(0)
     model = models.logits(models.build_cnn((8, 8, 1), 3))
-    attack = robustness.Attack(name, 0.1, 0.02, 10, 1, True, 0, 1)
+    attack = named.Attack(name, 0.1, 0.02, 10, 1, True, 0, 1)
     images, labels = splits.test.images / np.float32(255), splits.test.labels.astype(np.float32)
     adversarial = attack(model, images, labels, task=task, indices=np.arange(12))
     assert np.abs(adversarial - images).max() <= 0.1 + 1e-6
@@ -239,8 +237,8 @@ def test_every_attack_keeps_to_the_ball_and_harms_what_it_is_after(name, task):
     elif name == "hide" and task == "multi-label":
         assert losses.hide(labels, after).numpy().sum() > losses.hide(labels, before).numpy().sum()
     elif name == "label-margin":
-        floor = robustness.floor(task, labels, np.stack([before, after]))
-        gain = losses.direction(labels, 1) * (floor - robustness.floor(task, labels, before[None]))
+        floor = outcomes.floor(task, labels, np.stack([before, after]))
+        gain = losses.direction(labels, 1) * (floor - outcomes.floor(task, labels, before[None]))
         assert gain[:, 1].min() > 0
     elif name != "noise":
         loss = losses.for_task(task)
@@ -256,7 +254,7 @@ def test_a_class_is_hidden_by_the_others_rising_and_not_by_all_falling():
     images[[0, 1, 2], [0, 0, 1], [0, 1, 0]] += 0.1  # the pixel of its class
     labels = np.eye(3, dtype=np.float32)
     assert (model(images).numpy().argmax(axis=1) == [0, 1, 2]).all()
-    attack = robustness.Attack("hide", 0.1, None, 20, 1, False, 0, precision="float32")
+    attack = named.Attack("hide", 0.1, None, 20, 1, False, 0, precision="float32")
     attacked = attack(model, images, labels, task="multi-class", indices=np.arange(3))
     assert (model(attacked).numpy().argmax(axis=1) != [0, 1, 2]).all()
 
@@ -314,8 +312,11 @@ def test_two_evaluations_of_one_run_at_a_time_are_refused(folder, tmp_path, monk
     shutil.copy(folder / "model.keras", tmp_path)
     shutil.copy(folder / "data.npz", tmp_path)
     monkeypatch.chdir(tmp_path)
-    code = "import pathlib, sys, runs; runs.lock(pathlib.Path('evaluations')); print(flush=True); sys.stdin.read()"
-    root = runs.Path(runs.__file__).parent
+    code = (
+        "import pathlib, sys; from chestrobust import runs; runs.lock(pathlib.Path('evaluations'))\n"
+        "print(flush=True); sys.stdin.read()"
+    )
+    root = Path(runs.__file__).parents[2]
     with subprocess.Popen(
         [sys.executable, "-c", code],
         **{"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "env": {**os.environ, "PYTHONPATH": str(root)}},

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -10,14 +11,11 @@ from conftest import make_splits
 from PIL import Image
 from scipy.stats import spearmanr
 
-import config
-import data
 import explain
-import metrics
-import models
-import runs
-from errors import ExpectedError
-from explaining import attributions, boxes
+from chestrobust import config, data, models, runs
+from chestrobust.errors import ExpectedError
+from chestrobust.evaluation import metrics
+from chestrobust.explaining import attributions, boxes
 
 layers = keras.layers
 
@@ -212,7 +210,7 @@ def here(tmp_path_factory):
         about = data.load("data.npz", data_dir="cache").summary()
         for number, name in enumerate(("one", "two")):
             options = config.BaselineConfig(data="data.npz", data_dir="cache", run=name, epsilon=0.1, steps=2)
-            run = runs.Run(runs.Path(name))
+            run = runs.Run(Path(name))
             run.start(options)
             keras.utils.set_random_seed(number)
             classifier = models.build_cnn((28, 28, 1), 14)
@@ -245,7 +243,7 @@ def test_every_view_of_one_model_is_written(here, monkeypatch, capsys, boxed_fol
         "--step-sizes",
         "0.01",
     ]
-    explain.main(["one", "--show", *explain.SHOWN, "--boxes", listed, *quick])
+    explain.main(["one", "--show", *config.SHOWN, "--boxes", listed, *quick])
     printed = capsys.readouterr().out
     folder = here / "one" / "explanations"
     for name in ("gallery-epsilon", "gallery-step-size", "features", "confusion", "curves"):

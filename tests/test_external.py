@@ -2,22 +2,21 @@
 
 import dataclasses
 import json
+from pathlib import Path
 
 import keras
 import numpy as np
 import pytest
 from conftest import make_splits
 
-import config
 import evaluate
-import metrics
-import models
-import report
-import runs
-import subgroups
-import sweep
-from errors import ExpectedError
-from sources import CHEST_LABELS, DataError, Split, matching
+from chestrobust import config, models, runs
+from chestrobust.data import matching, subgroups
+from chestrobust.data.splits import CHEST_LABELS, Split
+from chestrobust.errors import DataError, ExpectedError
+from chestrobust.evaluation import metrics
+from chestrobust.reporting import tables
+from chestrobust.runs import saved
 
 QUICK = ["--epsilons", "0", "0.1", "--steps", "2", "--resamples", "20", "--data-dir", "cache"]
 
@@ -53,7 +52,7 @@ def evaluated(monkeypatch, splits, *arguments):
     """Run the script on these data; returns its results."""
     monkeypatch.setattr(evaluate.data, "load_for", lambda options: splits)
     evaluate.main([*arguments, "--data", "phantom", "--name", "test", *QUICK])
-    return json.loads((runs.Path(arguments[0]) / "evaluations" / "test.json").read_text())
+    return json.loads((Path(arguments[0]) / "evaluations" / "test.json").read_text())
 
 
 def test_labels_are_matched_by_name_whatever_their_order_and_spelling(tmp_path):
@@ -80,7 +79,7 @@ def test_a_model_answers_for_the_shared_labels_with_its_own_logits(tmp_path, tas
     path = trained(tmp_path / "run", ours) / "model.keras"
     theirs = named(["c", "a", "b"] if task == "multi-class" else ["x", "c", "a"], task=task)
     shared = matching.shared(ours.label_names, theirs)
-    model, _ = sweep.opened(path, shared)
+    model, _ = models.opened(path, shared)
     images = theirs.test.images[:5] / np.float32(255)
     places = [ours.label_names.index(name) for name in shared.label_names]
     expected = models.load_logits(path)[0](images).numpy()[:, places]
@@ -174,18 +173,18 @@ def test_data_without_a_shared_label_are_refused(tmp_path, monkeypatch):
 def test_data_of_any_size_are_taken_in_the_models_own(tmp_path):
     run = trained(tmp_path / "run", make_splits(size=16))
     options = config.EvaluateConfig(subject=str(run), data="nih", nih_root="x")
-    assert evaluate.open_subject(options)[2].size == 16
-    assert evaluate.open_subject(dataclasses.replace(options, size=28))[2].size == 28
-    assert evaluate.open_subject(dataclasses.replace(options, data="other.npz"))[2].size is None
+    assert saved.open_subject(options)[2].size == 16
+    assert saved.open_subject(dataclasses.replace(options, size=28))[2].size == 28
+    assert saved.open_subject(dataclasses.replace(options, data="other.npz"))[2].size is None
 
 
 def test_a_run_brings_its_folder_and_subset(tmp_path):
     run = trained(tmp_path / "run", make_splits())
     own = config.BaselineConfig(data="nih", nih_root="here", val_subset=7)
     (run / "config.json").write_text(config.to_json(own))
-    options = evaluate.open_subject(config.EvaluateConfig(subject=str(run)))[2]
+    options = saved.open_subject(config.EvaluateConfig(subject=str(run)))[2]
     assert (options.data, options.nih_root, options.val_subset) == ("nih", "here", 7)
-    moved = evaluate.open_subject(config.EvaluateConfig(subject=str(run), nih_root="there"))[2]
+    moved = saved.open_subject(config.EvaluateConfig(subject=str(run), nih_root="there"))[2]
     assert moved.nih_root == "there"
 
 
@@ -227,6 +226,6 @@ def test_a_breakdown_by_what_is_not_known_is_refused():
 def test_groups_that_lack_a_label_are_named():
     group = {"images": 4, "macro_auc": None, "undefined_labels": ["mass"], "intervals": {"macro_auc": None}}
     entry = {"attack": "clean", "by": {"sex": {"F": group}}}
-    text = "\n".join(report._by_group([entry]))
+    text = "\n".join(tables._by_group([entry]))
     assert "undefined" in text
     assert "F without mass" in text

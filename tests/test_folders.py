@@ -7,13 +7,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
-import config
-import data
 import diagnosis
-import explain
-import runs
-import subjects
-from sources import CHEST_LABELS, DataError, Rows, decoded, images, nih, splitting
+from chestrobust import config, data, runs
+from chestrobust.data.sources import decoded, images, nih, splitting
+from chestrobust.data.splits import CHEST_LABELS, Rows
+from chestrobust.errors import DataError
+from chestrobust.runs import saved
 
 HEADER = "Image Index,Finding Labels,Follow-up #,Patient ID,Patient Age,Patient Gender,View Position"
 TAIL = "OriginalImage[Width,Height],OriginalImagePixelSpacing[x,y]"
@@ -367,12 +366,12 @@ def test_explaining_takes_the_folder_of_the_run_unless_it_has_moved(tmp_path):
     run.start(options)
     for name in ("results.json", "model.keras"):
         run.write(name, "{}")
-    subject = subjects.find(str(run.path))
-    splits = subjects.load_data(subjects.settings(subject, explain.ExplainConfig(subject="run", other=None)))
+    subject = saved.find(str(run.path))
+    splits = saved.load_data(saved.settings(subject, config.ExplainConfig(subject="run", other=None)))
     assert splits.summary()["counts"] == {"train": 31, "val": 2, "test": 4}
     root.rename(tmp_path / "moved")
-    moved = explain.ExplainConfig(subject="run", other=None, nih_root=str(tmp_path / "moved"))
-    assert subjects.load_data(subjects.settings(subject, moved)).summary() == splits.summary()
+    moved = config.ExplainConfig(subject="run", other=None, nih_root=str(tmp_path / "moved"))
+    assert saved.load_data(saved.settings(subject, moved)).summary() == splits.summary()
 
 
 def test_dealing_by_group_keeps_shares_and_leaves_no_class_out():

@@ -12,7 +12,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 import fuzz
 
-from sources import DataError, images, tables
+from chestrobust.data.sources import csvfile, images
+from chestrobust.errors import DataError
 
 HEALTH = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
 
@@ -37,7 +38,7 @@ PLANT = """
 import os, sys, time
 sys.path[:0] = {path!r}
 import fuzz
-from sources import DataError
+from chestrobust.errors import DataError
 
 def reader(path, rng, load=fuzz.load_csv):
     if rng.random() < 0.1:
@@ -86,7 +87,7 @@ def test_any_text_in_cells_comes_out_as_it_went_in_or_is_refused(tmp_path, rows)
     quoted = [",".join('"' + cell.replace('"', '""') + '"' for cell in row) for row in rows]
     path.write_text("\n".join(["name,label", *quoted]), newline="")
     try:
-        read = tables.read(path, ["name", "label"])
+        read = csvfile.read(path, ["name", "label"])
     except DataError:
         assert not rows or any(not cell.strip().isprintable() or "\0" in cell for row in rows for cell in row)
     else:
@@ -98,7 +99,7 @@ def test_any_text_in_cells_comes_out_as_it_went_in_or_is_refused(tmp_path, rows)
 def test_any_bytes_are_read_or_refused(tmp_path, content, start):
     path = tmp_path / "file"
     path.write_bytes(start + content)
-    for read in (images.read, lambda path: tables.read(path, ["name", "label"])):
+    for read in (images.read, lambda path: csvfile.read(path, ["name", "label"])):
         try:
             read(path)
         except DataError as error:

@@ -18,11 +18,11 @@ import numpy as np
 import pytest
 from test_sources import BAD
 
-import data
 import diagnosis
 import diagnosis_adv
-import startup
-from sources import npz
+from chestrobust import data, startup
+from chestrobust.data.sources import npz
+from chestrobust.errors import DataError
 
 ROOT = Path(__file__).resolve().parents[1]
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 28, 28), dtype=np.uint8)
@@ -438,6 +438,6 @@ def test_an_archive_that_ends_early_leaves_no_unpacked_array(tmp_path, monkeypat
     start = content.index(b"train_images.npy") + len("train_images.npy")
     content = content[:start] + packed.ljust(info.compress_size, b"\0") + content[start + info.compress_size :]
     (tmp_path / "mine.npz").write_bytes(changed(content, CRC, zlib.crc32(short)))
-    with pytest.raises(data.DataError, match=r"train_images.*100 of its .* bytes are missing"):
+    with pytest.raises(DataError, match=r"train_images.*100 of its .* bytes are missing"):
         npz.Member(tmp_path / "mine.npz", "train_images").read(tmp_path)
     assert not list(tmp_path.rglob("*.npy"))

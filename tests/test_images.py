@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from sources import DataError, images
+from chestrobust.data.sources import images
+from chestrobust.errors import DataError
 
 GRAY = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
 COLOURS = np.stack([GRAY, GRAY[::-1], 255 - GRAY], axis=-1)

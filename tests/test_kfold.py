@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from conftest import make_splits
 
-from sources import Rows, Split
+from chestrobust.data.splits import Rows, Split
 
 PATH = Path(__file__).resolve().parents[1] / "benchmarks" / "kfold.py"
 

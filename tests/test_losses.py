@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import losses
+from chestrobust import losses
 
 
 def test_binary_cross_entropy_is_the_sum_over_labels():

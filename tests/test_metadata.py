@@ -9,21 +9,18 @@ import tensorflow as tf
 from conftest import make_splits
 from test_folders import nih_folder
 
-import attacks
-import audit
-import augment
-import data
 import diagnosis
 import evaluate
 import explain
-import figures
-import losses
-import metadata
-import models
-import robustness
-import runs
-from explaining import attributions
-from sources import DataError, Rows, Split
+from chestrobust import data, losses, models, runs
+from chestrobust.attacks import gradient, named
+from chestrobust.data import metadata
+from chestrobust.data.splits import Rows, Split
+from chestrobust.errors import DataError, RunError
+from chestrobust.evaluation import audit, outcomes
+from chestrobust.explaining import attributions
+from chestrobust.reporting import figures
+from chestrobust.training import augment
 
 ATTRIBUTES = {
     "age": np.array([5, 18, 59, 60, np.nan, 95], np.float32),
@@ -66,17 +63,17 @@ def test_the_model_reads_it_in_quarters_and_without_a_gradient(images, model):
         assert np.abs(model(other) - model(first)).max() > 1e-4
         other[..., channel] = 0.12
         np.testing.assert_array_equal(model(other), model(first))
-    _, gradient = attacks.value_and_gradient(
+    _, slopes = gradient.value_and_gradient(
         model, losses.binary_cross_entropy, tf.constant(first), np.eye(3, dtype=np.float32)[:1]
     )
-    assert np.abs(gradient[..., :1]).max() > 0
-    assert np.abs(gradient[..., 1:]).max() == 0
+    assert np.abs(slopes[..., :1]).max() > 0
+    assert np.abs(slopes[..., 1:]).max() == 0
 
 
 @pytest.mark.parametrize("name", ["pgd", "square"])
 def test_an_attack_changes_what_the_model_sees_in_pixels_alone(images, model, name):
     clean, labels = images[:].astype(np.float32) / 255, np.eye(3, dtype=np.float32)[[0, 1, 2, 0, 1, 2]]
-    attack = robustness.Attack(name, epsilon=0.1, step_size=0.03, steps=20, restarts=1, random_start=True, seed=0)
+    attack = named.Attack(name, epsilon=0.1, step_size=0.03, steps=20, restarts=1, random_start=True, seed=0)
     adversarial = attack(model, clean, labels, task="multi-label", indices=np.arange(6))
     restored = np.concatenate([adversarial[..., :1], clean[..., 1:]], axis=-1)
     np.testing.assert_allclose(model(adversarial), model(restored), atol=1e-6)
@@ -92,7 +89,7 @@ def test_the_audit_does_not_expect_that_pixels_take_metadata_away(images):
     model.set_weights([np.float32([[4.0], [1.0]]), np.float32([-2.0])])
     whole = np.tile(images[:], (4, 1, 1, 1))
     split = Split(whole, (whole[:, 0, 0, 3:] > 200).astype(np.uint8))
-    lines = audit.audit(model, "binary", split, robustness.pgd_of(0.05, 5))
+    lines = audit.audit(model, "binary", split, named.pgd_of(0.05, 5))
     assert next(line for line in lines if line.name == "falls with epsilon").status == audit.PASSED
 
 
@@ -138,7 +135,7 @@ def test_from_training_to_explaining(tmp_path, capsys):
     assert "complete" in capsys.readouterr().out
     with pytest.raises(DataError, match="which doesn't tell age"):
         evaluate.main([str(tmp_path / "run"), "--data", "phantom", "--limit", "20"])
-    with pytest.raises(runs.RunError, match="image_shape"):
+    with pytest.raises(RunError, match="image_shape"):
         runs.check_fits(runs.finished(tmp_path / "run"), data.load("nih", root=root))
 
 
@@ -151,7 +148,7 @@ def test_a_backbone_takes_it_too(tmp_path):
     )
     np.testing.assert_array_equal(first.get_weights()[0], second.get_weights()[0])
     plain, joined = (models.build("mobilenet_v2", (28, 28, channels), 2, backbone_size=64) for channels in (1, 4))
-    assert robustness._pixels(plain, (1, 28, 28, 1)) == robustness._pixels(joined, (1, 28, 28, 4)) == 64 * 64
+    assert outcomes._pixels(plain, (1, 28, 28, 1)) == outcomes._pixels(joined, (1, 28, 28, 4)) == 64 * 64
     assert classifier.output_shape == (None, 2)
     assert attributions.grad_cam(models.logits(classifier), np.zeros((1, 32, 32, 4), np.float32), [0]).shape == (
         1,

@@ -11,8 +11,8 @@ from sklearn.metrics import (
     roc_auc_score,
 )
 
-import metrics
-from sources import CHEST_LABELS
+from chestrobust.data.splits import CHEST_LABELS
+from chestrobust.evaluation import metrics
 
 
 @pytest.fixture

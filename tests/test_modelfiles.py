@@ -13,9 +13,9 @@ import pytest
 from test_hostile import SIZE, changed
 
 import evaluate
-import modelfiles
-import models
-import startup
+from chestrobust import models, startup
+from chestrobust.errors import ModelError
+from chestrobust.runs import modelfile
 
 
 @pytest.fixture(scope="module")
@@ -23,7 +23,7 @@ def members(tmp_path_factory):
     """Names and contents of a valid file."""
     path = tmp_path_factory.mktemp("valid") / "model.keras"
     models.build_cnn((8, 8, 1), 2).save(path)
-    modelfiles.check(path)
+    modelfile.check(path)
     with zipfile.ZipFile(path) as archive:
         return {name: archive.read(name) for name in archive.namelist()}
 
@@ -79,8 +79,8 @@ def test_a_lambda_layer_deep_inside_other_layers_is_refused(tmp_path, refuse):
 def test_kerass_own_safe_mode_stands_behind(tmp_path, monkeypatch):
     """Without our check, Keras refuses too: no Lambda is loaded, whatever its config looks like to us."""
     lambda_model().save(tmp_path / "model.keras")
-    monkeypatch.setattr(modelfiles, "check", lambda path: None)
-    with pytest.raises(modelfiles.ModelError, match=r"expected a model as Keras saves it. Received"):
+    monkeypatch.setattr(modelfile, "check", lambda path: None)
+    with pytest.raises(ModelError, match=r"expected a model as Keras saves it. Received"):
         models.load(tmp_path / "model.keras")
 
 
@@ -97,7 +97,7 @@ def test_functions_that_are_no_layers_are_never_called(tmp_path, members, module
         "registered_name": "function",
     }
     (tmp_path / "model.keras").write_bytes(archive({**members, "config.json": json.dumps(config)}))
-    with pytest.raises(models.ModelError) as error:
+    with pytest.raises(ModelError) as error:
         models.load(tmp_path / "model.keras")
     assert len(str(error.value)) < 700
 

@@ -4,9 +4,8 @@ import keras
 import numpy as np
 import pytest
 
-import backbones
-import config
-import models
+from chestrobust import config, models
+from chestrobust.models import backbones, blocks
 
 
 @pytest.mark.parametrize(("shape", "num_labels", "count"), [((28, 28, 1), 14, 111_662), ((224, 224, 3), 1, 110_561)])
@@ -51,7 +50,7 @@ def test_every_model_of_the_command_line_can_be_built():
 def test_attention_weights_channels_and_places(kind):
     keras.utils.set_random_seed(0)
     inputs = keras.Input((6, 6, 32))
-    model = keras.Model(inputs, models.attended(inputs, kind, name="a"))
+    model = keras.Model(inputs, blocks.attended(inputs, kind, name="a"))
     x = np.random.default_rng(0).normal(size=(2, 6, 6, 32)).astype(np.float32)
     received = model(x).numpy()
     weights = [weight.numpy() for weight in model.weights]

@@ -9,10 +9,12 @@ import zipfile
 import numpy as np
 import pytest
 
-import audit
-import data
-from sources import DataError, Rows, npz, selection
-from sources.npz import Member
+from chestrobust import data
+from chestrobust.data.sources import npz
+from chestrobust.data.sources.npz import Member
+from chestrobust.data.splits import Rows, selection
+from chestrobust.errors import DataError
+from chestrobust.evaluation import audit
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 28, 28), dtype=np.uint8)
 

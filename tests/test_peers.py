@@ -8,10 +8,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-import attacks
-import losses
-import models
-from sources import phantom
+from chestrobust import attacks, losses, models
+from chestrobust.data.sources import phantom
 
 pytestmark = pytest.mark.peers
 

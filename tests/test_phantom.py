@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 
-from sources import phantom, selection
-from sources.phantom import FINDINGS, labels, render
+from chestrobust.data.sources import phantom
+from chestrobust.data.sources.phantom import FINDINGS, labels, render
+from chestrobust.data.splits import selection
 
 # Share of positives among ChestMNIST's test images, in its label order.
 CHESTMNIST = np.array([2420, 582, 2754, 3938, 1133, 1335, 242, 1089, 957, 413, 509, 362, 734, 42]) / 22_433

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-import config
-import provenance
-import runs
+from chestrobust import config, files, runs
+from chestrobust.errors import RunError
+from chestrobust.runs import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -40,7 +40,7 @@ def test_a_finished_run_is_only_replaced_when_asked(options, tmp_path):
     run.write("results.json", "{}")
     (run.path / "evaluations").mkdir()
     (run.path / "mine.txt").write_text("stays")
-    with pytest.raises(runs.RunError, match=r"finished run.*--overwrite"):
+    with pytest.raises(RunError, match=r"finished run.*--overwrite"):
         runs.claim(options)
     overwrite = dataclasses.replace(options, overwrite=True)
     runs.claim(overwrite).start(overwrite)
@@ -51,7 +51,7 @@ def test_a_finished_run_is_only_replaced_when_asked(options, tmp_path):
 
 def test_an_unfinished_run_asks_for_resume_or_overwrite(options):
     runs.claim(options).start(options)
-    with pytest.raises(runs.RunError, match=r"unfinished run.*--resume.*--overwrite"):
+    with pytest.raises(RunError, match=r"unfinished run.*--resume.*--overwrite"):
         runs.claim(options)
     assert runs.claim(dataclasses.replace(options, resume=True)).started
 
@@ -59,7 +59,7 @@ def test_an_unfinished_run_asks_for_resume_or_overwrite(options):
 def test_resuming_needs_the_same_options(options):
     runs.claim(options).start(options)
     changed = dataclasses.replace(options, resume=True, epochs=7)
-    with pytest.raises(runs.RunError, match="epochs: 20 before, 7 now"):
+    with pytest.raises(RunError, match="epochs: 20 before, 7 now"):
         runs.claim(changed)
 
 
@@ -71,38 +71,38 @@ def test_a_folder_of_other_files_and_a_file_are_never_written_to(options, tmp_pa
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "thesis.tex").write_text("years of work")
     for overwrite in (False, True):
-        with pytest.raises(runs.RunError, match="other files"):
+        with pytest.raises(RunError, match="other files"):
             runs.claim(dataclasses.replace(options, overwrite=overwrite))
-    with pytest.raises(runs.RunError, match="Received a file"):
+    with pytest.raises(RunError, match="Received a file"):
         runs.claim(dataclasses.replace(options, run=str(tmp_path / "run" / "thesis.tex")))
 
 
 def test_a_folder_that_cannot_be_made_is_one_line(options, tmp_path):
     (tmp_path / "file").write_text("")
     impossible = dataclasses.replace(options, run=str(tmp_path / "file" / "run"))
-    with pytest.raises(runs.RunError, match="folder"):
+    with pytest.raises(RunError, match="folder"):
         runs.claim(impossible).start(impossible)
 
 
 def test_replacing_keeps_the_old_file_when_writing_fails(tmp_path):
     path = tmp_path / "file.txt"
     path.write_text("old")
-    with pytest.raises(ZeroDivisionError), runs.replacing(path) as temporary:
+    with pytest.raises(ZeroDivisionError), files.replacing(path) as temporary:
         temporary.write_text("half of the n")
         raise ZeroDivisionError
     assert path.read_text() == "old"
-    with runs.replacing(path) as temporary:
+    with files.replacing(path) as temporary:
         temporary.write_text("new")
     assert path.read_text() == "new"
     assert [entry.name for entry in tmp_path.iterdir()] == ["file.txt"]
 
 
 def test_an_unfinished_or_absent_run_is_no_baseline(options, tmp_path):
-    with pytest.raises(runs.RunError, match="finished run"):
+    with pytest.raises(RunError, match="finished run"):
         runs.finished(tmp_path / "nowhere")
     run = runs.claim(options)
     run.start(options)
-    with pytest.raises(runs.RunError, match=r"results\.json"):
+    with pytest.raises(RunError, match=r"results\.json"):
         runs.finished(run.path)
 
 
@@ -113,7 +113,7 @@ def test_a_baseline_for_other_labels_or_sizes_is_refused(options, splits):
     run.write("results.json", json.dumps({"data": summary}))
     runs.check_fits(run, splits)
     run.write("results.json", json.dumps({"data": {**summary, "image_shape": [64, 64, 1]}}))
-    with pytest.raises(runs.RunError, match=r"image_shape.*\[8, 8, 1\].*\[64, 64, 1\]"):
+    with pytest.raises(RunError, match=r"image_shape.*\[8, 8, 1\].*\[64, 64, 1\]"):
         runs.check_fits(run, splits)
 
 
@@ -123,10 +123,10 @@ def test_weights_of_another_model_are_refused(options):
     run.write("results.json", json.dumps({"config": {"epochs": 20}}))
     runs.check_same_model(run, options)  # From before there was a choice: the default.
     run.write("results.json", json.dumps({"config": {"model": "vgg"}}))
-    with pytest.raises(runs.RunError, match=r"--model cnn.*Received one with vgg"):
+    with pytest.raises(RunError, match=r"--model cnn.*Received one with vgg"):
         runs.check_same_model(run, options)
     run.write("results.json", json.dumps({"config": {"model": "cnn", "attention": "se"}}))
-    with pytest.raises(runs.RunError, match=r"--attention none.*Received one with se"):
+    with pytest.raises(RunError, match=r"--attention none.*Received one with se"):
         runs.check_same_model(run, options)
 
 
@@ -143,14 +143,14 @@ def test_json_of_another_form_is_one_line(options):
     run.start(options)
     for text in ("[]", "{}", "{broken"):
         run.write("results.json", text)
-        with pytest.raises(runs.RunError, match=r"results\.json"):
+        with pytest.raises(RunError, match=r"results\.json"):
             run.read("results.json", "data")
 
 
 def test_overwrite_and_resume_exclude_each_other_and_long_names_are_refused(options):
-    with pytest.raises(runs.RunError, match="both"):
+    with pytest.raises(RunError, match="both"):
         runs.claim(dataclasses.replace(options, overwrite=True, resume=True))
-    with pytest.raises(runs.RunError, match=r"[Nn]ame too long"):
+    with pytest.raises(RunError, match=r"[Nn]ame too long"):
         runs.claim(dataclasses.replace(options, run="x" * 300))
 
 
@@ -166,7 +166,11 @@ def test_evaluations_go_with_the_model_they_were_of(options):
 def other_process(code, *arguments):
     """A process that runs code with `runs` at hand, prints `ready` and waits for its end."""
     return subprocess.Popen(
-        [sys.executable, "-c", f"import pathlib, sys, runs\n{code}\nprint('ready', flush=True)\nsys.stdin.read()"]
+        [
+            sys.executable,
+            "-c",
+            f"import pathlib, sys\nfrom chestrobust import runs\n{code}\nprint('ready', flush=True)\nsys.stdin.read()",
+        ]
         + [str(argument) for argument in arguments],
         **{"cwd": ROOT, "text": True, "stdin": subprocess.PIPE, "stdout": subprocess.PIPE},
     )
@@ -191,12 +195,12 @@ def locker():
 def test_a_second_writer_is_refused_until_the_first_is_dead(options, locker):
     first = locker(Path(options.run))
     for changes in ({}, {"resume": True}, {"overwrite": True}):
-        with pytest.raises(runs.RunError, match="other process that writes"):
+        with pytest.raises(RunError, match="other process that writes"):
             runs.claim(dataclasses.replace(options, **changes)).start(options)
     first.kill()
     first.wait()
     runs.claim(options).start(options)
-    with pytest.raises(runs.RunError, match="unfinished"):
+    with pytest.raises(RunError, match="unfinished"):
         runs.claim(options)
     # The process that has the lock may take it again.
     runs.claim(dataclasses.replace(options, resume=True)).start(dataclasses.replace(options, resume=True))
@@ -208,7 +212,7 @@ def test_a_locked_run_is_refused_before_anything_else(options, locker):
     (path / "config.json").write_text(config.to_json(options))
     locker(path)
     for changes in ({"resume": True}, {"overwrite": True}, {}):
-        with pytest.raises(runs.RunError, match="other process that writes"):
+        with pytest.raises(RunError, match="other process that writes"):
             runs.claim(dataclasses.replace(options, **changes))
 
 
@@ -219,7 +223,7 @@ def test_a_run_is_not_removed_under_a_process_that_writes_a_part_of_it(options, 
     run.write("results.json", "{}")
     locker(run.path / part)
     overwrite = dataclasses.replace(options, overwrite=True)
-    with pytest.raises(runs.RunError, match=f"{part}: expected no other process"):
+    with pytest.raises(RunError, match=f"{part}: expected no other process"):
         runs.claim(overwrite).start(overwrite)
     assert run.finished
 
@@ -250,7 +254,7 @@ def test_what_the_system_refuses_is_one_line_and_the_file_before_stays(tmp_path,
     path = tmp_path / "state.npz"
     path.write_text("good")
     monkeypatch.setattr(os, function, refuse)
-    with pytest.raises(runs.RunError, match=rf"state\.npz: .*{os.strerror(number)}\."), runs.writing(path) as temporary:
+    with pytest.raises(RunError, match=rf"state\.npz: .*{os.strerror(number)}\."), files.writing(path) as temporary:
         temporary.write_text("new")
     assert [entry.name for entry in tmp_path.iterdir()] == ["state.npz"]
     assert path.read_text() == "good"
@@ -261,15 +265,15 @@ def test_a_file_that_grows_too_large_and_a_folder_that_is_gone_are_one_line(tmp_
     before = signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (1000, limit[1]))
-        with pytest.raises(runs.RunError, match="File too large"), runs.writing(tmp_path / "state.npz") as temporary:
+        with pytest.raises(RunError, match="File too large"), files.writing(tmp_path / "state.npz") as temporary:
             np.savez(temporary, np.zeros(1000))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limit)
         signal.signal(signal.SIGXFSZ, before)
     assert list(tmp_path.iterdir()) == []
     with (
-        pytest.raises(runs.RunError, match="No such file or directory"),
-        runs.writing(tmp_path / "gone" / "state.npz") as temporary,
+        pytest.raises(RunError, match="No such file or directory"),
+        files.writing(tmp_path / "gone" / "state.npz") as temporary,
     ):
         np.savez(temporary, np.zeros(1000))
     assert not (tmp_path / "gone").exists()
@@ -298,5 +302,5 @@ def test_a_shared_folder_is_made_and_tried(tmp_path):
     runs.make_writable(tmp_path / "a" / "b")
     assert list((tmp_path / "a" / "b").iterdir()) == []
     (tmp_path / "file").write_text("")
-    with pytest.raises(runs.RunError, match="file/b: "):
+    with pytest.raises(RunError, match="file/b: "):
         runs.make_writable(tmp_path / "file" / "b")

@@ -1,7 +1,7 @@
 import numpy as np
 
-import data
-import sampling
+from chestrobust import data
+from chestrobust.data import sampling
 
 # 90 images without a finding, 9 with the first, 1 with both.
 LABELS = np.array([[0, 0]] * 90 + [[1, 0]] * 9 + [[1, 1]], np.uint8)

@@ -15,8 +15,8 @@ from conftest import make_splits
 from matplotlib import image
 
 import evaluate
-import provenance
-import runs
+from chestrobust.errors import RunError
+from chestrobust.runs import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
 QUICK = ["--epochs", "2", "--batch-size", "16", "--steps", "3"]
@@ -187,7 +187,7 @@ def test_results_that_are_none_are_not_verified(both, folder, tmp_path, monkeypa
     shutil.copytree(folder / "base", tmp_path / "base")
     (tmp_path / "base" / "results.json").write_text(json.dumps({**results(folder / "base"), key: value}))
     monkeypatch.chdir(folder)
-    with pytest.raises(runs.RunError, match=r"results\.json: .*expected"):
+    with pytest.raises(RunError, match=r"results\.json: .*expected"):
         evaluate.main([str(tmp_path / "base"), "--verify"])
 
 

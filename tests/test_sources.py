@@ -5,8 +5,10 @@ import os
 import numpy as np
 import pytest
 
-import data
-from sources import DataError, Split, fingerprint, medmnist_npz, selection
+from chestrobust import data
+from chestrobust.data.sources import fingerprint, medmnist_npz
+from chestrobust.data.splits import Split, selection
+from chestrobust.errors import DataError
 
 BAD = {
     "truncated.npz": ["train_images", "zip"],

@@ -5,8 +5,8 @@ import signal
 
 import pytest
 
-import startup
-from errors import ExpectedError
+from chestrobust import startup
+from chestrobust.errors import ExpectedError
 
 
 def end(capsys, main):

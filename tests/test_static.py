@@ -7,14 +7,10 @@ import numpy as np
 import pytest
 from conftest import make_splits
 
-import attacks
-import checkpoints
-import config
-import models
-import runs
-import static
-import training
-from errors import ExpectedError
+from chestrobust import attacks, config, models, runs
+from chestrobust.attacks import gradient
+from chestrobust.errors import ExpectedError
+from chestrobust.training import checkpoints, loop, static_set
 
 OPTIONS = config.AdversarialConfig(method="static", epochs=2, batch_size=10, learning_rate=0.01, train_epsilon=0.03)
 
@@ -27,7 +23,7 @@ def model():
 
 @pytest.fixture
 def joined(model, splits, tmp_path):
-    return static.joined(splits, model, OPTIONS, runs.Run(tmp_path))
+    return static_set.joined(splits, model, OPTIONS, runs.Run(tmp_path))
 
 
 def test_the_second_half_are_fgsm_images_to_the_last_bit_that_floats_have(model, splits, joined):
@@ -46,8 +42,8 @@ def test_the_second_half_are_fgsm_images_to_the_last_bit_that_floats_have(model,
 
 def test_the_set_is_made_once_and_removed_when_the_run_is_finished(model, splits, joined, tmp_path, monkeypatch):
     run = runs.Run(tmp_path)
-    monkeypatch.setattr(attacks, "fgsm", None)  # Would fail if it were called again.
-    again = static.joined(splits, model, OPTIONS, run)
+    monkeypatch.setattr(gradient, "fgsm", None)  # Would fail if it were called again.
+    again = static_set.joined(splits, model, OPTIONS, run)
     rows = np.arange(len(again.train))
     np.testing.assert_array_equal(again.train.images[rows], joined.train.images[rows])
     run.finish(OPTIONS, splits)
@@ -60,8 +56,8 @@ def test_training_shows_both_halves_and_resumes(model, splits, tmp_path, monkeyp
         run = runs.Run(tmp_path / name)
         keras.utils.set_random_seed(0)
         classifier = models.build_cnn(splits.image_shape, 3)
-        shown = static.joined(splits, models.logits(classifier), OPTIONS, run)
-        compiled, seen = training._compiled_step, []
+        shown = static_set.joined(splits, models.logits(classifier), OPTIONS, run)
+        compiled, seen = loop._compiled_step, []
 
         def counted(*arguments):
             step = compiled(*arguments)
@@ -77,8 +73,8 @@ def test_training_shows_both_halves_and_resumes(model, splits, tmp_path, monkeyp
         with monkeypatch.context() as patch:
             patch.setattr(checkpoints, "SAVE_EVERY", -1)
             patch.setattr(checkpoints, "SHARE", 1e9)
-            patch.setattr(training, "_compiled_step", counted)
-            return training.train(classifier, shown, OPTIONS, run)[0], np.concatenate(seen)
+            patch.setattr(loop, "_compiled_step", counted)
+            return loop.train(classifier, shown, OPTIONS, run)[0], np.concatenate(seen)
 
     whole, seen = train("whole")
     assert sorted(seen) == sorted(2 * list(range(2 * len(splits.train))))
@@ -90,19 +86,19 @@ def test_training_shows_both_halves_and_resumes(model, splits, tmp_path, monkeyp
 
 
 def test_what_is_known_about_it_is_said():
-    assert "--method online" in static.WARNING
-    assert "once" in static.WARNING
+    assert "--method online" in static_set.WARNING
+    assert "once" in static_set.WARNING
 
 
 def test_the_set_takes_a_byte_per_pixel(joined, splits, tmp_path):
-    assert (tmp_path / static.FILE).stat().st_size < splits.train.images.size + 256
+    assert (tmp_path / static_set.FILE).stat().st_size < splits.train.images.size + 256
     assert dataclasses.replace(joined).train.images.signs.dtype == np.int8
 
 
 def test_multi_class_data_work_too(tmp_path):
     splits = make_splits(task="multi-class")
     model = models.logits(models.build_cnn((8, 8, 1), 3, activation="softmax"))
-    joined = static.joined(splits, model, OPTIONS, runs.Run(tmp_path))
+    joined = static_set.joined(splits, model, OPTIONS, runs.Run(tmp_path))
     assert joined.train.labels.sum() == 2 * len(splits.train)
 
 

@@ -5,7 +5,9 @@ import os
 
 import pytest
 
-from sources import DataError, files, tables
+from chestrobust import files
+from chestrobust.data.sources import csvfile
+from chestrobust.errors import DataError
 
 
 @pytest.fixture
@@ -13,7 +15,7 @@ def read(tmp_path):
     def reading(content, *columns):
         path = tmp_path / "table.csv"
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
-        return tables.read(path, columns or ("name", "label"))
+        return csvfile.read(path, columns or ("name", "label"))
 
     return reading
 
@@ -26,7 +28,7 @@ def test_wanted_columns_come_as_text_in_the_order_of_the_rows(read):
 def test_an_optional_column_is_empty_where_it_is_not_there(tmp_path):
     path = tmp_path / "table.csv"
     path.write_text("name,age\na,1\n")
-    assert tables.read(path, ["name"], ["age", "sex"]) == [{"name": "a", "age": "1", "sex": ""}]
+    assert csvfile.read(path, ["name"], ["age", "sex"]) == [{"name": "a", "age": "1", "sex": ""}]
 
 
 def test_a_byte_order_mark_empty_lines_and_a_missing_last_line_break_do_no_harm(read):
@@ -104,14 +106,14 @@ def test_a_table_that_is_too_large_is_never_read(tmp_path):
     with (tmp_path / "large.csv").open("wb") as file:
         file.truncate(1 << 40)
     with pytest.raises(DataError, match=r"a CSV file of at most 134 MB. Received: 1099512 MB"):
-        tables.read(tmp_path / "large.csv", ["name"])
+        csvfile.read(tmp_path / "large.csv", ["name"])
 
 
 def test_what_is_no_regular_file_is_refused_without_waiting(tmp_path):
     os.mkfifo(tmp_path / "pipe")
     for name, received in {"pipe": "a pipe", ".": "a folder", "missing": "nothing there"}.items():
         with pytest.raises(DataError, match=f"expected a CSV file. Received: {received}"):
-            tables.read(tmp_path / name, ["name"])
+            csvfile.read(tmp_path / name, ["name"])
 
 
 @pytest.mark.parametrize(
@@ -129,8 +131,8 @@ def test_other_names_lie_inside_it(tmp_path, name):
 
 
 def test_real_tables_are_read(samples):
-    boxes = tables.read(samples / "nih_folder" / "BBox_List_2017.csv", ["Image Index", "Bbox [x", "h]"])
+    boxes = csvfile.read(samples / "nih_folder" / "BBox_List_2017.csv", ["Image Index", "Bbox [x", "h]"])
     assert float(boxes[0]["Bbox [x"]) > 0
-    assert len(tables.read(samples / "nih_folder" / "Data_Entry_2017.csv", ["Image Index", "Finding Labels"])) == 405
-    covid = tables.read(samples / "covid_chestxray" / "metadata.csv", ["patientid", "finding", "folder", "filename"])
+    assert len(csvfile.read(samples / "nih_folder" / "Data_Entry_2017.csv", ["Image Index", "Finding Labels"])) == 405
+    covid = csvfile.read(samples / "covid_chestxray" / "metadata.csv", ["patientid", "finding", "folder", "filename"])
     assert len(covid) == 288

@@ -16,15 +16,11 @@ import pytest
 import tensorflow as tf
 from conftest import make_splits
 
-import checkpoints
-import config
-import experiment
-import interruption
-import losses
-import models
-import robustness
-import runs
-import training
+from chestrobust import config, interruption, losses, models, runs
+from chestrobust.attacks import named
+from chestrobust.errors import RunError, TrainingError
+from chestrobust.evaluation import outcomes
+from chestrobust.training import checkpoints, examples, loop
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -34,14 +30,14 @@ def options():
     return config.BaselineConfig(epochs=3, batch_size=10, learning_rate=0.01, augment="vgg")
 
 
-def fit(path, options, splits, *, make_examples=lambda _: training.clean_examples, **settings):
+def fit(path, options, splits, *, make_examples=lambda _: examples.clean_examples, **settings):
     """Train in a folder; returns the classifier and the summary."""
     path.mkdir(exist_ok=True)
     keras.utils.set_random_seed(options.seed)
     activation = "softmax" if splits.task == "multi-class" else "sigmoid"
     classifier = models.build_cnn(splits.image_shape, len(splits.label_names), activation=activation)
-    examples = make_examples(classifier)
-    return training.train(classifier, splits, options, runs.Run(path), examples=examples, **settings)
+    made = make_examples(classifier)
+    return loop.train(classifier, splits, options, runs.Run(path), examples=made, **settings)
 
 
 def weights(classifier):
@@ -54,7 +50,7 @@ def test_training_learns(tmp_path, task):
     options = config.BaselineConfig(epochs=8, batch_size=20, learning_rate=0.01, dropout=0.0)
     classifier, summary = fit(tmp_path / "run", options, splits)
     assert summary["best_val_auc"] > 0.9
-    assert robustness.evaluate(classifier, splits, [robustness.CLEAN], progress=False)[0]["macro_auc"] > 0.85
+    assert outcomes.evaluate(classifier, splits, [named.CLEAN], progress=False)[0]["macro_auc"] > 0.85
 
 
 def test_the_same_options_give_the_same_weights_and_another_seed_others(tmp_path, options, splits):
@@ -75,7 +71,7 @@ def kill(*_, **__):
 def adversarial(classifier):
     """Training examples with adversarial images."""
     options = config.AdversarialConfig(train_steps=2)
-    return training.adversarial_examples(models.logits(classifier), losses.binary_cross_entropy, options)
+    return examples.adversarial_examples(models.logits(classifier), losses.binary_cross_entropy, options)
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +103,7 @@ def eager(monkeypatch):
 def test_a_run_stopped_at_any_step_ends_as_if_it_had_not_been(
     tmp_path, options, splits, whole, monkeypatch, stop_at, how
 ):
-    steps, compile_step = itertools.count(), training._compiled_step
+    steps, compile_step = itertools.count(), loop._compiled_step
 
     def stopped(*arguments):
         step = compile_step(*arguments)
@@ -127,7 +123,7 @@ def test_a_run_stopped_at_any_step_ends_as_if_it_had_not_been(
     # Without a checkpoint before it, a signal has the best weights so far to write too.
     monkeypatch.setattr(checkpoints, "SHARE", 1e9 if how == "killed" else 0)
     with monkeypatch.context() as patch, interruption.sigterm_raises():
-        patch.setattr(training, "_compiled_step", stopped)
+        patch.setattr(loop, "_compiled_step", stopped)
         with pytest.raises(KeyboardInterrupt if how != "killed" else Killed) as stop:
             fit(tmp_path / "stopped", options, splits)
     assert (stop.type is interruption.Terminated) == (how == signal.SIGTERM)
@@ -154,11 +150,11 @@ def test_robust_training_resumes_too(tmp_path, options, splits, monkeypatch):
 @pytest.mark.parametrize(
     ("place", "name"),
     [
-        (training, "_validate"),
+        (loop, "_validate"),
         (checkpoints.Checkpoint, "keep"),
-        (training.csv, "DictWriter"),  # `model.keras` is the new one, `state.npz` isn't
+        (loop.csv, "DictWriter"),  # `model.keras` is the new one, `state.npz` isn't
         (checkpoints.np, "savez"),
-        (training.devices, "load"),  # after the last epoch
+        (loop.devices, "load"),  # after the last epoch
     ],
 )
 def test_a_run_killed_outside_a_step_goes_on(tmp_path, options, splits, whole, monkeypatch, place, name):
@@ -171,7 +167,7 @@ def test_a_run_killed_outside_a_step_goes_on(tmp_path, options, splits, whole, m
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_during_validation_stops_it_at_once_and_loses_no_step(tmp_path, options, splits, monkeypatch, number):
-    monkeypatch.setattr(training, "_validate", lambda *_: os.kill(os.getpid(), number))
+    monkeypatch.setattr(loop, "_validate", lambda *_: os.kill(os.getpid(), number))
     with interruption.sigterm_raises(), pytest.raises(KeyboardInterrupt):
         fit(tmp_path / "run", options, splits)
     assert json.loads(str(np.load(tmp_path / "run" / "state.npz")["state"]))["step"] == 3
@@ -179,7 +175,7 @@ def test_a_signal_during_validation_stops_it_at_once_and_loses_no_step(tmp_path,
 
 def test_a_second_signal_does_not_wait():
     code = (
-        "import os, signal, interruption\n"
+        "import os, signal\nfrom chestrobust import interruption\n"
         "with interruption.delayed():\n"
         "    os.kill(os.getpid(), signal.SIGINT)\n"
         "    print('still here', flush=True)\n"
@@ -204,7 +200,7 @@ def test_validation_chooses_the_weights_and_patience_ends_training(tmp_path, opt
     scores = iter([0.6, 0.8, 0.7, 0.8, 0.75, 0.9])
     kept = []
     monkeypatch.setattr(
-        training, "_validate", lambda model, *_: (kept.append(weights(model)), {"val_auc": next(scores)})[1]
+        loop, "_validate", lambda model, *_: (kept.append(weights(model)), {"val_auc": next(scores)})[1]
     )
     classifier, summary = fit(tmp_path / "run", dataclasses.replace(options, epochs=20, patience=3), splits)
     # Epoch 2 is best; epochs 3 to 5 are no better, and epoch 6 is never reached.
@@ -214,7 +210,7 @@ def test_validation_chooses_the_weights_and_patience_ends_training(tmp_path, opt
 
 
 def test_robust_training_is_chosen_by_the_attacked_score_and_logs_both(tmp_path, options, splits):
-    pgd = robustness.Attack("pgd", 0.05, 0.02, 3, 1, True, 0)
+    pgd = named.Attack("pgd", 0.05, 0.02, 3, 1, True, 0)
     _, summary = fit(tmp_path / "run", options, splits, selection=pgd)
     with (tmp_path / "run" / "history.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -232,14 +228,14 @@ def test_a_loss_that_is_no_number_stops_with_step_and_learning_rate(tmp_path, op
     classifier = models.build_cnn(splits.image_shape, 3)
     classifier.get_layer("logits").bias.assign([np.nan, 0, 0])
     message = r"Epoch 1, step 1, learning rate 0\.01: expected finite losses\. Received: nan\..*none yet"
-    with pytest.raises(training.TrainingError, match=message):
-        training.train(classifier, splits, options, runs.Run(tmp_path))
+    with pytest.raises(TrainingError, match=message):
+        loop.train(classifier, splits, options, runs.Run(tmp_path))
     assert not (tmp_path / "model.keras").exists()
 
 
 @pytest.mark.parametrize(("when", "seen"), [("before", "step 2, .*losses"), ("after", "step 3, .*weights")])
 def test_what_is_not_finite_never_replaces_a_checkpoint(tmp_path, options, splits, monkeypatch, when, seen):
-    steps, compile_step = itertools.count(), training._compiled_step
+    steps, compile_step = itertools.count(), loop._compiled_step
 
     def spoiled(model, *arguments):
         step = compile_step(model, *arguments)
@@ -255,9 +251,9 @@ def test_what_is_not_finite_never_replaces_a_checkpoint(tmp_path, options, split
         return wrapped
 
     monkeypatch.setattr(checkpoints, "SAVE_EVERY", 0)
-    monkeypatch.setattr(training, "_compiled_step", spoiled)
+    monkeypatch.setattr(loop, "_compiled_step", spoiled)
     good = r"model\.keras \(epoch 1\) and .*state\.npz \(epoch 2, 1 steps\)"
-    with pytest.raises(training.TrainingError, match=rf"Epoch 2, {seen}.*{good}"):
+    with pytest.raises(TrainingError, match=rf"Epoch 2, {seen}.*{good}"):
         fit(tmp_path / "run", options, splits)
     saved = np.load(tmp_path / "run" / "state.npz")
     assert json.loads(str(saved["state"]))["step"] == 1
@@ -269,8 +265,8 @@ def test_too_little_memory_names_the_batch_size_and_half_of_it(tmp_path, options
     def step(*_):
         raise error
 
-    monkeypatch.setattr(training, "_compiled_step", lambda *_: step)
-    with pytest.raises(training.TrainingError, match=r"--batch-size 10: .*Try --batch-size 5 "):
+    monkeypatch.setattr(loop, "_compiled_step", lambda *_: step)
+    with pytest.raises(TrainingError, match=r"--batch-size 10: .*Try --batch-size 5 "):
         fit(tmp_path / "run", options, splits)
 
 
@@ -286,7 +282,7 @@ def test_a_damaged_checkpoint_is_one_line(tmp_path, options, splits, damage):
         np.savez(file, **content)
     else:
         file.write_bytes(damage)
-    with pytest.raises(training.TrainingError, match=r"(state\.npz|model\.keras): expected .* Use --overwrite"):
+    with pytest.raises(TrainingError, match=r"(state\.npz|model\.keras): expected .* Use --overwrite"):
         fit(tmp_path / "run", options, splits)
 
 
@@ -304,11 +300,11 @@ def test_every_optimizer_and_schedule_trains(tmp_path, options, splits, optimize
 
 
 def test_a_run_folder_that_is_gone_ends_training_in_one_line_and_stays_away(tmp_path, options, splits, monkeypatch):
-    validate = training._validate
+    validate = loop._validate
     monkeypatch.setattr(
-        training, "_validate", lambda *arguments: (validate(*arguments), shutil.rmtree(tmp_path / "run"))[0]
+        loop, "_validate", lambda *arguments: (validate(*arguments), shutil.rmtree(tmp_path / "run"))[0]
     )
-    with pytest.raises(runs.RunError, match=r"history\.csv: .*No such file or directory"):
+    with pytest.raises(RunError, match=r"history\.csv: .*No such file or directory"):
         fit(tmp_path / "run", options, splits)
     assert not (tmp_path / "run").exists()
 
@@ -316,7 +312,7 @@ def test_a_run_folder_that_is_gone_ends_training_in_one_line_and_stays_away(tmp_
 def test_logs_that_cannot_be_written_end_training_in_one_line(tmp_path, options, splits):
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "logs").write_text("not a folder")
-    with pytest.raises(runs.RunError, match=r"logs: expected to be able to write here"):
+    with pytest.raises(RunError, match=r"logs: expected to be able to write here"):
         fit(tmp_path / "run", options, splits)
 
 
@@ -333,8 +329,8 @@ def test_remedies_for_rare_labels_reach_the_training(tmp_path, options, splits, 
 
 def test_training_attacks_climb_the_loss_of_the_task_unless_asked(splits):
     options = config.AdversarialConfig(loss="weighted")
-    assert experiment.attack_loss(options, splits) is losses.binary_cross_entropy
-    asked = experiment.attack_loss(dataclasses.replace(options, attack_loss="training"), splits)
+    assert examples.attack_loss(options, splits) is losses.binary_cross_entropy
+    asked = examples.attack_loss(dataclasses.replace(options, attack_loss="training"), splits)
     labels, logits = splits.train.labels.astype(np.float32), np.ones(splits.train.labels.shape, np.float32)
     expected = losses.weighted(losses.rarity("multi-label", splits.train.labels), labels, logits)
     np.testing.assert_allclose(asked(labels, logits), expected)

@@ -11,9 +11,10 @@ import numpy as np
 import pytest
 from conftest import make_splits
 
-import config
 import tune
-from errors import ExpectedError
+from chestrobust import config
+from chestrobust.errors import ExpectedError, TrainingError
+from chestrobust.training import search
 
 ROOT = Path(__file__).resolve().parents[1]
 optuna = pytest.importorskip("optuna", reason="Optuna isn't installed (requirements-tune.txt)")
@@ -50,7 +51,7 @@ def test_params_come_before_the_command_line_and_after_the_defaults(tmp_path):
     read = config.parse(config.AdversarialConfig, again)
     assert (read.flip, read.freeze, read.size, read.epochs) == (True, False, None, 3)
     assert (read.run, read.overwrite, read.params) == ("runs/robust", False, again[1])
-    assert config.parse(tune.TuneConfig, again).epochs == 3
+    assert config.parse(config.TuneConfig, again).epochs == 3
     assert config.given(config.AdversarialConfig, ["--seed=0", params]) == {
         *("params", "seed", "learning_rate", "optimizer", "adv_weight")
     }
@@ -102,7 +103,6 @@ def test_a_killed_search_continues(here, monkeypatch, capsys):
     assert killed.returncode == -signal.SIGKILL
     before = {trial.number: trial.value for trial in trials() if trial.value is not None}
     assert len(before) == 2
-    import search
 
     monkeypatch.setattr(
         search, "_train", lambda trial, *rest: trial.suggest_float("learning_rate", 1e-5, 1e-2, log=True)
@@ -119,7 +119,6 @@ def test_a_killed_search_continues(here, monkeypatch, capsys):
 
 
 def test_a_search_with_other_options_is_refused(here, monkeypatch):
-    import search
 
     monkeypatch.setattr(search, "_train", lambda trial, *rest: 0.5)
     tune.main(arguments("--trials", "1"))
@@ -131,12 +130,10 @@ def test_a_search_with_other_options_is_refused(here, monkeypatch):
 
 
 def test_trials_that_are_worse_than_most_are_pruned_and_so_are_diverged_ones(here, monkeypatch):
-    import search
-    import training
 
     def train(trial, options, searched, splits, folder, reporter):
         if trial.number == 6:
-            raise training.TrainingError("The loss is nan.")
+            raise TrainingError("The loss is nan.")
         for epoch in range(6):
             reporter.on_epoch_end(epoch, {"val_auc": 0.9 - 0.1 * trial.number})
         return 0.9 - 0.1 * trial.number

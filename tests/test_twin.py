@@ -6,10 +6,9 @@ import pytest
 import tensorflow as tf
 from keras import layers
 
-import attacks
-import losses
-import models
-import twin
+from chestrobust import attacks, losses, models
+from chestrobust.attacks import gradient
+from chestrobust.models import twin
 
 
 def shake(model, seed=0):
@@ -71,8 +70,8 @@ def test_logits_and_input_gradients_are_those_of_the_model(model, images, low, t
     logits = model(images, training=False)
     np.testing.assert_allclose(fast(images), logits, atol=tolerance * float(tf.reduce_max(tf.abs(logits))))
     if low == "float32":  # In low precision a ReLU near 0 may switch.
-        values, gradients = attacks.value_and_gradient(model, losses.binary_cross_entropy, images, LABELS)
-        fast_values, fast_gradients = attacks.value_and_gradient(fast, losses.binary_cross_entropy, images, LABELS)
+        values, gradients = gradient.value_and_gradient(model, losses.binary_cross_entropy, images, LABELS)
+        fast_values, fast_gradients = gradient.value_and_gradient(fast, losses.binary_cross_entropy, images, LABELS)
         np.testing.assert_allclose(fast_values, values, rtol=1e-5)
         np.testing.assert_allclose(fast_gradients, gradients, atol=1e-4 * float(tf.reduce_max(tf.abs(gradients))))
 
@@ -92,9 +91,9 @@ def test_a_training_step_is_that_of_the_model(model, images, low, tolerance):
         return gradients, [variable.numpy() for variable in model.non_trainable_variables]
 
     (expected, averages), (received, moved) = step(model), step(twin.of(model, low))
-    largest = max(float(tf.reduce_max(tf.abs(gradient))) for gradient in expected)
-    for gradient, other in zip(expected, received, strict=True):
-        np.testing.assert_allclose(other, gradient, atol=tolerance * largest)
+    largest = max(float(tf.reduce_max(tf.abs(slopes))) for slopes in expected)
+    for slopes, other in zip(expected, received, strict=True):
+        np.testing.assert_allclose(other, slopes, atol=tolerance * largest)
     for average, other in zip(averages, moved, strict=True):
         np.testing.assert_allclose(other, average, rtol=5e-3 if low == "float32" else 0.05, atol=tolerance)
 

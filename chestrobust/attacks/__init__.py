@@ -1,0 +1,6 @@
+"""Attacks on any model that returns logits."""
+
+from chestrobust.attacks.blackbox import noise, one_pixel, square
+from chestrobust.attacks.gradient import apgd, fgsm, pgd
+
+__all__ = ["apgd", "fgsm", "noise", "one_pixel", "pgd", "square"]

@@ -1,0 +1,339 @@
+"""White-box attacks on any model that returns logits, by `tf.GradientTape`.
+
+    adversarial = pgd(models.logits(classifier), images, labels, epsilon=4 / 255, step_size=1 / 255, steps=10)
+
+Images are floats in [0, 1] and every length is in these pixel units. The model is called with
+`training=False` and isn't changed. Results depend on the arguments and `seed` alone; on the batch size only as far as
+the model's own rounding does, which steps amplify.
+"""
+
+import functools
+import itertools
+
+import numpy as np
+import tensorflow as tf
+
+from chestrobust.attacks.norms import LINF
+from chestrobust.losses import binary_cross_entropy
+from chestrobust.models import twin
+
+
+def fgsm(model, images, labels, *, epsilon, loss=binary_cross_entropy, batch_size=256, precision="auto"):
+    """Fast gradient sign method: one step of length `epsilon` up the loss.
+
+    Args:
+        model: Callable `model(images, training=False)` returning logits, e.g. from `models.logits`.
+        images: Clean images in [0, 1], float, `(count, height, width, channels)`.
+        labels: 0 or 1, `(count, num_labels)`.
+        epsilon: Radius of the L-infinity ball, in pixel units of [0, 1], e.g. 4 / 255.
+        loss: Function `loss(labels, logits)` returning a value per image, from `losses`.
+        batch_size: Images attacked at once.
+        precision: How gradients are computed: `"float32"` on the model as it is; `"auto"`, `"bfloat16"` or
+            `"float16"` on its faster `twin`, if it has one. What is returned is float32 whatever this is.
+
+    Returns:
+        Adversarial images in [0, 1], of the kind, shape and dtype of `images`.
+
+    Raises:
+        ValueError: If a length, the images or the labels are out of range or shape.
+
+    Reference: Goodfellow et al., 2015, https://arxiv.org/abs/1412.6572
+    """
+    return pgd(
+        model,
+        images,
+        labels,
+        epsilon=epsilon,
+        step_size=epsilon,
+        steps=1,
+        random_start=False,
+        loss=loss,
+        batch_size=batch_size,
+        precision=precision,
+    )
+
+
+def pgd(
+    model,
+    images,
+    labels,
+    *,
+    epsilon,
+    step_size,
+    steps,
+    random_start=True,
+    restarts=1,
+    momentum=0.0,
+    norm=LINF,
+    seed=0,
+    loss=binary_cross_entropy,
+    indices=None,
+    batch_size=256,
+    precision="auto",
+):
+    """Projected gradient descent (PGD-k), with `momentum` the momentum iterative method (MI-FGSM).
+
+    Args:
+        model: Callable `model(images, training=False)` returning logits, e.g. from `models.logits`.
+        images: Clean images in [0, 1], float, `(count, height, width, channels)`.
+        labels: 0 or 1, `(count, num_labels)`.
+        epsilon: Radius of the ball, in pixel units of [0, 1], e.g. 4 / 255.
+        step_size: Length of one step, same units (alpha in the paper).
+        steps: Number of steps, the k of PGD-k.
+        random_start: Whether to start uniformly in the ball instead of at `images`.
+        restarts: Number of random starts; the one with the highest final loss is kept for each image.
+        momentum: Share of the last step's (normalized) gradient that is kept; 1 in the MI-FGSM paper.
+        norm: `norms.LINF` or `norms.L2`; in the latter `epsilon` may exceed 1.
+        seed: Seed of the random starts.
+        loss: Function `loss(labels, logits)` returning a value per image, from `losses`.
+        indices: Number of each image, which fixes its random start together with `seed`;
+            default: 0 to `count - 1`. Lets a split be attacked piece by piece with the same outcome.
+        batch_size: Images attacked at once.
+        precision: As in `fgsm`.
+
+    Returns:
+        Adversarial images in [0, 1], of the kind, shape and dtype of `images`.
+
+    Raises:
+        ValueError: If a length, the images or the labels are out of range or shape.
+
+    References: Madry et al., 2018, https://arxiv.org/abs/1706.06083;
+        momentum: Dong et al., 2018, https://arxiv.org/abs/1710.06081
+    """
+    check_options(epsilon, norm, steps=steps, restarts=restarts, random_start=random_start, step_size=step_size)
+    move, lengths = _compiled_with(norm, moved), (tf.constant(epsilon, tf.float32), tf.constant(step_size, tf.float32))
+
+    def climb(loss_gradient, start, clean):
+        candidate, velocity = start, 0.0
+        for _ in range(steps):
+            _, gradient = loss_gradient(candidate)
+            if momentum:
+                size = tf.reduce_sum(tf.abs(gradient), axis=(1, 2, 3), keepdims=True)
+                gradient = velocity = momentum * velocity + tf.math.divide_no_nan(gradient, size)
+            candidate = move(candidate, gradient, clean, *lengths)
+        return candidate
+
+    return worst_of_restarts(
+        climb,
+        *(model, images, labels),
+        epsilon=epsilon,
+        norm=norm,
+        first_random=0 if random_start else restarts,
+        restarts=restarts,
+        seed=seed,
+        loss=loss,
+        indices=indices,
+        batch_size=batch_size,
+        precision=precision,
+    )
+
+
+def apgd(
+    model,
+    images,
+    labels,
+    *,
+    epsilon,
+    steps=100,
+    restarts=1,
+    norm=LINF,
+    seed=0,
+    loss=binary_cross_entropy,
+    indices=None,
+    batch_size=256,
+    precision="auto",
+):
+    """Auto-PGD: PGD with momentum that halves its step size by itself, per image, and returns the best point it saw.
+
+    It starts with steps of twice `epsilon`. At checkpoints, an image whose loss rose in fewer than 3 of 4 steps, or not
+    at all since the last checkpoint, goes back to its best point and continues with half the step size.
+
+    The first restart starts at the image, which undefended models resist least, the others at random points. Arguments
+    and result are those of `pgd`; there is no step size to choose.
+
+    Reference: Croce and Hein, 2020, https://arxiv.org/abs/2003.01690
+    """
+    check_options(epsilon, norm, steps=steps, restarts=restarts)
+    checkpoints = _checkpoints(steps)
+
+    def climb(loss_gradient, start, clean):
+        previous = current = best = start
+        value, gradient = loss_gradient(current)
+        best_value, best_gradient = value, gradient
+        step_size = tf.fill([len(start), 1, 1, 1], 2.0 * epsilon)
+        rises, last_best, halved = tf.zeros_like(value), value, tf.zeros_like(value, bool)
+        for step in range(1, steps + 1):
+            ahead = norm.project(current + step_size * norm.direction(gradient), clean, epsilon)
+            if step > 1:
+                moved = current + 0.75 * (ahead - current) + 0.25 * (current - previous)
+                ahead = norm.project(moved, clean, epsilon)
+            previous, current, before = current, ahead, value
+            value, gradient = loss_gradient(current)
+            rises += tf.cast(value > before, tf.float32)
+            better = value > best_value
+            best_value = tf.where(better, value, best_value)
+            best, best_gradient = _chosen(better, current, best), _chosen(better, gradient, best_gradient)
+            if step in checkpoints:
+                halved = (rises < 0.75 * checkpoints[step]) | (~halved & (best_value <= last_best))
+                step_size = _chosen(halved, step_size / 2, step_size)
+                value = tf.where(halved, best_value, value)
+                current, gradient = _chosen(halved, best, current), _chosen(halved, best_gradient, gradient)
+                rises, last_best = tf.zeros_like(rises), best_value
+        return best
+
+    return worst_of_restarts(
+        climb,
+        *(model, images, labels),
+        epsilon=epsilon,
+        norm=norm,
+        first_random=1,
+        restarts=restarts,
+        seed=seed,
+        loss=loss,
+        indices=indices,
+        batch_size=batch_size,
+        precision=precision,
+    )
+
+
+def worst_of_restarts(
+    climb, model, images, labels, *, epsilon, norm, first_random, restarts, seed, loss, indices, batch_size, precision
+):
+    """Attack images batch by batch, and keep for each image the restart with the highest loss.
+
+    Args:
+        climb: Function `climb(loss_gradient, start, clean)` returning a batch of adversarial images, where
+            `loss_gradient(images)` gives a loss `(batch,)` and its gradient. The other arguments are those of `pgd`.
+        first_random: Number of the first restart that starts at a random point; those before start at the image.
+
+    Returns:
+        Adversarial images in [0, 1], of the kind, shape and dtype of `images`.
+    """
+    clean, labels = np.asarray(images), np.asarray(labels)
+    check(clean, labels)
+    indices = np.arange(len(clean)) if indices is None else np.asarray(indices)
+    loss_gradient, image_loss = compiled(model, loss, clean.shape[1:], labels.shape[1:], precision)
+    start = _compiled_with(norm, random_images)
+    adversarial = np.empty_like(clean)
+    size = min(batch_size, len(clean))
+    for begin in range(0, len(clean), size):
+        piece = slice(begin, begin + size)
+        batch, truth, numbers = (_padded(array[piece], size) for array in (clean, labels, indices))
+        gradient_here = functools.partial(loss_gradient, labels=truth)
+        worst, worst_loss = batch, tf.fill([size], -np.inf)
+        for restart in range(restarts):
+            at_random = restart >= first_random
+            key = tf.constant((seed, restart))
+            first = start(batch, tf.constant(epsilon, tf.float32), key, numbers) if at_random else batch
+            candidate = climb(gradient_here, first, batch)
+            if restarts == 1:
+                worst = candidate
+                break
+            candidate_loss = image_loss(candidate, truth)
+            better = candidate_loss > worst_loss
+            worst, worst_loss = _chosen(better, candidate, worst), tf.where(better, candidate_loss, worst_loss)
+        adversarial[piece] = worst[: len(clean) - begin]
+    return tf.convert_to_tensor(adversarial) if tf.is_tensor(images) else adversarial
+
+
+def value_and_gradient(model, loss, images, labels):
+    """The loss of each image, `(batch,)`, and its gradient, shaped like `images`. Pure: runs inside any graph."""
+    with tf.GradientTape(watch_accessed_variables=False) as tape:
+        tape.watch(images)
+        losses = loss(labels, model(images, training=False))
+    return losses, tape.gradient(losses, images, unconnected_gradients=tf.UnconnectedGradients.ZERO)
+
+
+def ascend(model, loss, images, labels, clean, *, epsilon, step_size, norm=LINF):
+    """One step of PGD. Pure: training calls it inside its own graph."""
+    _, gradient = value_and_gradient(model, loss, images, labels)
+    return moved(images, gradient, clean, epsilon, step_size, norm)
+
+
+def moved(images, gradient, clean, epsilon, step_size, norm=LINF):
+    """Images moved by `step_size` along the gradient, and back into the ball around `clean`. Pure."""
+    return norm.project(images + step_size * norm.direction(gradient), clean, epsilon)
+
+
+def random_images(images, epsilon, seed, indices, norm=LINF):
+    """Images moved to a random point of the ball: a function of `seed` (two integers) and each image's number."""
+
+    def noise(index):
+        return norm.noise(tf.shape(images)[1:], tf.random.experimental.stateless_fold_in(seed, index))
+
+    changes = tf.map_fn(noise, indices, fn_output_signature=images.dtype)
+    return norm.project(images + epsilon * changes, images, epsilon)
+
+
+def check_options(epsilon, norm=LINF, *, steps=1, restarts=1, random_start=True, step_size=0.0):
+    """Raise ValueError unless the options of an attack make sense; every message has the value received."""
+    if epsilon < 0 or step_size < 0 or (norm is LINF and max(epsilon, step_size) > 1):
+        raise ValueError(
+            f"Lengths are in pixel units of [0, 1], as in 8 / 255. Received: epsilon={epsilon}, step_size={step_size}"
+        )
+    if steps < 1 or restarts < 1:
+        raise ValueError(f"`steps` and `restarts` must be >= 1. Received: steps={steps}, restarts={restarts}")
+    if restarts > 1 and not random_start:
+        raise ValueError(
+            f"Restarts differ by their random start alone. Received: restarts={restarts}, random_start=False"
+        )
+
+
+def check(images, labels):
+    """Raise ValueError unless these are images in [0, 1] with a row of labels each."""
+    if images.ndim != 4 or images.dtype.kind != "f" or not len(images):
+        raise ValueError(
+            "`images` must be floats in [0, 1] of shape (count, height, width, channels); divide uint8 images by 255. "
+            f"Received: {images.dtype} {images.shape}"
+        )
+    if labels.ndim != 2 or len(labels) != len(images):
+        raise ValueError(
+            f"`labels` must be of shape ({len(images)}, num_labels), a row per image. Received: {labels.shape}"
+        )
+    low, high = images.min(), images.max()
+    # Written so that NaN fails too.
+    if not (low >= 0 and high <= 1):
+        raise ValueError(f"`images` must lie in [0, 1]. Received: minimum {low}, maximum {high}")
+
+
+# A user's loop calls an attack many times with the same model: traced once per model, later calls start at once. The
+# batch dimension is left open, so that no number of images traces again.
+@functools.lru_cache(maxsize=32)
+def compiled(model, loss, image_shape, label_shape, precision):
+    """Two compiled functions of images and labels: `value_and_gradient` in a precision, and the model's own loss."""
+    images, labels = (
+        tf.TensorSpec((None, *image_shape), name="images"),
+        tf.TensorSpec((None, *label_shape), name="labels"),
+    )
+    climbed = model if precision == "float32" else twin.of(model, twin.dtype(precision))
+    # Keras's own layers need no AutoGraph, which takes a second to read them; a user's code may.
+    function = functools.partial(tf.function, input_signature=[images, labels], autograph=not twin.known(model))
+    return (
+        function(lambda images, labels: value_and_gradient(climbed, loss, images, labels)),
+        function(lambda images, labels: loss(labels, model(images, training=False))),
+    )
+
+
+@functools.cache
+def _compiled_with(norm, function):
+    return tf.function(functools.partial(function, norm=norm), reduce_retracing=True, autograph=False)
+
+
+def _checkpoints(steps):
+    """Steps at which Auto-PGD may halve its step size, each with its distance from the one before."""
+    shares = [0.0, 0.22]
+    while shares[-1] < 1:
+        shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
+    marks = [int(np.ceil(round(share * steps, 9))) for share in shares]  # rounded: 0.57 * 100 is above 57
+    return {mark: mark - before for before, mark in itertools.pairwise(marks) if mark > before}
+
+
+def _chosen(mask, images, others):
+    return tf.where(mask[:, None, None, None], images, others)
+
+
+def _padded(array, size):
+    """The array with its first row repeated up to `size` rows, so that every batch has the same shape."""
+    kind = np.int64 if array.ndim == 1 else np.float32
+    rows = np.concatenate([array, np.repeat(array[:1], size - len(array), axis=0)]) if len(array) < size else array
+    return tf.convert_to_tensor(rows.astype(kind))

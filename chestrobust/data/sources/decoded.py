@@ -1,0 +1,172 @@
+"""Folders of image files, decoded and resized once, then memory-mapped: the second start takes seconds."""
+
+import contextlib
+import errno
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from tqdm import tqdm
+
+from chestrobust import devices, files
+from chestrobust.data.sources import images
+from chestrobust.errors import DataError
+
+VERSION = 1  # of what is kept; another one is made anew
+TOLERATED = 0.1  # share of images that may be damaged: more are no accident
+SUFFIXES = (".png", ".jpg", ".jpeg")
+
+
+@dataclass(frozen=True)
+class Decoded:
+    """Image files of one folder.
+
+    Attributes:
+        images: uint8, `(count, size, size, 1)`, memory-mapped; zeros where a file couldn't be read.
+        digests: SHA-256 of each file's bytes, or None where it couldn't be read.
+        damage: What was wrong with the first file that couldn't be read, or an empty string.
+    """
+
+    images: np.ndarray
+    digests: list
+    damage: str
+
+    @property
+    def readable(self):
+        return np.array([digest is not None for digest in self.digests])
+
+
+def folder(source, root):
+    """The folder that `--SOURCE-root` names.
+
+    Raises:
+        DataError: If none is named, or none is there.
+    """
+    if root is None:
+        raise DataError(f"--data {source}: expected the folder of the data. Received no --{source}-root.")
+    root = Path(root).expanduser()
+    if not root.is_dir():
+        received = "a file" if root.exists() else "nothing there"
+        raise DataError(f"{root}: expected the folder of the data (--{source}-root). Received {received}.")
+    return root
+
+
+def say(source, text):
+    """Tell the user, once, what was found in a folder."""
+    if devices.chief():
+        print(f"{source}: {text}")
+
+
+def identity(root, names):
+    """SHA-256 of the sorted (path, size, time of change) list of files in a folder; opens none of them."""
+    listing = []
+    for name in sorted(set(names)):
+        stat = os.stat(root / name)
+        listing.append((name, stat.st_size, stat.st_mtime_ns))
+    return hashlib.sha256(json.dumps(listing).encode()).hexdigest()
+
+
+def decode(source, root, names, *, size, data_dir, state):
+    """The images of a folder, from an earlier start if nothing has changed since.
+
+    Args:
+        source: Name of the source, for what is said.
+        root: The folder.
+        names: Paths of the files, relative to it.
+        size: Height and width to resize to.
+        data_dir: Folder for what is kept where `root` can't be written.
+        state: The folder's `identity`; what was kept in another state is removed.
+
+    Returns:
+        A `Decoded`; how many files can't be read, and which is the first, has been said.
+
+    Raises:
+        DataError: If more than a tenth of the files can't be read, or there is no room for the decoded images.
+    """
+    known = hashlib.sha256(json.dumps([VERSION, state, names]).encode()).hexdigest()
+    stem = f"{size}-{state[:8]}-{known[:8]}"
+    elsewhere = f"{root.name}-{hashlib.sha256(str(root.resolve()).encode()).hexdigest()[:8]}"
+    failures, found = [], None
+    for place in (root / ".decoded", Path(data_dir) / "decoded" / elsewhere):
+        try:
+            found = _kept(place, stem, (len(names), size, size, 1)) or _made(source, root, names, size, place, stem)
+            break
+        except OSError as error:
+            failures.append(f"{place}: {error.strerror or error}")
+    if found is None:
+        raise DataError(
+            f"{root}: expected a folder with {len(names) * size**2 / 1e6:.0f} MB free, to keep its decoded images. "
+            f"Received {', '.join(failures)}. Choose another --data-dir."
+        )
+    damaged = found.digests.count(None)
+    if damaged:
+        text = f"{damaged} of {len(names)} image files can't be read. The first: {found.damage}"
+        if damaged > TOLERATED * len(names):
+            raise DataError(f"{text} Expected {TOLERATED:.0%} at most. Download the files again.")
+        say(source, f"{text} They are left out.")
+    return found
+
+
+def _kept(place, stem, shape):
+    """The `Decoded` that lies in a folder, or None."""
+    try:
+        kept = json.loads((place / f"{stem}.json").read_text())
+        array = np.load(place / f"{stem}.npy", mmap_mode="r", allow_pickle=False)
+        digests, damage = kept["digests"], kept["damage"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    fits = array.dtype == np.uint8 and array.shape == shape and len(digests) == len(array)
+    return Decoded(array, digests, damage) if fits else None
+
+
+def _made(source, root, names, size, place, stem):
+    """The `Decoded`, made now and kept in the folder `place`; raises OSError if it can't be written."""
+    if place.parent.exists() and not place.parent.stat().st_mode & 0o222:
+        raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))  # Nobody may write there, so root won't either.
+    place.mkdir(parents=True, exist_ok=True)
+    shape = (len(names), size, size, 1)
+    with (place / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if found := _kept(place, stem, shape):
+            return found  # The process that had the lock has done it.
+        for path in place.glob(f"{size}-*"):  # Of files that have changed since.
+            if path.name.split("-")[1] != stem.split("-")[1]:
+                path.unlink()
+        for path in place.glob(f".{size}-*"):  # Left by a killed process.
+            path.unlink()
+        if shutil.disk_usage(place).free < np.prod(shape):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        with files.replacing(place / f"{stem}.npy") as temporary:
+            array = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
+            digests, errors = _fill(source, root, names, array)
+            array.flush()
+            # Before the images, which are only taken for whole if this is there.
+            with files.replacing(place / f"{stem}.json") as notes:
+                notes.write_text(json.dumps({"digests": digests, "damage": next(filter(None, errors), "")}))
+    return _kept(place, stem, shape)
+
+
+def _fill(source, root, names, array):
+    """Decode every file into its row of `array`; returns digests and errors. Pillow's decoders run side by side."""
+
+    def one(row):
+        path = root / names[row]
+        try:
+            array[row] = images.read(path, size=array.shape[1])
+            with path.open("rb") as file:
+                return hashlib.file_digest(file, "sha256").hexdigest(), ""
+        except (DataError, OSError) as error:
+            return None, str(error)
+
+    with contextlib.ExitStack() as stack:
+        threads = ThreadPoolExecutor(os.cpu_count())
+        stack.callback(threads.shutdown, cancel_futures=True)  # so that Ctrl-C doesn't wait for thousands of images
+        outcomes = threads.map(one, range(len(names)))
+        bar = tqdm(outcomes, f"Decoding {source}, once", len(names), unit=" images", leave=False, disable=None)
+        return [list(column) for column in zip(*bar, strict=True)]

@@ -1,0 +1,188 @@
+"""Files in MedMNIST's format: what they are called, where they come from, what must be in them.
+
+MedMNIST v2: Yang et al., 2023, https://doi.org/10.1038/s41597-022-01721-8 (CC BY 4.0).
+"""
+
+import contextlib
+import io
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from chestrobust.data.sources.download import download
+from chestrobust.data.sources.fingerprint import fingerprint
+from chestrobust.data.sources.npz import Member
+from chestrobust.data.splits import CHEST_LABELS, Split, Splits
+from chestrobust.errors import DataError, printable
+
+SIZES = (28, 64, 128, 224)
+URL = "https://zenodo.org/records/10519652/files/{file}?download=1"
+# The 2-D sets; a test holds this list and the table below against medmnist.info.
+NAMES = (
+    "pathmnist",
+    "chestmnist",
+    "dermamnist",
+    "octmnist",
+    "pneumoniamnist",
+    "retinamnist",
+    "breastmnist",
+    "bloodmnist",
+    "tissuemnist",
+    "organamnist",
+    "organcmnist",
+    "organsmnist",
+)
+INSTALL = "pip install --no-deps medmnist"
+
+
+@dataclass(frozen=True)
+class Info:
+    """A MedMNIST set: `md5` maps an image size to the checksum of its file."""
+
+    task: str
+    label_names: tuple[str, ...]
+    channels: int
+    md5: dict[int, str]
+
+
+CHEST_SETS = {
+    "chestmnist": Info(
+        "multi-label",
+        CHEST_LABELS,
+        1,
+        {
+            28: "02c8a6516a18b556561a56cbdd36c4a8",
+            64: "9de6cd0b934ebb5b7426cfba5efbae16",
+            128: "db107e5590b27930b62dbaf558aebee3",
+            224: "45bd33e6f06c3e8cdb481c74a89152aa",
+        },
+    ),
+    "pneumoniamnist": Info(
+        "binary",
+        ("pneumonia",),
+        1,
+        {
+            28: "28209eda62fecd6e6a2d98b1501bb15f",
+            64: "8f4eceb4ccffa70c672198ea285246c6",
+            128: "05b46931834c231683c68f40c47b2971",
+            224: "d6a3c71de1b945ea11211b03746c1fe1",
+        },
+    ),
+}
+
+
+def info(name):
+    """The `Info` of the set called `name`; sets other than the two of the chest need the medmnist package."""
+    if name in CHEST_SETS:
+        return CHEST_SETS[name]
+    try:
+        # The package itself wants PyTorch, and prints so; this module of it doesn't.
+        with contextlib.redirect_stdout(io.StringIO()):
+            from medmnist.info import INFO
+    except ImportError:
+        raise DataError(
+            f"Data set {name!r} needs the medmnist package for its labels. Install it with: {INSTALL}"
+        ) from None
+    entry = INFO[name]
+    labels = tuple(entry["label"][str(column)] for column in range(len(entry["label"])))
+    task = {"multi-label, binary-class": "multi-label", "binary-class": "binary"}.get(entry["task"], "multi-class")
+    return Info(
+        task,
+        labels[1:] if task == "binary" else labels,
+        entry["n_channels"],
+        {size: entry["MD5" if size == 28 else f"MD5_{size}"] for size in SIZES},
+    )
+
+
+def file_name(name, size):
+    """MedMNIST's own name of a file: the 28 px files carry no size."""
+    return f"{name}.npz" if size == 28 else f"{name}_{size}.npz"
+
+
+def load_name(name, *, size=None, data_dir):
+    """Load a set by name from `data_dir`, downloading it first if it isn't there; `size` defaults to 28."""
+    size = size or 28
+    expected = info(name).md5[size]
+    official = Path(data_dir) / file_name(name, size)
+    path = next((path for path in (official, official.with_name(f"{name}_{size}.npz")) if path.exists()), None)
+    if path is None:
+        path = official
+        try:
+            download(URL.format(file=path.name), path, md5=expected)
+        except DataError as error:
+            raise DataError(
+                f"{error}. Put the file with MD5 {expected} there by hand, or try --data phantom."
+            ) from None
+    return load_path(path, size=size, data_dir=data_dir)
+
+
+def load_path(path, *, size=None, data_dir):
+    """Load an npz file; its stem tells which set it is, and any unknown stem is held to ChestMNIST.
+
+    Args:
+        path: The file.
+        size: Height and width that the images must have, or None to take what the file holds.
+        data_dir: Folder in which the file's checksum is remembered; compressed images of many megabytes are unpacked
+            to it if they can't be beside the file.
+
+    Returns:
+        The `Splits`, images as they lie in the file, many megabytes of them memory-mapped.
+
+    Raises:
+        DataError: If anything in the file isn't as expected; nothing is ever unpickled.
+    """
+    path = Path(path)
+    name, _, suffix = path.stem.lower().partition("_")
+    set_name = name if name in NAMES and (not suffix or suffix.isdigit()) else "chestmnist"
+    expected = info(set_name)
+    splits = {part: _read_split(path, part, expected, size, data_dir) for part in ("train", "val", "test")}
+    shapes = {part: split.images.shape[1:] for part, split in splits.items()}
+    if len(set(shapes.values())) > 1:
+        raise DataError(f"{path}: expected one image shape in all splits. Received: {shapes}.")
+    hashes = fingerprint(path, data_dir, check=lambda: [Member(path, f"{part}_images").check() for part in splits])
+    official = hashes["md5"] in expected.md5.values()
+    return Splits(
+        name=printable(path.stem),
+        task=expected.task,
+        label_names=expected.label_names,
+        sha256=hashes["sha256"],
+        note="" if official else "not the official release",
+        **splits,
+    )
+
+
+def _read_split(path, part, expected, size, data_dir):
+    images_key, labels_key = f"{part}_images", f"{part}_labels"
+    images, labels = Member(path, images_key), Member(path, labels_key)
+    colours = (3,) if expected.channels == 3 else ()
+    shape = images.shape
+    if len(shape) == 4 and shape[-1] == 1 and not colours:
+        shape = shape[:-1]
+    pixels = shape[1:3]
+    wanted = f"uint8 (count, {size or 'S'}, {size or 'S'}{', 3' if colours else ''})"
+    good = images.dtype == np.uint8 and len(shape) == 3 + len(colours) and shape[3:] == colours
+    if not good or pixels[0] != pixels[1] or (size and pixels[0] != size):
+        hint = " Leave out --size, or choose the file of that size." if good and pixels[0] == pixels[1] else ""
+        raise DataError(f"{path}: {images_key}: expected {wanted}. Received: {_describe(images)}.{hint}")
+    if 0 in shape:
+        raise DataError(f"{path}: {images_key}: expected at least one image. Received: {_describe(images)}.")
+    columns = len(expected.label_names) if expected.task == "multi-label" else 1
+    if labels.shape != (shape[0], columns) or labels.dtype.kind not in "bui":
+        raise DataError(
+            f"{path}: {labels_key}: expected integer labels ({shape[0]}, {columns}), "
+            f"a row per image of {images_key}. Received: {_describe(labels)}."
+        )
+    labels = labels.read(data_dir)
+    largest = len(expected.label_names) - 1 if expected.task == "multi-class" else 1
+    if labels.min() < 0 or labels.max() > largest:
+        raise DataError(
+            f"{path}: {labels_key}: expected values 0 to {largest}. Received: {labels.min()} to {labels.max()}."
+        )
+    if expected.task == "multi-class":
+        labels = np.eye(len(expected.label_names), dtype=np.uint8)[labels[:, 0]]
+    return Split(images.read(data_dir).reshape(*shape[:3], expected.channels), labels.astype(np.uint8))
+
+
+def _describe(array):
+    return f"{array.dtype} {array.shape}"

@@ -1,0 +1,168 @@
+"""NIH ChestX-ray14 as NIH ships it: a table, folders of PNG files, and lists of who belongs to which split.
+
+    ROOT/Data_Entry_2017.csv, or Data_Entry_2017_v2020.csv
+    ROOT/images_001/images/00000001_000.png ..., or ROOT/images/..., or ROOT/00000001_000.png ...
+    ROOT/train_val_list.txt, ROOT/test_list.txt                      NIH's official split, if they are there
+    ROOT/train_list.txt, ROOT/val_list.txt, ROOT/test_list.txt       any split, if they are there
+
+Wang et al., CVPR 2017, https://arxiv.org/abs/1705.02315. Images by the NIH Clinical Center.
+"""
+
+import re
+
+import numpy as np
+
+from chestrobust.data.sources import csvfile, decoded, splitting
+from chestrobust.data.splits import CHEST_LABELS, Splits, selection
+from chestrobust.errors import DataError
+
+TABLE = "Data_Entry_2017*.csv"
+PLACES = ("*.png", "images*/*.png", "images*/images/*.png")
+SEX = ("Patient Gender", "Patient Sex")
+ABOUT = ("Patient ID", "Patient Age", "View Position", *SEX)
+LISTS = ("train_list.txt", "val_list.txt", "test_list.txt")
+OFFICIAL = ("train_val_list.txt", "test_list.txt")
+VAL_SHARE = 1 / 8  # of the official train_val images: ChestMNIST's
+DAYS = {"": 365.25, "Y": 365.25, "M": 365.25 / 12, "D": 1}
+OLDEST = 120  # The first release has ages up to 414, which are slips.
+
+
+def load(root, *, size, data_dir, limits):
+    """Load the images of a folder that its table lists.
+
+    Args:
+        root: The folder, or None.
+        size: Height and width that images are resized to.
+        data_dir: Folder for decoded images where `root` can't be written.
+        limits: Largest number of images per split, by name, or None; only those chosen are decoded.
+
+    Returns:
+        `Splits` with ChestMNIST's labels in its order, patients, and view, age and sex as attributes. Without lists,
+        80/10/10 by patient.
+
+    Raises:
+        DataError: If the folder, its table or its lists aren't as expected.
+    """
+    root = decoded.folder("nih", root)
+    table = max(root.glob(TABLE), default=None)  # the one of 2020 if both are there
+    if table is None:
+        raise DataError(f"{root}: expected Data_Entry_2017.csv or Data_Entry_2017_v2020.csv. Received neither.")
+    rows = _rows(table, root)
+    names = [row["file"] for row in rows]
+    part, lists, note = _split(root, rows)
+    chosen = _chosen(part, limits)
+    part, rows, files = part[chosen], [rows[row] for row in chosen], [names[row] for row in chosen]
+    labels, patients = np.stack([row["labels"] for row in rows]), np.array([row["patient"] for row in rows])
+    attributes = {
+        "age": np.array([_age(row["Patient Age"]) for row in rows], np.float32),
+        "sex": np.array([next(filter(None, (row[name].upper() for name in SEX)), "") for row in rows]),
+        "view": np.array([row["View Position"].upper() for row in rows]),
+    }
+    state = decoded.identity(root, [*names, table.name, *lists])
+    pictures = decoded.decode("nih", root, files, size=size, data_dir=data_dir, state=state)
+    return Splits(
+        name="nih",
+        task="multi-label",
+        label_names=CHEST_LABELS,
+        sha256=state,
+        note=note,
+        **splitting.dealt("nih", part, pictures, labels, patients, attributes),
+    )
+
+
+def _rows(table, root):
+    """The table's rows whose image is there, each with `file`, `labels` and `patient` besides."""
+    listed = csvfile.read(table, ("Image Index", "Finding Labels"), ABOUT)
+    files = {path.name: str(path.relative_to(root)) for place in PLACES for path in sorted(root.glob(place))}
+    rows, seen = [], set()
+    for number, row in enumerate(listed, start=2):
+        name = row["Image Index"]
+        if name in seen:
+            raise DataError(f"{table}: expected each image once. Received {name} again in row {number}.")
+        seen.add(name)
+        if name in files and (root / files[name]).is_file():  # A partial copy may have links to nothing.
+            labels = _labels(row["Finding Labels"], f"{table}: row {number}")
+            rows.append({**row, "file": files[name], "labels": labels, "patient": _patient(row, table)})
+    if not rows:
+        raise DataError(
+            f"{root}: expected images of {table.name} in images_001/images, images or the folder itself. "
+            f"Received none of {len(listed)}."
+        )
+    there = {row["Image Index"] for row in rows}
+    if missing := [row["Image Index"] for row in listed if row["Image Index"] not in there]:
+        text = f"{len(missing)} of the {len(listed)} images in {table.name} are missing. The first: {missing[0]}."
+        decoded.say("nih", f"{text} The others are used.")
+    return rows
+
+
+def _labels(text, where):
+    """A row of ChestMNIST's 14 columns from NIH's text, such as `Mass|Pleural_Thickening` or `No Finding`."""
+    labels = np.zeros(len(CHEST_LABELS), np.uint8)
+    findings = [finding.strip().lower() for finding in text.split("|")]
+    for finding in findings if findings != ["no finding"] else ():
+        name = "pleural" if finding in ("pleural_thickening", "pleural thickening") else finding
+        if name not in CHEST_LABELS:
+            raise DataError(f"{where}: expected findings of ChestX-ray14, joined by |. Received: {text!r}.")
+        labels[CHEST_LABELS.index(name)] = 1
+    return labels
+
+
+def _patient(row, table):
+    text = (
+        row["Patient ID"] or row["Image Index"].partition("_")[0]
+    )  # NIH's file names start with the patient's number.
+    if not text.isdecimal():
+        raise DataError(f"{table}: expected a number in Patient ID. Received: {text!r} for {row['Image Index']}.")
+    return int(text)
+
+
+def _age(text):
+    """Years from `58`, `058Y`, `011M` or `013D`; NaN if unknown."""
+    match = re.fullmatch(r"(\d+)([YMD]?)", text.upper())
+    years = int(match[1]) * DAYS[match[2]] / 365.25 if match else np.nan
+    return years if years <= OLDEST else np.nan
+
+
+def _split(root, rows):
+    """Number of each row's part (-1 where lists leave an image out), the lists used, and a note for the results."""
+    patients = np.array([row["patient"] for row in rows])
+    for names in (LISTS, OFFICIAL):
+        present = [name for name in names if (root / name).is_file()]
+        if names[0] in present and len(present) < len(names):
+            absent = ", ".join(name for name in names if name not in present)
+            raise DataError(f"{root}: expected {absent} beside {names[0]}. Received none.")
+        if len(present) == len(names):
+            part = _listed(root, names, [row["Image Index"] for row in rows])
+            if names == LISTS:
+                shared = [set(patients[part == a]) & set(patients[part == b]) for a, b in ((0, 1), (0, 2), (1, 2))]
+                leaks = len(set().union(*shared))
+                note = f"lists of its folder, {leaks} patients in several splits" if leaks else "lists of its folder"
+                return part, names, note
+            rest = np.flatnonzero(part == 0)
+            part[part == 1] = 2
+            part[rest] = splitting.by_group(patients[rest], shares=(1 - VAL_SHARE, VAL_SHARE))
+            return part, names, "official test list"
+    return splitting.by_group(patients), (), "split by patient"
+
+
+def _listed(root, names, images):
+    """Which list each image is in, -1 for none."""
+    place = {}
+    for number, name in enumerate(names):
+        for line in (root / name).read_text("utf-8", "replace").split("\n"):
+            image = line.split()[0] if line.split() else ""  # Some lists carry labels after the name.
+            if image and place.setdefault(image, number) != number:
+                raise DataError(f"{root / name}: expected each image in one list. Received {image} in two.")
+    part = np.array([place.get(image, -1) for image in images])
+    if left_out := int((part < 0).sum()):
+        decoded.say("nih", f"{left_out} of {len(images)} images are in none of {', '.join(names)}, and left out.")
+    return part
+
+
+def _chosen(part, limits):
+    """Rows that are in a split, and within its limit."""
+    chosen = []
+    for number, name in enumerate(splitting.PARTS):
+        rows = np.flatnonzero(part == number)
+        chosen.append(rows[selection(len(rows), limits[name])])
+    return np.sort(np.concatenate(chosen))

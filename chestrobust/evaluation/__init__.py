@@ -1,0 +1,1 @@
+"""Scores under attack, and reasons to doubt them."""

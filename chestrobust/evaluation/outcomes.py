@@ -1,0 +1,170 @@
+"""How a model scores on a split, clean and under attack: streamed, so that only one batch is ever a float copy."""
+
+import functools
+from dataclasses import dataclass
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from chestrobust import devices, losses, models
+from chestrobust.attacks.named import CLEAN
+from chestrobust.evaluation import metrics
+from chestrobust.models import twin
+
+# Pixels attacked at once: 256 images of 28 x 28. The first convolution's output alone takes 128 bytes per pixel.
+PIXELS_PER_BATCH = 256 * 28 * 28
+
+
+def evaluate(classifier, splits, suite, *, part="test", progress=True):
+    """Attack a whole split and score the answers.
+
+    Args:
+        classifier: A `keras.Model` with a layer named `logits`.
+        splits: The `Splits`.
+        suite: `Attack`s.
+        part: Which split: `"train"`, `"val"` or `"test"`.
+        progress: Whether to show a progress bar per attack.
+
+    Returns:
+        A dictionary per attack, as `results.json` holds it.
+    """
+    model, split, evaluations = models.logits(classifier), splits.parts[part], []
+    for attack in suite:
+        outcome = run(model, splits.task, split, attack, progress=progress)
+        evaluations.append(
+            {
+                **attack.record(),
+                "images": len(split),
+                **metrics.summary(splits.task, splits.label_names, split.labels, outcome.logits),
+                "max_perturbation": outcome.largest,
+            }
+        )
+    return evaluations
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a model answered to a split under an attack, and what the attack did to the pixels, measured from outside.
+
+    Attributes:
+        logits: Float32, `(count, num_labels)`.
+        largest: Largest change of a pixel.
+        low, high: Smallest and largest pixel; NaN if any pixel is NaN.
+    """
+
+    logits: np.ndarray
+    largest: float
+    low: float
+    high: float
+
+
+def run(model, task, split, attack, *, source=None, progress=False):
+    """The `Outcome` of attacking a split, the same on every worker. Each attacks a share of it, on all of its devices.
+
+    Args:
+        model: Callable returning logits.
+        task: The `Splits.task`.
+        split: A `Split`.
+        attack: An `Attack`, or any callable with its signature and a `title`.
+        source: Another model, on which the adversarial images are made instead.
+        progress: Whether to show a progress bar.
+    """
+    size = max(8, PIXELS_PER_BATCH // _pixels(model, split.images.shape))
+    size = min(size, -(-len(split) // devices.replicas()))
+    worker, workers = devices.worker()
+    pieces = [np.arange(begin, min(begin + size, len(split))) for begin in range(0, len(split), size)]
+    logits = np.zeros(split.labels.shape, np.float32)
+    pixels = np.zeros((len(pieces), 3), np.float32)
+
+    def answer(piece, model, source):
+        indices = pieces[piece]
+        images = split.images[indices].astype(np.float32) / 255
+        labels = split.labels[indices].astype(np.float32)
+        adversarial = attack(source or model, images, labels, task=task, indices=indices)
+        logits[indices] = answers(model, adversarial)
+        pixels[piece] = np.abs(adversarial - images).max(), adversarial.min(), adversarial.max()
+        bar.update(len(indices))
+
+    mine = range(worker, len(pieces), workers)
+    with tqdm(
+        total=sum(len(pieces[piece]) for piece in mine),
+        desc=attack.title,
+        unit=" images",
+        disable=not (progress and devices.chief()),
+        leave=False,
+    ) as bar:
+        devices.spread(answer, mine, model, source)
+    # What other workers answered is zero here, so the sum is exact.
+    logits, pixels = devices.total(logits), devices.total(pixels)
+    return Outcome(logits, float(pixels[:, 0].max()), float(pixels[:, 1].min()), float(pixels[:, 2].max()))
+
+
+def _pixels(model, shape):
+    """Pixels of an image as the model sees it, which may enlarge it first."""
+    layers = model._flatten_layers() if isinstance(model, keras.Model) else ()  # those of nested models too
+    sizes = [layer.height * layer.width for layer in layers if isinstance(layer, keras.layers.Resizing)]
+    return max(shape[1] * shape[2], *sizes, 1)
+
+
+def answers(model, images):
+    """Logits of a batch, `(batch, num_labels)`, through a graph that is traced once per model."""
+    return _forward(model, images.shape[1:])(images).numpy()
+
+
+@functools.lru_cache(maxsize=32)
+def _forward(model, image_shape):
+    images = tf.TensorSpec((None, *image_shape))
+    return tf.function(
+        lambda images: model(images, training=False), input_signature=[images], autograph=not twin.known(model)
+    )
+
+
+def thresholds(model, splits, choose=metrics.best_thresholds):
+    """Thresholds of the probabilities with the best F1 on clean validation images; to be kept, never re-tuned.
+
+    Args:
+        model: Callable returning logits.
+        splits: The `Splits`.
+        choose: `metrics.best_thresholds` or `metrics.grid_thresholds`.
+
+    Returns:
+        Float64, `(num_labels,)`.
+    """
+    logits = run(model, splits.task, splits.val, CLEAN).logits
+    return choose(splits.val.labels, metrics.probabilities(splits.task, logits))
+
+
+def joint(task, labels, candidates):
+    """Per image, the candidate with the highest loss: one attacked image for all labels.
+
+    Args:
+        task: The `Splits.task`.
+        labels: 0 or 1, `(count, num_labels)`.
+        candidates: Logits, `(num_candidates, count, num_labels)`.
+
+    Returns:
+        Logits, `(count, num_labels)`.
+    """
+    loss = losses.for_task(task)
+    worst = np.argmax([loss(labels.astype(np.float32), logits) for logits in candidates], axis=0)
+    return np.take_along_axis(candidates, worst[None, :, None], axis=0)[0]
+
+
+def floor(task, labels, candidates):
+    """Per image and label, the worst logit over all candidates: each label's AUC can't be lower under any of them.
+
+    Every label is taken for itself, one label against the rest if multi-class. No single image need have all of them.
+
+    Returns:
+        Logits of independent labels, `(count, num_labels)`; arguments as in `joint`.
+    """
+    logits = metrics.ranks(task, candidates)
+    return np.where(labels == 1, logits.min(axis=0), logits.max(axis=0))
+
+
+def named_thresholds(classifier, splits):
+    """The threshold of each label with the best F1 on clean validation images, by name."""
+    values = thresholds(models.logits(classifier), splits)
+    return dict(zip(splits.label_names, map(float, values), strict=True))

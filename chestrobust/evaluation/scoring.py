@@ -1,0 +1,87 @@
+"""A row of results from logits, as `evaluate.py` and `ensemble.py` write it: scores, intervals, reports and groups."""
+
+import numpy as np
+
+from chestrobust.evaluation import metrics, outcomes
+
+FEW = 10  # images; fewer have no interval
+
+
+class Scores:
+    """What all rows of a model share.
+
+    Args:
+        splits: The `Splits`; the test split is scored.
+        options: With `resamples` and `seed` of the intervals.
+        clean: Logits of the clean test images, `(count, num_labels)`.
+        thresholds: `(num_labels,)`, of probabilities.
+        groups: Groups of test images to score besides; see `subgroups.rows`.
+    """
+
+    def __init__(self, splits, options, clean, thresholds, groups):
+        self.splits, self.options, self.clean, self.thresholds = splits, options, clean, thresholds
+        self.labels, self.members = splits.test.labels, groups
+
+    def row(self, record, candidates, *, per_label=False):
+        """Scores and intervals of the worst of several answers, jointly or for each label alone."""
+        worst_of = outcomes.floor if per_label else outcomes.joint
+        logits = worst_of(self.splits.task, self.labels, np.stack(candidates))
+        names = self.splits.label_names
+        task = "multi-label" if per_label and self.splits.task == "multi-class" else self.splits.task
+        clean = worst_of(self.splits.task, self.labels, self.clean[np.newaxis])
+        answers, before = self.predicted(logits, task), self.predicted(clean, task)
+        scores, probabilities = metrics.classification(self.labels, answers), metrics.probabilities(task, logits)
+        classes = {"confusion_matrix": metrics.confusion(self.labels, logits).tolist()} if task == "multi-class" else {}
+        return {
+            **record,
+            **self.scored(task, logits),
+            "f1": {
+                "macro": scores["macro_f1"],
+                "micro": scores["micro_f1"],
+                "per_label": dict(zip(names, map(float, scores["f1"]), strict=True)),
+            },
+            "precision": {"macro": scores["macro_precision"], "micro": scores["micro_precision"]},
+            "recall": {"macro": scores["macro_recall"], "micro": scores["micro_recall"]},
+            "confusion": dict(zip(names, scores["confusion"].tolist(), strict=True)),
+            **classes,
+            "brier": float(metrics.brier(self.labels, probabilities).mean()),
+            "calibration_error": float(metrics.calibration_error(self.labels, probabilities).mean()),
+            "hidden": float(np.mean((before & ~answers).any(axis=1))),
+            "invented": float(np.mean((~before & answers).any(axis=1))),
+            "by": {
+                name: {group: self.scored(task, logits, rows) for group, rows in members.items()}
+                for name, members in self.members.items()
+            },
+        }
+
+    def scored(self, task, logits, rows=slice(None)):
+        """Scores with their intervals, of all test images or of some."""
+        labels, logits, patients = self.labels[rows], logits[rows], self.splits.test.patients
+        resampled = metrics.bootstrap(
+            labels,
+            metrics.ranks(task, logits),
+            resamples=self.options.resamples,
+            seed=self.options.seed,
+            patients=None if patients is None else patients[rows],
+        )
+        # Of fewer, resampling repeats the same few outcomes: an interval would look more certain than they are.
+        few = len(labels) < FEW
+        names, intervals = self.splits.label_names, {}
+        for key, values in resampled.items():
+            low, high = metrics.interval(values)
+            intervals[f"macro_{key}"] = None if few else _pair(metrics.interval(metrics.macro_of(values)))
+            intervals[f"per_label_{key}"] = {
+                name: None if few else _pair(ends) for name, *ends in zip(names, low, high, strict=True)
+            }
+        return {"images": len(labels), **metrics.summary(task, names, labels, logits), "intervals": intervals}
+
+    def predicted(self, logits, task):
+        """Which labels the report names, bool: above the thresholds, or the most probable class."""
+        scores = metrics.probabilities(task, logits)
+        if task == "multi-class":
+            return np.eye(scores.shape[1], dtype=bool)[scores.argmax(axis=1)]
+        return scores >= self.thresholds
+
+
+def _pair(ends):
+    return None if np.isnan(ends[0]) else [float(ends[0]), float(ends[1])]

@@ -1,0 +1,238 @@
+"""One model, one data set, many attacks and radii: what `evaluate.py` computes, kept on disk attack by attack."""
+
+import dataclasses
+import hashlib
+import json
+
+import numpy as np
+from tqdm import tqdm
+
+from chestrobust import devices, files, models, runs
+from chestrobust.attacks import named
+from chestrobust.errors import ModelError, RunError
+from chestrobust.evaluation import audit, metrics, outcomes, scoring
+from chestrobust.reporting import figures
+from chestrobust.runs import provenance
+
+CURVE_STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
+
+
+def sweep(path, splits, options, run, *, source=None, known=None, groups=None, labels=None):
+    """Attack the test split at every radius, audit the result, and write it to the run's `evaluations` folder.
+
+    Args:
+        path: The `.keras` file.
+        splits: The `Splits`.
+        options: An `EvaluateConfig` whose data are known.
+        run: The `Run` the results go to.
+        source: Path of another model, on which transferred images are made.
+        known: `results.json` of the run if there is one: its thresholds and its baseline's scores.
+        groups: Groups of test images to score besides; see `subgroups.rows`.
+        labels: Names of the model's labels and of the data's, by `"model"` and `"data"`, or None if the model's are
+            unknown; those of `splits` are the ones they share.
+
+    Returns:
+        What was written: see `report.evaluation`.
+    """
+    model, activation = models.opened(path, splits)
+    other = models.opened(source, splits)[0] if source else None
+    folder = run.path / "evaluations"
+    stem = "" if path.name == "model.keras" else f"{path.stem}-"
+    name = options.name or f"{stem}{splits.name}-{options.suite}"
+    if devices.chief():
+        runs.clear(folder / name)
+    subject = Subject(model, splits, options, known, folder / name, path, other, source, groups or {})
+    evaluations = subject.evaluations()
+    reference = reference_epsilon(options.epsilons)
+    curve = subject.curve_over_steps(reference)
+    results = {
+        "schema": runs.SCHEMA,
+        "model": str(path),
+        "architecture": model.name.removesuffix("_logits"),
+        "parameters": model.count_params(),
+        "activation": activation,
+        "data": splits.summary(),
+        "labels": labels,
+        "config": dataclasses.asdict(options),
+        "versions": provenance.versions(),
+        "commit": provenance.commit(),
+        "hardware": provenance.hardware(),
+        "thresholds": dict(zip(splits.label_names, map(float, subject.thresholds), strict=True)),
+        "evaluations": evaluations,
+        "steps_curve": curve,
+        "audit": [dataclasses.asdict(line) for line in subject.audit(reference)],
+    }
+    if devices.chief():
+        figure = figures.curves(results)
+        with files.writing(folder / f"{name}.png") as temporary:
+            figures.save(figure, temporary)
+        runs.Run(folder).write(f"{name}.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
+    devices.wait()
+    return results
+
+
+def reference_epsilon(epsilons):
+    """The radius that audit and curve over steps use: the one in the middle of those above 0."""
+    positive = sorted(epsilon for epsilon in epsilons if epsilon > 0)
+    return positive[(len(positive) - 1) // 2] if positive else 4 / 255
+
+
+class Subject(scoring.Scores):
+    """A model under evaluation, with what its rows share."""
+
+    def __init__(self, model, splits, options, known, cache, path, other, source, groups):
+        self.model, self.splits, self.options, self.cache, self.other = model, splits, options, cache, other
+        self.known, self.outcomes = known or {}, {}
+        self.undefended = self._undefended(path)
+        self.identity = provenance.sha256(path)
+        self.source_identity = provenance.sha256(source) if source else None
+        clean = self.outcome(named.CLEAN).logits
+        super().__init__(splits, options, clean, self._thresholds(), groups)
+
+    def outcome(self, attack):
+        """The `Outcome` of an attack on the test split, from disk if it was computed before."""
+        source, made_on = (self.other, self.source_identity) if attack.attack == "transfer" else (None, None)
+        labels = hashlib.sha256(np.ascontiguousarray(self.splits.test.labels).tobytes()).hexdigest()
+        seen = [self.splits.sha256, self.splits.image_shape, self.splits.label_names, labels]
+        identity = json.dumps([attack.record(), self.identity, seen, made_on])
+        file = self.cache / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npz"
+        outcome = devices.from_chief(lambda: _kept(file, identity))
+        if outcome is None:
+            outcome = outcomes.run(self.model, self.splits.task, self.splits.test, attack, source=source, progress=True)
+            if not np.isfinite(outcome.logits).all():
+                raise ModelError(
+                    f"Expected finite logits under {attack.title}. Received NaN or infinity. Is the model trained?"
+                )
+            if devices.chief():
+                with files.explained(file.parent):
+                    file.parent.mkdir(parents=True, exist_ok=True)
+                with files.writing(file) as temporary:
+                    pixels = [outcome.largest, outcome.low, outcome.high]
+                    np.savez(temporary, logits=outcome.logits, pixels=pixels, identity=identity)
+        self.outcomes[attack] = outcome
+        return outcome
+
+    def evaluations(self):
+        """A row for clean images, then for each radius a row per group of attacks, the joint score and the floor."""
+        rows = [self.row({"attack": "clean", "epsilon": 0.0}, [self.clean])]
+        groups = {epsilon: self.groups(epsilon) for epsilon in sorted(set(self.options.epsilons)) if epsilon > 0}
+        count = sum(len(attacks) for by in groups.values() for attacks in by.values())
+        with tqdm(total=count, desc="Attacks", disable=not devices.chief()) as bar:
+            for epsilon, by_name in groups.items():
+                candidates = [self.clean]
+                for name, attacks in by_name.items():
+                    outcomes = []
+                    for attack in attacks:
+                        outcomes.append(self.outcome(attack))
+                        bar.update()
+                    logits = [outcome.logits for outcome in outcomes]
+                    record = _record(name, attacks, max(outcome.largest for outcome in outcomes))
+                    rows.append(self.row(record, logits, per_label=name == "label-margin"))
+                    candidates += logits
+                if self.options.suite == "standard":
+                    for name, per_label in (("joint", False), ("floor", True)):
+                        rows.append(self.row({"attack": name, "epsilon": epsilon}, candidates, per_label=per_label))
+        if "one-pixel" in self.options.extra:
+            # Apart from the others: its one pixel may change as much as it likes.
+            attack = named.Attack("one-pixel", 1.0, seed=self.options.seed)
+            outcome = self.outcome(attack)
+            rows.append(self.row(_record("one-pixel", [attack], outcome.largest), [outcome.logits]))
+        return rows
+
+    def groups(self, epsilon):
+        """The attacks at one radius, by the name of their row."""
+        options, names = self.options, self.splits.label_names
+        settings = {"epsilon": epsilon, "seed": options.seed, "precision": options.precision}
+        # The first start is at the image, as in APGD, the others are at random points.
+        starts = (0, options.restarts - 1) if options.restarts > 1 else (0,)
+        pgd = [named.pgd_of(steps=options.steps, restarts=count, **settings) for count in starts]
+        groups = {"fgsm": [named.Attack("fgsm", **settings)], "pgd": pgd}
+        if options.suite == "standard":
+            groups |= named.standard_suite(
+                self.splits.task,
+                len(names),
+                **settings,
+                steps=options.steps,
+                restarts=options.restarts,
+                queries=options.queries,
+            )
+        if self.other:
+            groups["transfer"] = [dataclasses.replace(attack, attack="transfer") for attack in pgd]
+        apgd = {"steps": options.steps, "restarts": options.restarts, "random_start": options.restarts > 1, **settings}
+        for extra in options.extra:
+            name, _, finding = extra.partition("=")
+            if name == "noise":
+                groups[extra] = [named.Attack(name, **settings)]
+            elif name != "one-pixel":
+                label = names.index(finding) if finding else None
+                groups[extra] = [named.Attack(name, label=label, **apgd)]
+        return groups
+
+    def _thresholds(self):
+        """The run's own thresholds, else those with the best F1 on the clean validation split; never re-tuned."""
+        if self.options.thresholds == "grid":
+            if self.known and self.known["data"].get("sha256") != self.splits.sha256:
+                raise RunError(
+                    "--thresholds grid: expected the run's own data, as thresholds are not tuned again on others. "
+                    f"Received {self.splits.name}. Leave it out: the run's own thresholds are taken."
+                )
+            return outcomes.thresholds(self.model, self.splits, metrics.grid_thresholds)
+        names, stored = self.splits.label_names, self.known.get("thresholds", {})
+        if set(names) <= set(stored):
+            return np.array([stored[name] for name in names])
+        return outcomes.thresholds(self.model, self.splits)
+
+    def curve_over_steps(self, epsilon):
+        """Macro AUC under PGD with more and more steps, to twice the attack's own, on the images of the audit."""
+        task, split = self.splits.task, self.splits.test
+        labels = split.labels[audit.chosen(split)]
+        curve, counts = [], [steps for steps in CURVE_STEPS if steps <= 2 * self.options.steps]
+        for steps in tqdm(counts, desc="Steps", leave=False, disable=not devices.chief()):
+            attack = named.pgd_of(epsilon, steps, seed=self.options.seed, precision=self.options.precision)
+            logits = audit.run_on_sample(self.model, task, split, attack, known=self.outcomes).logits
+            auc = metrics.macro(metrics.auc(labels, metrics.ranks(task, logits)))
+            curve.append({"steps": steps, "macro_auc": None if np.isnan(auc) else auc})
+        return {"epsilon": epsilon, "images": len(labels), "points": curve}
+
+    def audit(self, epsilon):
+        """The audit's lines for PGD at one radius."""
+        return audit.audit(
+            self.model,
+            self.splits.task,
+            self.splits.test,
+            named.pgd_of(epsilon, self.options.steps, seed=self.options.seed, precision=self.options.precision),
+            variables=self.model.variables,
+            thorough=self.options.suite == "standard",
+            source=self.other,
+            undefended=self.undefended,
+            known=self.outcomes,
+        )
+
+    def _undefended(self, path):
+        """The baseline that the run was compared with, the model itself if it is one, or a text why there is none."""
+        if not self.known:
+            return audit.UNKNOWN
+        if "baseline" not in self.known:
+            return self.model
+        baseline, reason = runs.baseline_of(path.parent, self.known)
+        return models.opened(baseline, self.splits)[0] if baseline else reason
+
+
+def _kept(file, identity):
+    """The `Outcome` in a file, or None if there is none or it is another attack's."""
+    if not file.exists():
+        return None
+    with np.load(file, allow_pickle=False) as saved:
+        if str(saved["identity"]) != identity:
+            return None
+        return outcomes.Outcome(saved["logits"], *map(float, saved["pixels"]))
+
+
+def _record(name, attacks, largest):
+    """What a row says of its attacks; it is of several where they differ in their starts, losses or labels."""
+    record = {**attacks[-1].record(), "attack": name, "max_perturbation": largest}
+    if name == "label-margin":
+        record.pop("label")
+    elif len(attacks) > 1:
+        record["restarts"] = sum(attack.restarts for attack in attacks)
+    return record

@@ -1,0 +1,121 @@
+"""Saved classifiers as models that return logits."""
+
+import keras
+from keras import layers
+
+from chestrobust import runs
+from chestrobust.data import matching
+from chestrobust.errors import ModelError
+from chestrobust.runs import modelfile, saved
+
+
+def logits(classifier):
+    """The same weights ending at the layer `logits`: what attacks and losses call.
+
+    Make it once per classifier: attacks are compiled per model.
+
+    Args:
+        classifier: A functional `keras.Model` with a layer named `logits`.
+
+    Raises:
+        ValueError: If there is no such layer.
+    """
+    return keras.Model(classifier.input, classifier.get_layer("logits").output, name=f"{classifier.name}_logits")
+
+
+def load(path):
+    """A saved classifier, in Keras's safe mode.
+
+    Raises:
+        ModelError: If the file can't be loaded.
+    """
+    modelfile.check(path)
+    try:
+        return keras.models.load_model(path, compile=False, safe_mode=True)
+    except Exception as error:  # Keras raises whatever its reader meets: OSError, ValueError, TypeError, KeyError ...
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise ModelError(f"{path}: expected a model as Keras saves it. Received: {reason:.300}") from None
+
+
+def load_logits(path):
+    """Any saved classifier as a model that returns logits.
+
+    Args:
+        path: A `.keras` file that takes images in [0, 1]. Its output is a sigmoid or a softmax, as a layer or as the
+            activation of a dense one, or logits.
+
+    Returns:
+        A functional `keras.Model` and its activation: `"sigmoid"`, `"softmax"` or `"linear"`.
+
+    Raises:
+        ModelError: If the file can't be loaded, or its output is none of these.
+    """
+    classifier = load(path)
+    if len(classifier.inputs) != 1 or len(classifier.outputs) != 1 or len(classifier.outputs[0].shape) != 2:
+        shapes = [tensor.shape for tensor in classifier.outputs]
+        raise ModelError(f"{path}: expected one image in and one row of answers out. Received: {shapes}.")
+    images, answers, last = classifier.inputs[0], classifier.outputs[0], classifier.layers[-1]
+    activation = getattr(getattr(last, "activation", None), "__name__", "linear")
+    name = {"Sigmoid": "sigmoid", "Softmax": "softmax"}.get(type(last).__name__, activation)
+    if name not in ("sigmoid", "softmax", "linear"):
+        raise ModelError(f"{path}: expected sigmoid, softmax or logits at the end. Received: {name}.")
+    if isinstance(last, layers.Dense):
+        # Only in memory: the layer then returns what its activation would have been given.
+        last.activation = keras.activations.linear
+    elif name != "linear":
+        answers = last.input
+    return keras.Model(images, answers, name=f"{classifier.name}_logits"), name
+
+
+def answering(model, columns):
+    """A model with some of its logits alone, in this order: what is attacked is what is scored.
+
+    Args:
+        model: A functional `keras.Model` that returns logits.
+        columns: Indices of the logits wanted.
+    """
+    return keras.Model(model.input, keras.ops.take(model.output, columns, axis=-1), name=f"{model.name}_some")
+
+
+def opened(path, splits):
+    """A saved model that answers with the logits of the data's labels alone, and its activation.
+
+    Raises:
+        ModelError: If it is for other images or labels.
+    """
+    model, activation = load_logits(path)
+    names = runs.label_names(path)
+    if names and tuple(names) != tuple(splits.label_names):
+        columns = matching.columns(names, splits.label_names)
+        if None in columns:
+            missing = splits.label_names[columns.index(None)]
+            raise ModelError(f"{path}: expected a model that knows {missing}. Received: {', '.join(names)}.")
+        model = answering(model, columns)
+    check_fits(model, activation, path, splits)
+    return model, activation
+
+
+def opened_all(subjects, splits):
+    """The models of `saved.Saved` runs and files, which return logits, by their names.
+
+    Raises:
+        ModelError: If one can't be loaded, or is for other images or labels than the data's.
+    """
+    names = saved.names(subjects)
+    return {name: opened(one.path, splits)[0] for name, one in zip(names, subjects, strict=True)}
+
+
+def check_fits(model, activation, path, splits):
+    """Refuse a model for other images or other labels than the data's."""
+    wanted, count = tuple(splits.image_shape), len(splits.label_names)
+    shape, outputs = model.input_shape[1:], model.output_shape[-1]
+    if any(size not in (None, ours) for size, ours in zip(shape, wanted, strict=True)) or outputs != count:
+        raise ModelError(
+            f"{path}: expected a model for images {wanted} and {count} labels, as in the data. "
+            f"Received one for {shape} and {outputs}."
+        )
+    if activation != "linear" and (activation == "softmax") != (splits.task == "multi-class"):
+        raise ModelError(
+            f"{path}: expected {'a softmax' if splits.task == 'multi-class' else 'sigmoids'} for {splits.task} data. "
+            f"Received {activation}."
+        )

@@ -1,0 +1,205 @@
+"""Tables, from the results alone. They are Markdown, so that what a run prints can be pasted into a paper's draft."""
+
+import sys
+from collections import Counter
+
+from chestrobust.titles import data_title, title
+
+SCORES = {"macro_auc": "Macro AUC", "macro_ap": "Macro AP", "accuracy": "Accuracy"}
+
+COLUMNS = ("Macro AUC (95 %)", "Macro AP (95 %)", "F1", "Hidden", "Invented")
+LEGEND = (
+    "F1: macro F1 at thresholds fixed on clean validation images, of the most probable class if there are several "
+    "classes. Hidden and Invented: shares of images whose report loses or gains a finding."
+)
+
+
+def table(results):
+    """One run's scores, clean and attacked, as text; `results` is what `results.json` holds."""
+    rows = [[title(entry), *(_format(entry[key]) for key in SCORES)] for entry in results["evaluations"]]
+    return _report(results, ["Attack", *SCORES.values()], rows)
+
+
+def comparison(results):
+    """The baseline and the robust model side by side on the same images, with the differences."""
+    rows = []
+    for entry, baseline in zip(results["evaluations"], results["baseline"]["evaluations"], strict=True):
+        row = [title(entry)]
+        for key in SCORES:
+            before, after = baseline[key], entry[key]
+            gain = None if before is None or after is None else after - before
+            row += [_format(before), _format(after), _format(gain, sign="+")]
+        rows.append(row)
+    header = ["Attack"]
+    for name in SCORES.values():
+        header += [f"{name}: baseline", "robust", "difference"]
+    return _report(results, header, rows)
+
+
+def evaluation(results):
+    """All attacks of `evaluate.py` with intervals, each label, and the audit, as text."""
+    data, entries = results["data"], results["evaluations"]
+    header = ["Attack", *COLUMNS]
+    rows = [[title(entry), *_cells(entry)] for entry in entries]
+    lines = [
+        f"{results['model']} on {data_title(data)}: {data['counts']['test']} test images",
+        *_shared_labels(results),
+        "",
+        *markdown(header, rows),
+        "",
+        LEGEND,
+        "",
+        *_per_label(results),
+        *_undefined(entries),
+        *_by_group(entries),
+        "",
+        *(_audit_line(line) for line in results["audit"]),
+        verdict(results["audit"]),
+    ]
+    return "\n".join(lines)
+
+
+def ensemble(results):
+    """Members and combinations of `ensemble.py`, clean and attacked, as text."""
+    data, entries = results["data"], results["evaluations"]
+    # Of a multi-label task it would say nothing.
+    accuracy = ["Accuracy"] if data["task"] != "multi-label" else []
+    rows = [
+        [
+            entry["model"],
+            _way(entry, results["members"]),
+            *_cells(entry),
+            *(_format(entry["accuracy"]) for _ in accuracy),
+        ]
+        for entry in entries
+    ]
+    lines = [
+        f"{data_title(data)}: {data['counts']['test']} test images, {len(results['members'])} members",
+        "",
+        *markdown(["Model", "Attack", *COLUMNS, *accuracy], rows),
+        "",
+        LEGEND,
+        "A vote has no gradient: its end-to-end attack goes through the mean of probabilities.",
+        *_undefined(entries),
+    ]
+    return "\n".join(lines)
+
+
+def _way(entry, members):
+    """An attack's name, and what it goes through."""
+    if entry["through"] is None or entry["model"] in members:
+        return title(entry)
+    through = f"through {entry['through']}" if entry["through"] in members else entry["through"]
+    return f"{title(entry)}, {through}"
+
+
+def _cells(entry):
+    """A row's scores, in the order of `COLUMNS`."""
+    scores = [with_interval(entry[key], entry["intervals"][key]) for key in ("macro_auc", "macro_ap")]
+    return [*scores, f"{entry['f1']['macro']:.3f}", *(f"{100 * entry[key]:.1f} %" for key in ("hidden", "invented"))]
+
+
+def verdict(audit):
+    """The last line of an audit, as stored in results."""
+    count = Counter(line["status"] for line in audit)
+    return f"Audit: {count['passed']} passed, {count['failed']} failed, {count['not run']} not run"
+
+
+def _audit_line(line):
+    value = "" if line["value"] is None else f" {line['value']:.4g}:"
+    text = f"{line['status']:>7}  {line['name']}:{value} {line['text']}"
+    return f"\033[31m{text}\033[0m" if line["status"] == "failed" and sys.stdout.isatty() else text
+
+
+def _per_label(results):
+    """AUC of each label, clean and under the worst row of the radius in the middle."""
+    radius = results["steps_curve"]["epsilon"]
+    clean, *attacked = [entry for entry in results["evaluations"] if entry["epsilon"] in (0, radius)]
+    columns = [clean]
+    if attacked:
+        columns.append(min(attacked, key=lambda entry: 1 if entry["macro_auc"] is None else entry["macro_auc"]))
+    rows = [
+        [
+            name,
+            *(
+                with_interval(entry["per_label_auc"][name], entry["intervals"]["per_label_auc"][name])
+                for entry in columns
+            ),
+        ]
+        for name in results["data"]["label_names"]
+    ]
+    return markdown(["AUC (95 %)", *map(title, columns)], rows)
+
+
+def _by_group(entries):
+    """A table of macro AUCs for each attribute that the scores are broken down by."""
+    lines = []
+    for attribute, groups in entries[0]["by"].items():
+        header = [f"Macro AUC by {attribute} (95 %)", *(f"{name}: {group['images']}" for name, group in groups.items())]
+        rows = [
+            [
+                title(entry),
+                *(with_interval(group["macro_auc"], group["intervals"]["macro_auc"]) for group in by.values()),
+            ]
+            for entry in entries
+            for by in (entry["by"][attribute],)
+        ]
+        left_out = {name: ", ".join(group["undefined_labels"]) for name, group in groups.items()}
+        missing = [f"{name} without {labels}" for name, labels in left_out.items() if labels]
+        note = ["", f"Means of the labels that have an AUC: {'; '.join(missing)}."] if missing else []
+        lines += ["", *markdown(header, rows), *note]
+    return lines
+
+
+def _shared_labels(results):
+    """Which labels a score on other data than the model's is of."""
+    labels, shared = results["labels"], results["data"]["label_names"]
+    if labels is None or len(labels["model"]) == len(shared) == len(labels["data"]):
+        return []
+    of_model, of_data = len(labels["model"]), len(labels["data"])
+    return ["", f"On the labels shared by model ({of_model}) and data ({of_data}): {', '.join(shared)}."]
+
+
+def with_interval(value, ends):
+    return _format(value) if value is None or ends is None else f"{value:.4f} ({ends[0]:.3f} to {ends[1]:.3f})"
+
+
+def _report(results, header, rows):
+    data, training = results["data"], results["training"]
+    lines = [
+        f"{data_title(data)}: {data['counts']['test']} test images, "
+        f"{training['epochs']} epochs in {training['seconds']:.0f} s",
+        "",
+        *markdown(header, rows),
+        *_undefined(results["evaluations"]),
+    ]
+    if data["task"] == "multi-label":
+        lines += ["", "Accuracy says little here: answering no to every label scores high. Compare AUC and AP."]
+    return "\n".join(lines)
+
+
+def _undefined(entries):
+    names = ", ".join(entries[0]["undefined_labels"])
+    return (
+        ["", f"No AUC, as all or none of the test images are positive, so left out of the mean: {names}."]
+        if names
+        else []
+    )
+
+
+def markdown(header, rows):
+    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    ruler = ["-" * (width - bool(column)) + ":" * bool(column) for column, width in enumerate(widths)]
+    return [
+        "| "
+        + " | ".join(
+            cell.rjust(width) if column else cell.ljust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        + " |"
+        for row in [header, ruler, *rows]
+    ]
+
+
+def _format(value, sign=""):
+    return "undefined" if value is None else f"{value:{sign}.4f}"

@@ -1,0 +1,31 @@
+"""The run folder, and saved models in it."""
+
+from chestrobust.errors import RunError
+from chestrobust.runs.folder import (
+    SCHEMA,
+    Run,
+    baseline_of,
+    check_fits,
+    check_same_model,
+    claim,
+    clear,
+    finished,
+    label_names,
+    lock,
+    make_writable,
+)
+
+__all__ = [
+    "SCHEMA",
+    "Run",
+    "RunError",
+    "baseline_of",
+    "check_fits",
+    "check_same_model",
+    "claim",
+    "clear",
+    "finished",
+    "label_names",
+    "lock",
+    "make_writable",
+]

@@ -1,0 +1,54 @@
+"""What results were made with: packages, code and machine."""
+
+import functools
+import hashlib
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+
+from chestrobust import devices
+
+
+def versions():
+    """Versions of Python and of the packages that results depend on."""
+    found = {"python": platform.python_version()}
+    for package in ("tensorflow", "keras", "keras-hub", "numpy", "scikit-learn", "medmnist"):
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            found[package] = None
+    return found
+
+
+def sha256(path):
+    """Checksum of a file, in hex."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+@functools.cache
+def commit():
+    """The git commit of this code, ending in `-dirty` if files of it were changed; None if it isn't under git."""
+
+    def git(*arguments):
+        command = ["git", "--no-optional-locks", "-C", os.path.dirname(__file__), *arguments]
+        return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+
+    try:
+        git("ls-files", "--error-unmatch", os.path.basename(__file__))
+        changed = git("status", "--porcelain", "--untracked-files=no", ".")
+        return git("rev-parse", "HEAD") + ("-dirty" if changed else "")
+    except (OSError, subprocess.CalledProcessError):
+        return None
+
+
+def hardware():
+    """The machine, for whoever reads the times."""
+    import tensorflow as tf
+
+    gpus = [
+        tf.config.experimental.get_device_details(gpu).get("device_name", "GPU")
+        for gpu in tf.config.list_physical_devices("GPU")
+    ]
+    return {"machine": platform.machine(), "cores": os.cpu_count(), "gpus": gpus, **devices.record()}

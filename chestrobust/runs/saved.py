@@ -1,0 +1,160 @@
+"""Trained models and the data they were trained on, for the scripts that look at them afterwards."""
+
+import dataclasses
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+from types import SimpleNamespace
+
+from chestrobust import config, data, runs
+from chestrobust.errors import RunError
+from chestrobust.runs import modelfile
+
+DATA_OPTIONS = ("data", *data.OPTIONS, *data.ROOTS)
+
+
+@dataclass(frozen=True)
+class Saved:
+    """A saved model.
+
+    Attributes:
+        path: Its `.keras` file.
+        run: The `Run` around it; not a finished one if the file came alone.
+    """
+
+    path: Path
+    run: runs.Run
+
+    @property
+    def name(self):
+        """A short name for tables: the run's folder, or the file's stem."""
+        return self.run.path.resolve().name if self.path.name == "model.keras" else self.path.stem
+
+    @property
+    def data(self):
+        """What the run's results say about its data."""
+        return self.run.read("results.json", "data")["data"]
+
+    @property
+    def own_run(self):
+        """Whether the run's results are those of this file."""
+        return self.run.finished and self.path.name == "model.keras"
+
+
+def names(saved):
+    """A name for each model: its own, or its path if another one has the same."""
+    count = Counter(one.name for one in saved)
+    found = [one.name if count[one.name] == 1 else str(one.path) for one in saved]
+    return [f"{name} ({number})" if found.count(name) > 1 else name for number, name in enumerate(found, start=1)]
+
+
+def find(text):
+    """The `Saved` model in a run folder or a `.keras` file; TensorFlow isn't needed.
+
+    Raises:
+        RunError: If there is none.
+    """
+    path = Path(text).expanduser()
+    if path.suffix != ".keras":
+        run = runs.finished(path)
+        return Saved(run.path / "model.keras", run)
+    if not path.is_file():
+        raise RunError(f"{path}: expected a run folder or a .keras file. Received nothing there.")
+    return Saved(path, runs.Run(path.parent))
+
+
+def settings(subject, options):
+    """Data and attack to use: the options that are given, then the run's own, then the defaults of training.
+
+    Args:
+        subject: A `Saved` model.
+        options: A dataclass whose fields are None where the run's own are wanted. With its own `data`, size and
+            limits of the run's data no longer apply.
+
+    Returns:
+        A namespace with the fields of `config.BaselineConfig`.
+
+    Raises:
+        RunError: If no run tells the data.
+    """
+    if options.data is None and not subject.run.finished:
+        raise RunError(f"{subject.path}: expected --data, as no run is beside this file that would tell its data.")
+    own = subject.run.read("config.json", "data") if subject.run.finished else {}
+    if options.data is not None:
+        own = {name: value for name, value in own.items() if name not in DATA_OPTIONS}
+    given = {name: value for name, value in dataclasses.asdict(options).items() if value is not None}
+    defaults = dataclasses.asdict(config.BaselineConfig())
+    return SimpleNamespace(**{name: (defaults | own | given)[name] for name in defaults})
+
+
+def load_data(chosen):
+    """The `Splits` that `settings` name."""
+    return data.load_for(chosen)
+
+
+def check_labels(subject, splits):
+    """Refuse a run whose model is for other labels, by name; a file without a run doesn't tell.
+
+    Raises:
+        RunError: With both.
+    """
+    names = runs.label_names(subject.path)
+    if names and names != list(splits.label_names):
+        wanted = ", ".join(splits.label_names)
+        raise RunError(f"{subject.path}: expected a model for the labels {wanted}. Received one for {names}.")
+
+
+def open_subject(options):
+    """The run, the model file, and the options with what they leave open taken from the run's own.
+
+    Raises:
+        RunError: If there is no such model, or no data to evaluate it on.
+        ModelError: If the model file can't be trusted.
+    """
+    path = Path(options.subject).expanduser()
+    if path.suffix == ".keras":
+        run = runs.Run(path.parent)
+    else:
+        run = runs.finished(path)
+        path = run.path / "model.keras"
+    if not path.is_file():
+        raise RunError(f"{path}: expected a run folder or a .keras file. Received nothing there.")
+    modelfile.check(path)
+    if run.started and options.metadata is None:
+        options = dataclasses.replace(options, metadata=run.read("config.json").get("metadata"))
+    if options.data is None:
+        if not run.finished:
+            raise RunError(f"{path}: expected --data, as no run is beside this file that would tell its data.")
+        own = run.read("config.json", "data", "size", "limit", "data_dir")
+        names = (*data.OPTIONS, *data.ROOTS)
+        left_open = [name for name in names if getattr(options, name) == getattr(config.EvaluateConfig, name)]
+        # Runs of earlier versions have no options of folders.
+        options = dataclasses.replace(options, data=own["data"], **{name: own.get(name) for name in left_open})
+    elif options.size is None and run.finished and not data.is_path(options.data):
+        # Data that come in any size are taken in the model's own.
+        shape = run.read("results.json", "data")["data"].get("image_shape")
+        options = dataclasses.replace(options, size=shape and shape[0])
+    return run, path, options
+
+
+def recorded(run, path, splits):
+    """The results of a run, if its model and its data are these.
+
+    Args:
+        run: The `Run`.
+        path: The model file.
+        splits: The `Splits`.
+
+    Raises:
+        RunError: If not.
+    """
+    if not run.finished or path.name != "model.keras":
+        raise RunError(f"{path}: --verify: expected the model of a finished run. Received another file.")
+    results, data = run.read("results.json", "data", "config", "evaluations", "thresholds"), splits.summary()
+    for key in ("sha256", "counts"):
+        if results["data"].get(key) != data[key]:
+            raise RunError(
+                f"{run.path}: --verify: {key} of the data: expected {results['data'].get(key)}, as in the results. "
+                f"Received {data[key]}."
+            )
+    return results

@@ -1,0 +1,124 @@
+"""What the training scripts do once options and data are known: a baseline, and a robust model beside it."""
+
+import dataclasses
+import os
+
+import keras
+
+from chestrobust import config, devices, models, runs, titles
+from chestrobust.attacks import named
+from chestrobust.evaluation import outcomes, picture
+from chestrobust.runs import provenance
+from chestrobust.training import examples, loop, static_set
+
+
+def train_baseline(options, splits, run):
+    """Train and evaluate a standard model in `run`; returns it with what `results.json` holds."""
+    # Before anything is written: weights that can't be had should be known now.
+    classifier = new_classifier(options, splits)
+    run.start(options, data=splits.sha256)
+    print(f"Baseline ({options.model}), {titles.data_title(splits.summary())}, in {run.path}")
+    classifier, summary = loop.train(classifier, splits, options, run)
+    suite = named.quick_suite(options)
+    results = {"model": describe(options, classifier), "training": summary}
+    results["evaluations"] = outcomes.evaluate(classifier, splits, suite)
+    results["thresholds"] = outcomes.named_thresholds(classifier, splits)
+    picture.draw(classifier, splits, suite, run)
+    return classifier, run.finish(options, splits, **results)
+
+
+def train_robust(options, splits, run, source, baseline):
+    """Train and evaluate a robust model in `run`, and a baseline on the way if there is none; returns the results.
+
+    Args:
+        options: An `AdversarialConfig`.
+        splits: The `Splits`.
+        run: The `Run` to write.
+        source: The finished `Run` whose weights to start from, or None.
+        baseline: The finished `Run` to compare with, or None to find or train one.
+    """
+    static = options.method == "static"
+    # Before anything is written or trained: a model that can't be loaded should be known now.
+    start_from = models.load(source.path / "model.keras") if source else None
+    undefended = models.load(baseline.path / "model.keras") if baseline else None
+    classifier = new_classifier(options, splits)
+    given = {"init_from": source, "baseline": baseline}
+    origin = {name: provenance.sha256(other.path / "model.keras") for name, other in given.items() if other}
+    run.start(options, data=splits.sha256, **origin)
+    if not baseline:
+        baseline, undefended = _train_own_baseline(options, splits, run)
+    if source or static:
+        classifier.set_weights((start_from or undefended).get_weights())
+    if static:
+        print(static_set.WARNING)
+        make, shown = examples.clean_examples, static_set.joined(splits, models.logits(classifier), options, run)
+    else:
+        loss = examples.attack_loss(options, splits)
+        make, shown = examples.adversarial_examples(models.logits(classifier), loss, options), splits
+    suite = named.quick_suite(options)
+    trained_on = baseline.read("results.json", "data")["data"]
+    if any(trained_on.get(key) != splits.summary()[key] for key in ("sha256", "counts")):
+        print(
+            f"Note: {baseline.path} was trained on other images, {titles.data_title(trained_on)}; "
+            "both models are attacked on those of this run."
+        )
+    print(f"Robust model ({options.model}), {titles.data_title(splits.summary())}, in {run.path}")
+    selection = dataclasses.replace(suite[-1], restarts=1)
+    classifier, summary = loop.train(classifier, shown, options, run, examples=make, selection=selection)
+    print("Attacking both models")
+    results = {
+        "model": describe(options, classifier),
+        "evaluations": outcomes.evaluate(classifier, splits, suite),
+        "training": summary,
+        "thresholds": outcomes.named_thresholds(classifier, splits),
+        "baseline": {
+            "run": str(baseline.path),
+            "data": trained_on,
+            # Of what is attacked, even if another run has taken its place meanwhile.
+            "sha256": origin.get("baseline") or provenance.sha256(baseline.path / "model.keras"),
+            # From this run's folder, so that it is found from anywhere.
+            "path": os.path.relpath(baseline.path.resolve(), run.path.resolve()),
+            "evaluations": outcomes.evaluate(undefended, splits, suite),
+        },
+    }
+    picture.draw(classifier, splits, suite, run)
+    return run.finish(options, splits, **results)
+
+
+def _train_own_baseline(options, splits, run):
+    """The run and the model of a baseline with the same options in `RUN/baseline`, which is trained if need be."""
+    names = [field.name for field in dataclasses.fields(config.BaselineConfig)]
+    own = {**{name: getattr(options, name) for name in names}, "run": str(run.path / "baseline")}
+    # A random backbone must learn, even if the one to be fine-tuned is frozen.
+    own |= {"resume": True, "overwrite": False, "freeze": options.freeze and options.weights != "none"}
+    own_options = config.BaselineConfig(**own)
+    own_run = runs.claim(own_options)
+    if devices.from_chief(lambda: own_run.finished):
+        return own_run, models.load(own_run.path / "model.keras")
+    return own_run, train_baseline(own_options, splits, own_run)[0]
+
+
+def new_classifier(options, splits):
+    """The options' model, with weights from their seed or where they say, on all devices.
+
+    Raises:
+        ModelError: If the weights can't be had.
+    """
+    keras.utils.set_random_seed(options.seed)
+    with devices.strategy().scope():
+        return models.build(
+            options.model,
+            splits.image_shape,
+            len(splits.label_names),
+            dropout=options.dropout,
+            activation="softmax" if splits.task == "multi-class" else "sigmoid",
+            attention=options.attention,
+            weights=options.weights,
+            freeze=options.freeze,
+            backbone_size=options.backbone_size,
+        )
+
+
+def describe(options, classifier):
+    """What `results.json` says about the model."""
+    return {"name": options.model, "attention": options.attention, "parameters": classifier.count_params()}

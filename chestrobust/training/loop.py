@@ -1,0 +1,254 @@
+"""One training loop for clean and adversarial training; they differ in the function that makes a step's examples.
+
+The loop is our own, around one compiled step, because Keras's `fit` can't resume in the middle of an epoch and fails on
+several workers (Keras 3.15). It still drives Keras's callbacks for the bar and TensorBoard. On one device as on many, a
+step goes through `strategy.run`. Whatever the loop needs to continue is in a `State` and in variables, and every random
+number is a function of (seed, epoch, image) or of a saved variable.
+"""
+
+import csv
+from contextlib import contextmanager
+
+import keras
+import numpy as np
+import tensorflow as tf
+
+from chestrobust import devices, files, interruption, losses, models
+from chestrobust.attacks import named
+from chestrobust.data import batching, sampling
+from chestrobust.errors import RunError, TrainingError
+from chestrobust.evaluation import metrics, outcomes
+from chestrobust.models import twin
+from chestrobust.training import augment
+from chestrobust.training.checkpoints import Checkpoint
+from chestrobust.training.examples import clean_examples
+
+
+def train(classifier, splits, config, run, *, examples=clean_examples, selection=named.CLEAN, callback=None):
+    """Train a classifier and keep the weights with the best validation macro AUC.
+
+    Args:
+        classifier: A `keras.Model` with a layer named `logits`, made in the scope of `devices.strategy()`; its weights
+            change.
+        splits: The `Splits`; the test split isn't touched.
+        config: A `BaselineConfig`.
+        run: The `Run` to write `model.keras`, `last.keras`, `history.csv`, `logs/` and, while unfinished, `state.npz`
+            to.
+        examples: What a step trains on; see `clean_examples`.
+        selection: The `Attack` under which the validation macro AUC chooses the checkpoint and stops training.
+        callback: A `keras.callbacks.Callback` that takes the place of the bar and may raise to end training.
+
+    Returns:
+        The classifier with the best weights, loaded from `model.keras`, and a summary for `results.json`.
+
+    Raises:
+        TrainingError: If losses or weights are no longer finite, or memory is short.
+        RunError: If the run folder can't be written to.
+        KeyboardInterrupt: If Ctrl-C or SIGTERM stops it, after the step that it is in and a checkpoint.
+    """
+    steps_per_epoch = -(-len(splits.train) // config.batch_size)
+    running = _running_metrics(splits)
+    with devices.strategy().scope():
+        model = models.logits(classifier)
+        model.compile(_optimizer(config, steps_per_epoch))
+        model.optimizer.build(model.trainable_variables)
+        _synchronize(model)
+        checkpoint = Checkpoint(run, model, running)
+        state = checkpoint.restore()
+    loss = losses.for_training(config.loss, splits.task, splits.train.labels)
+    step = _compiled_step(model, splits, examples, running, config, loss)
+    callbacks = keras.callbacks.CallbackList(
+        [keras.callbacks.TensorBoard(str(run.path / "logs"), write_graph=False), *filter(None, [callback])]
+        if devices.chief()
+        else [],
+        add_progbar=devices.chief() and callback is None,
+        **{"model": model, "verbose": 1, "epochs": config.epochs, "steps": steps_per_epoch},
+    )
+    with _logging(run):
+        callbacks.on_train_begin()
+    try:
+        while state.epoch < config.epochs and state.epoch - state.best_epoch <= config.patience:
+            with _out_of_memory(config):
+                logs = _epoch(step, running, splits, config, state, callbacks, checkpoint)
+            logs |= _validate(model, splits, selection, state, checkpoint)
+            logs["learning_rate"] = float(model.optimizer.learning_rate)
+            with interruption.delayed():
+                _end_epoch(classifier, selection, logs, state, run, checkpoint)
+                with _logging(run):
+                    callbacks.on_epoch_end(state.epoch - 1, logs)
+        with _logging(run):
+            callbacks.on_train_end()
+    except KeyboardInterrupt:
+        # It is only raised between steps, where state and variables belong together.
+        with interruption.delayed():
+            checkpoint.save(state)
+        raise
+    checkpoint.finish(classifier, state)
+    best = devices.load(run.path / "model.keras", like=classifier)
+    return best, {
+        "seconds": round(state.seconds, 1),
+        "checkpoint_seconds": round(state.saving, 3),
+        "epochs": state.epoch,
+        "best_epoch": state.best_epoch + 1,
+        "best_val_auc": state.best,
+        "selected_on": selection.title,
+        "precision": twin.dtype(config.precision),
+        "images_per_second": round(state.epoch * len(splits.train) / state.seconds, 1),
+    }
+
+
+def _epoch(step, running, splits, config, state, callbacks, checkpoint):
+    """The steps that are left of the state's epoch; returns the running metrics over all of it."""
+    callbacks.on_epoch_begin(state.epoch)
+    if state.step == 0:
+        for metric in running:
+            metric.reset_state()
+    order = sampling.order(config.sampler, splits.train.labels, seed=config.seed, epoch=state.epoch)
+    for batch in batching.batches(splits.train, config.batch_size, order=order, start=state.step, part=devices.part):
+        with interruption.delayed():
+            callbacks.on_train_batch_begin(state.step)
+            step(*batch, (config.seed, state.epoch))
+            loss = float(running[0].result())
+            if not np.isfinite(loss):
+                raise checkpoint.diverged("losses", loss, state)
+            callbacks.on_train_batch_end(state.step, {"loss": loss})
+            state.step += 1
+            checkpoint.save_if_due(state)
+    # Not the last step's: a run that was stopped while validating has no step left.
+    return {metric.name: float(metric.result()) for metric in running}
+
+
+def _end_epoch(classifier, selection, logs, state, run, checkpoint):
+    """Keep the weights if they are the best so far, and write down that the epoch is done."""
+    score = logs["val_auc" if selection.attack == "clean" else f"val_{selection.attack}_auc"]
+    if score > state.best:
+        checkpoint.keep(classifier)
+        state.best, state.best_epoch = score, state.epoch
+    state.history.append(logs)
+    state.epoch, state.step = state.epoch + 1, 0
+    if devices.chief():
+        with files.writing(run.path / "history.csv") as temporary, temporary.open("w", newline="") as file:
+            table = csv.DictWriter(file, ["epoch", *sorted(logs)])
+            table.writeheader()
+            table.writerows({"epoch": epoch, **row} for epoch, row in enumerate(state.history))
+    checkpoint.save_if_due(state, every=0)
+
+
+@contextmanager
+def _logging(run):
+    """TensorFlow has errors of its own for files that can't be written."""
+    try:
+        yield
+    except tf.errors.OpError as error:
+        reason = (error.message or type(error).__name__).splitlines()[0]
+        raise RunError(
+            f"{run.path / 'logs'}: expected to be able to write here. Received: {reason}. "
+            "The last checkpoint is intact: put this right, then continue."
+        ) from error
+
+
+@contextmanager
+def _out_of_memory(config):
+    try:
+        yield
+    except (tf.errors.ResourceExhaustedError, MemoryError) as error:
+        fewer = f"--batch-size {config.batch_size // 2}" if config.batch_size > 1 else "a smaller --size"
+        raise TrainingError(
+            f"--batch-size {config.batch_size}: expected memory for a training step. Received too little. "
+            f"Try {fewer} in another --run."
+        ) from error
+
+
+def _optimizer(config, steps_per_epoch):
+    schedules = {
+        "exponential": lambda rate: keras.optimizers.schedules.ExponentialDecay(rate, 1000, 0.9),
+        "cosine": lambda rate: keras.optimizers.schedules.CosineDecay(rate, config.epochs * steps_per_epoch),
+        "constant": lambda rate: rate,
+    }
+    optimizers = {
+        "adam": keras.optimizers.Adam,
+        "adamw": lambda rate: keras.optimizers.AdamW(rate, weight_decay=config.weight_decay),
+        "rmsprop": keras.optimizers.RMSprop,
+        "sgd": lambda rate: keras.optimizers.SGD(rate, momentum=0.9),
+    }
+    return optimizers[config.optimizer](schedules[config.schedule](config.learning_rate))
+
+
+def _running_metrics(splits):
+    """Metrics of the training examples for the bar; the AUC among them is Keras's binned estimate."""
+    multi_class = splits.task == "multi-class"
+    return (
+        keras.metrics.Mean(name="loss"),
+        keras.metrics.CategoricalAccuracy() if multi_class else keras.metrics.BinaryAccuracy(),
+        keras.metrics.AUC(multi_label=True, num_labels=len(splits.label_names), name="auc"),
+    )
+
+
+def _compiled_step(model, splits, examples, running, config, loss):
+    """One optimizer step as a graph: `step(images, labels, indices, count, seed)`, labels uint8, images too or floats.
+
+    A worker calls it with its part of a batch of `count` images.
+    """
+    strategy = devices.strategy()
+    activation = losses.activation(splits.task)
+    mean, accuracy, auc = running
+    forward = twin.of(model, twin.dtype(config.precision))
+    augmentation = augment.of(config)
+
+    def replica_step(images, labels, indices, count, seed):
+        images, labels, indices, positions = devices.deal(count, images, labels, indices)
+        images, labels = _in_pixel_units(images), tf.cast(labels, tf.float32)
+        images = augment.augmented(images, augmentation, seed=seed, indices=indices)
+        images, labels, weights = examples(images, labels, seed, indices, positions, count)
+        with tf.GradientTape() as tape:
+            logits = forward(images, training=True)
+            total = tf.reduce_sum(weights * loss(labels, logits))
+            total /= tf.cast(devices.copies(count), tf.float32)
+        # Keras sums the gradients of all replicas.
+        model.optimizer.apply(tape.gradient(total, model.trainable_variables), model.trainable_variables)
+        return total, labels, activation(logits)
+
+    @tf.function(
+        input_signature=[
+            tf.TensorSpec((None, *splits.image_shape), splits.train.images.dtype),
+            tf.TensorSpec((None, len(splits.label_names)), tf.uint8),
+            tf.TensorSpec((None,), tf.int64),
+            tf.TensorSpec((), tf.int32),
+            tf.TensorSpec((2,), tf.int64),
+        ],
+        autograph=not twin.known(model),
+    )
+    def step(images, labels, indices, count, seed):
+        total, labels, answers = strategy.run(replica_step, args=(images, labels, indices, count, seed))
+        labels, answers = (strategy.gather(values, axis=0) for values in (labels, answers))
+        once = slice(tf.shape(labels)[0] // devices.copies(count))
+        mean.update_state(strategy.reduce(tf.distribute.ReduceOp.SUM, total, axis=None))
+        accuracy.update_state(labels[once], answers[once])
+        auc.update_state(labels[once], answers[once])
+
+    return step
+
+
+def _in_pixel_units(images):
+    return tf.cast(images, tf.float32) / 255 if images.dtype == tf.uint8 else images
+
+
+def _synchronize(model):
+    """Let BatchNorm take its statistics from the whole batch, not from each replica's share."""
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = devices.replicas() > 1
+
+
+def _validate(model, splits, selection, state, checkpoint):
+    """Scores on the validation split: clean, and under the attack that selects the checkpoint."""
+    logs = {}
+    for attack in dict.fromkeys((named.CLEAN, selection)):
+        logits = outcomes.run(model, splits.task, splits.val, attack).logits
+        if not np.isfinite(logits).all():
+            raise checkpoint.diverged(f"logits on validation images ({attack.title})", "NaN or infinity", state)
+        prefix = "val" if attack.attack == "clean" else f"val_{attack.attack}"
+        image_losses = losses.averaged(splits.task)(splits.val.labels.astype(np.float32), logits)
+        logs[f"{prefix}_loss"] = float(np.mean(image_losses))
+        logs[f"{prefix}_auc"] = metrics.macro(metrics.auc(splits.val.labels, metrics.ranks(splits.task, logits)))
+    return logs

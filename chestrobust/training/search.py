@@ -1,0 +1,216 @@
+"""The search of `tune.py`: what a trial is, how it is kept, and what is reported. The only module that needs Optuna."""
+
+import dataclasses
+import json
+import os
+import shutil
+import warnings
+from contextlib import contextmanager
+
+import keras
+import optuna
+import tensorflow as tf
+from tqdm import tqdm
+
+from chestrobust import config, files, models, runs, titles
+from chestrobust.attacks import named
+from chestrobust.errors import RunError, TrainingError
+from chestrobust.reporting import figures
+from chestrobust.training import examples, loop, setup
+
+# Ranges of system 3's search and a little more: from fine-tuning to training from scratch.
+SPACE = {
+    "learning_rate": lambda trial, name: trial.suggest_float(name, 1e-5, 1e-2, log=True),
+    "optimizer": lambda trial, name: trial.suggest_categorical(name, ("adam", "adamw", "rmsprop", "sgd")),
+    "batch_size": lambda trial, name: trial.suggest_categorical(name, (16, 32, 64, 128)),
+    "schedule": lambda trial, name: trial.suggest_categorical(name, ("exponential", "cosine", "constant")),
+    "dropout": lambda trial, name: trial.suggest_float(name, 0, 0.7),
+    "weight_decay": lambda trial, name: trial.suggest_float(name, 1e-5, 1e-1, log=True),
+    "adv_weight": lambda trial, name: trial.suggest_float(name, 0.1, 1),
+}
+STATES = optuna.trial.TrialState
+ENDED = (STATES.COMPLETE, STATES.PRUNED)
+# What decides whether a search may be continued: a trial with other values can't be compared.
+FREE = ("trials", "run", "params", "data_dir", "strategy")
+
+
+def search(options, fixed, splits, folder):
+    """Run trials until there are enough of them in the study, which other processes may add to.
+
+    Args:
+        options: A `tune.TuneConfig`.
+        fixed: Names of the options that are not searched.
+        splits: The `Splits`; the test split isn't touched.
+        folder: Where `study.db`, `best.json`, the figures and `trials/` go.
+
+    Returns:
+        Text to print.
+
+    Raises:
+        RunError: If the folder holds a search with other options or data.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    tf.get_logger().setLevel("ERROR")  # It takes the many models of a search for one that is traced again and again.
+    study = _open(options, fixed, splits, folder)
+    searched = _searched(options, fixed)
+    done = sum(trial.state in ENDED for trial in study.get_trials(deepcopy=False))
+    with tqdm(total=options.trials, initial=min(done, options.trials), desc="Trials", unit=" trainings") as bar:
+
+        def objective(trial):
+            try:
+                reporter = Reporter(trial, options, bar)
+                return _train(trial, options, searched, splits, folder / "trials" / f"{trial.number:04d}", reporter)
+            except TrainingError as error:  # A diverged training is a bad one, not a broken search.
+                trial.set_user_attr("error", str(error))
+                raise optuna.TrialPruned from None
+
+        def report_on(study, trial):
+            ended = [trial for trial in study.get_trials(deepcopy=False) if trial.state in ENDED]
+            bar.n = min(len(ended), options.trials)
+            bar.set_postfix_str(_best_so_far(study, options, fixed, folder))
+            if len(ended) >= options.trials:
+                study.stop()
+
+        if done < options.trials:
+            study.optimize(objective, callbacks=[report_on])
+    return _summary(study, options, fixed, splits, folder)
+
+
+def _open(options, fixed, splits, folder):
+    """The study in a folder, new or as it was left; others take the place of trainings that were killed."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # about the heartbeat
+        storage = optuna.storages.RDBStorage(
+            f"sqlite:///{folder / 'study.db'}",
+            engine_kwargs={"connect_args": {"timeout": 60}},  # seconds to wait for another process
+            heartbeat_interval=10,
+            grace_period=60,
+        )
+    study = optuna.create_study(
+        storage=storage,
+        study_name="search",
+        direction="maximize",
+        load_if_exists=True,
+        pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2),
+    )
+    own = {name: value for name, value in dataclasses.asdict(options).items() if name not in FREE}
+    own |= {"data": splits.sha256, "searched": sorted(_searched(options, fixed))}
+    own = json.loads(json.dumps(own))
+    before = study.user_attrs.get("options", own)
+    changed = [name for name in own if before.get(name) != own[name]]
+    if changed:
+        raise RunError(
+            f"{folder}: expected the options and data that this search was started with. "
+            f"Received another {', '.join(changed)}. Choose another --run."
+        )
+    study.set_user_attr("options", own)
+    return study
+
+
+def _searched(options, fixed):
+    """Names of the options that are searched."""
+    names = [name for name in SPACE if name not in fixed]
+    if not options.adversarial:
+        names = [name for name in names if name != "adv_weight"]
+    if "optimizer" in fixed and options.optimizer != "adamw":
+        names = [name for name in names if name != "weight_decay"]
+    return names
+
+
+class Reporter(keras.callbacks.Callback):
+    """Tells a trial its validation AUC after each epoch, and ends it if it is among the worse half."""
+
+    def __init__(self, trial, options, bar):
+        super().__init__()
+        self.trial, self.bar, self.epochs = trial, bar, options.epochs
+        self.score = "val_pgd_auc" if options.objective == "robust" else "val_auc"
+
+    def on_epoch_end(self, epoch, logs=None):
+        score = logs[self.score]
+        self.bar.set_postfix_str(f"trial {self.trial.number}, epoch {epoch + 1}/{self.epochs}, {score:.4f}")
+        self.trial.report(score, epoch)
+        if self.trial.should_prune():
+            raise optuna.TrialPruned
+
+
+def _train(trial, options, searched, splits, folder, reporter):
+    """One training; returns the best validation macro AUC. Of its files the history is kept."""
+    values = {}
+    for name in searched:
+        if name != "weight_decay" or values.get("optimizer", options.optimizer) == "adamw":
+            values[name] = SPACE[name](trial, name)
+    names = [field.name for field in dataclasses.fields(config.AdversarialConfig)]
+    own = {name: getattr(options, name) for name in names}
+    own = config.AdversarialConfig(**{**own, **values, "run": str(folder)})
+    run = runs.Run(folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    run.start(own, data=splits.sha256)
+    classifier = setup.new_classifier(own, splits)
+    pgd = dataclasses.replace(named.quick_suite(own)[-1], restarts=1)
+    ways = {"selection": pgd if options.objective == "robust" else named.CLEAN, "callback": reporter}
+    if options.adversarial:
+        loss = examples.attack_loss(own, splits)
+        ways["examples"] = examples.adversarial_examples(models.logits(classifier), loss, own)
+    try:
+        return loop.train(classifier, splits, own, run, **ways)[1]["best_val_auc"]
+    finally:
+        for name in ("model.keras", "last.keras", "state.npz"):
+            (folder / name).unlink(missing_ok=True)
+        shutil.rmtree(folder / "logs", ignore_errors=True)
+        keras.backend.clear_session()  # The graphs of a search would otherwise fill the memory.
+
+
+def _best_so_far(study, options, fixed, folder):
+    """Write `best.json`, with what could have been searched but was given; returns a few words for the bar."""
+    complete = study.get_trials(deepcopy=False, states=(STATES.COMPLETE,))
+    if not complete:
+        return "none complete"
+    best = {name: getattr(options, name) for name in SPACE if name in fixed} | study.best_params
+    with _writing(folder / "best.json") as temporary:
+        temporary.write_text(json.dumps(best, indent=2) + "\n")
+    return f"best {study.best_value:.4f}"
+
+
+def _summary(study, options, fixed, splits, folder):
+    """Figures and text about a search."""
+    trials = study.get_trials(deepcopy=False)
+    complete = [trial for trial in trials if trial.state == STATES.COMPLETE]
+    pruned = sum(trial.state == STATES.PRUNED for trial in trials)
+    data = titles.data_title(splits.summary())
+    lines = [f"{data}: {len(complete)} trials complete, {pruned} pruned"]
+    if not complete:
+        return "\n".join([*lines, "No best one yet: use more --trials, or a smaller --learning-rate."])
+    _best_so_far(study, options, fixed, folder)
+    values = [(trial.number, trial.value) for trial in complete]
+    title = f"{data}: {options.objective} validation macro AUC"
+    drawn = {"history": figures.search_history(values, title=title)}
+    if importance := _importance(study, _searched(options, fixed)):
+        drawn["importance"] = figures.importance(importance, title=f"{title}\nImportance of the options (fANOVA)")
+    for name, figure in drawn.items():
+        with _writing(folder / f"{name}.png") as temporary:
+            figures.save(figure, temporary)
+    lines += [f"Best, trial {study.best_trial.number}: validation macro AUC {study.best_value:.4f}"]
+    lines += [f"  {name}: {value}" for name, value in study.best_params.items()]
+    return "\n".join([*lines, f"For the training scripts: --params {folder / 'best.json'}"])
+
+
+@contextmanager
+def _writing(path):
+    """As `runs.writing`, for a folder that several processes write to."""
+    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    try:
+        with files.explained(path):
+            yield temporary
+            os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def _importance(study, searched):
+    """Importance of each option that all complete trials have, or None while there are too few to tell."""
+    complete = study.get_trials(deepcopy=False, states=(STATES.COMPLETE,))
+    common = [name for name in searched if all(name in trial.params for trial in complete)]
+    if len({trial.value for trial in complete}) < 4:
+        return None
+    evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
+    return optuna.importance.get_param_importances(study, evaluator=evaluator, params=common)

@@ -1,0 +1,81 @@
+"""The one-off set of adversarial images: made once, joined to the clean ones, and never made again.
+
+It is here to be compared with training on the fly. FGSM images are kept as the sign of each pixel's change, in a file
+of the run's folder: whole gray values would round the change, and floats would take four times the room.
+"""
+
+import dataclasses
+
+import numpy as np
+from tqdm import tqdm
+
+from chestrobust import devices, files
+from chestrobust.attacks import gradient
+from chestrobust.data.splits import Split
+from chestrobust.training import examples
+
+WARNING = (
+    "Warning: --method static makes its adversarial images once, on the weights it starts from. The model learns these "
+    "images and not the attack: against attacks on its own weights expect a score near the baseline's "
+    "(Goodfellow et al., 2015, renew them all the time for that reason, https://arxiv.org/abs/1412.6572). "
+    "Use --method online for a robust model."
+)
+FILE = "adversarial.npy"
+
+
+class Joined:
+    """Clean images followed by their adversarial twins, which exist only while they are used.
+
+    Args:
+        images: uint8 images, `(count, height, width, channels)`.
+        signs: int8 of the same shape: -1, 0 or 1 for each pixel.
+        epsilon: Length of the step, in pixel units of [0, 1].
+    """
+
+    dtype, ndim = np.dtype(np.float32), 4
+
+    def __init__(self, images, signs, epsilon):
+        self.images, self.signs, self.epsilon = images, signs, np.float32(epsilon)
+        self.shape = (2 * len(images), *images.shape[1:])
+
+    def __len__(self):
+        return self.shape[0]
+
+    def __getitem__(self, indices):
+        rows = indices % len(self.images)
+        clean = self.images[rows].astype(np.float32) / np.float32(255)
+        attacked = (indices >= len(self.images))[:, None, None, None]
+        steps = np.where(attacked, self.signs[rows], 0)
+        return np.clip(clean + self.epsilon * steps, 0, 1)
+
+
+def joined(splits, model, config, run):
+    """The splits with FGSM images of a model beside the clean ones in the training split.
+
+    Args:
+        splits: The `Splits`.
+        model: Callable returning logits: the one that training starts from.
+        config: An `AdversarialConfig`.
+        run: The `Run` in whose folder the signs are kept until it is finished.
+    """
+    train, path = splits.train, run.path / FILE
+    if devices.chief() and not path.exists():
+        with files.writing(path) as temporary:
+            signs = np.lib.format.open_memmap(temporary, "w+", np.int8, train.images.shape)
+            size = 256
+            for begin in tqdm(range(0, len(train), size), "Making the adversarial set", leave=False, disable=None):
+                rows = np.arange(begin, min(begin + size, len(train)))
+                clean = train.images[rows].astype(np.float32) / 255
+                attacked = gradient.fgsm(
+                    *(model, clean, train.labels[rows].astype(np.float32)),
+                    epsilon=config.train_epsilon,
+                    loss=examples.attack_loss(config, splits),
+                    batch_size=64,
+                    precision=config.precision,
+                )
+                signs[rows] = np.sign(attacked - clean)
+            signs.flush()
+    devices.wait()
+    images = Joined(train.images, np.load(path, mmap_mode="r"), config.train_epsilon)
+    patients = None if train.patients is None else np.tile(train.patients, 2)
+    return dataclasses.replace(splits, train=Split(images, np.tile(train.labels, (2, 1)), patients))
