@@ -16,7 +16,7 @@ from chestrobust import config, files, models, runs, titles
 from chestrobust.attacks import named
 from chestrobust.errors import RunError, TrainingError
 from chestrobust.reporting import figures
-from chestrobust.training import examples, loop, setup
+from chestrobust.training import examples, experiment, loop
 
 # Ranges of system 3's search and a little more: from fine-tuning to training from scratch.
 SPACE = {
@@ -145,7 +145,7 @@ def _train(trial, options, searched, splits, folder, reporter):
     run = runs.Run(folder)
     shutil.rmtree(folder, ignore_errors=True)
     run.start(own, data=splits.sha256)
-    classifier = setup.new_classifier(own, splits)
+    classifier = experiment.new_classifier(own, splits)
     pgd = dataclasses.replace(named.quick_suite(own)[-1], restarts=1)
     ways = {"selection": pgd if options.objective == "robust" else named.CLEAN, "callback": reporter}
     if options.adversarial:
