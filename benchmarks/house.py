@@ -244,7 +244,7 @@ class Measured:
             (len(self.top), "of them at the top level", self.top),
             (max(self.floors.values()) + 1, "floors, as counted from the imports", []),
             (len(self.arrows), "imports of each other", []),
-            (len(self.upward), "of them upward", self.upward),
+            *([(len(self.upward), "of them upward", self.upward)] if PACKAGE in self.modules else []),
             (len(circles), "circles", circles),
             (len(self.inside), "imports of ours inside functions", self.inside),
             (len(self.long), f"functions over {LONG_FUNCTION} lines", self.long),

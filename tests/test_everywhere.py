@@ -11,11 +11,14 @@ ROOT = Path(__file__).resolve().parents[1]
 SCRIPTS = sorted(path.name for path in ROOT.glob("*.py") if "run_script" in path.read_text())
 WITHOUT = """
 import os, runpy, sys
-sys.modules["fcntl"] = None
-for name in ("O_NONBLOCK", "O_NOFOLLOW", "O_CLOEXEC"):
-    delattr(os, name)
 sys.argv = sys.argv[1:]
 sys.path.insert(0, os.path.dirname(sys.argv[0]))
+sys.modules["fcntl"] = None
+# Only for ours: on POSIX, the standard library counts on its flags.
+flags = {name: vars(os).pop(name) for name in ("O_NONBLOCK", "O_NOFOLLOW", "O_CLOEXEC")}
+from chestrobust import files, locks
+vars(os).update(flags)
+assert (files.NO_WAIT, files.NO_LINKS, locks.fcntl) == (0, 0, None)
 runpy.run_path(sys.argv[0], run_name="__main__")
 """
 
@@ -44,3 +47,14 @@ def test_a_model_is_trained_and_resumed_without_fcntl(tmp_path):
         done = run("diagnosis.py", *options, *more, cwd=tmp_path)
         assert done.returncode == 0, done.stderr
         assert (tmp_path / "run" / "results.json").exists()
+
+
+def test_what_only_posix_has_is_asked_for_in_one_place():
+    users = {
+        path.name: [word for word in ("fcntl", "O_NONBLOCK", "O_NOFOLLOW", "O_CLOEXEC") if word in path.read_text()]
+        for path in (ROOT / "chestrobust").rglob("*.py")
+    }
+    assert {name: words for name, words in users.items() if words} == {
+        "files.py": ["O_NONBLOCK", "O_NOFOLLOW"],
+        "locks.py": ["fcntl"],
+    }

@@ -29,7 +29,9 @@ def test_a_file_is_replaced_and_not_what_a_link_in_its_place_leads_to(tmp_path, 
     assert os.listdir(tmp_path) == ["home"]
 
 
-def test_a_file_of_ours_is_opened_where_it_lies_or_not_at_all(tmp_path, precious):
+@pytest.mark.parametrize("flag", [files.NO_LINKS, 0])
+def test_a_file_of_ours_is_opened_where_it_lies_or_not_at_all(tmp_path, precious, monkeypatch, flag):
+    monkeypatch.setattr(files, "NO_LINKS", flag)
     path = tmp_path / "lock"
     path.write_text("before")
     with files.open_own(path) as file:
