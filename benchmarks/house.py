@@ -23,8 +23,8 @@ DOORS = ("attacks", "data", "models")
 SCRIPTS = ("diagnosis", "diagnosis_adv", "ensemble", "evaluate", "explain", "tune")
 # From the ground up: a module or a wing imports from floors below its own, and from its own without a circle.
 FLOORS = (
-    ("errors", "interruption", "losses", "titles"),
-    ("catalogue", "commandline", "devices", "files", "locks"),
+    ("catalogue", "errors", "interruption", "losses", "titles"),
+    ("commandline", "devices", "files", "locks", "tasks"),
     ("config", "startup"),
     ("data",),
     ("reporting", "runs"),
@@ -175,9 +175,12 @@ def planned(name):
     """The floor that the plan gives a module; None if it has none."""
     if name == PACKAGE:
         return -1
-    if "." not in name:
-        return len(FLOORS) + (name in SCRIPTS) if name in DOORS + SCRIPTS else None
-    return next((floor for floor, wings in enumerate(FLOORS) if wing(name) in wings), None)
+    if name in DOORS:
+        return len(FLOORS)
+    if name in SCRIPTS or name == f"{PACKAGE}.__main__":
+        return len(FLOORS) + 1
+    known = enumerate(FLOORS if name.startswith(f"{PACKAGE}.") else ())
+    return next((floor for floor, wings in known if wing(name) in wings), None)
 
 
 def upward(modules):
@@ -244,7 +247,7 @@ class Measured:
             (len(self.top), "of them at the top level", self.top),
             (max(self.floors.values()) + 1, "floors, as counted from the imports", []),
             (len(self.arrows), "imports of each other", []),
-            *([(len(self.upward), "of them upward", self.upward)] if PACKAGE in self.modules else []),
+            (len(self.upward), "of them upward", self.upward),
             (len(circles), "circles", circles),
             (len(self.inside), "imports of ours inside functions", self.inside),
             (len(self.long), f"functions over {LONG_FUNCTION} lines", self.long),
