@@ -45,7 +45,7 @@ def main(arguments=None):
     if options.verify:
         recorded = saved.recorded(run, path, splits)
     elif devices.chief():
-        runs.lock(run.path / "evaluations")
+        runs.lock(run.path / "evaluations", inside=run.path)
     devices.start()
     from chestrobust.evaluation import sweep, verification
 

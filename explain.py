@@ -31,7 +31,7 @@ def main(arguments=None):
     from chestrobust.explaining import attribution_views, error_views
 
     study = attribution_views.Study(subjects, splits, chosen, options)
-    runs.lock(study.folder)
+    runs.lock(study.folder, inside=subjects[0].run.path)
     for view in dict.fromkeys(options.show):
         print((attribution_views.VIEWS | error_views.VIEWS)[view](study))
 

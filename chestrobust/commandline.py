@@ -4,6 +4,7 @@ import argparse
 import dataclasses
 import math
 
+from chestrobust import files
 from chestrobust.errors import printable
 
 
@@ -56,9 +57,11 @@ def number(kind, low, high=math.inf, *, open_low=False, open_high=False):
 
 
 def file_name(text):
-    """Check a name that becomes a file's: no folder in it."""
-    if not text or text.startswith(".") or "/" in text or "\\" in text:
-        raise argparse.ArgumentTypeError(f"expected a name without folders. Received: {text!r}")
+    """Check a name that becomes a file's: no folder in it, and nothing that some system wouldn't take."""
+    if text.startswith(".") or not files.is_portable(text):
+        raise argparse.ArgumentTypeError(
+            f"expected a name of a file on any system, without folders. Received: {text!r}"
+        )
     return text
 
 

@@ -1,8 +1,14 @@
-"""Opening files from strangers: only regular files, so that a pipe can't hang a run nor a device fill its memory."""
+"""Opening files from strangers, and making, replacing and removing files of ours.
+
+From strangers only regular files are opened, so that a pipe can't hang a run nor a device fill its memory. Where files
+of ours should lie, no link is followed: whoever made a folder may have planted one that leads to the user's own files.
+"""
 
 import contextlib
+import errno
 import io
 import os
+import shutil
 import stat
 import zipfile
 from contextlib import contextmanager
@@ -17,7 +23,14 @@ KINDS = {
     stat.S_IFBLK: "a device",
 }
 
+# Windows has neither; there, nothing but a look beforehand keeps from following a link.
+NO_WAIT, NO_LINKS = getattr(os, "O_NONBLOCK", 0), getattr(os, "O_NOFOLLOW", 0)
+# What Windows keeps for itself, in names and as names.
+RESERVED = str.maketrans(dict.fromkeys('<>:"/\\|?*', "-"))
+DEVICES = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(10))}
+
 MAX_DIRECTORY = 1 << 20  # bytes of a zip archive's table of contents, each entry of which costs some 600 in memory
+PARTIAL = ".*.partial*"  # names of files that are being written
 SLACK = 1 << 26  # bytes that a member may unpack to however small it is
 MAX_RATIO = 100  # beyond that; radiographs shrink to a half, an empty file's zeros to a thousandth
 
@@ -35,7 +48,7 @@ def open_regular(path, expected, *, max_bytes=None):
     """
     try:
         # Without O_NONBLOCK, opening a pipe would wait for somebody to write to it.
-        file = os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb")
+        file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | NO_WAIT))  # noqa: SIM115
     except IsADirectoryError:
         raise refusal(path, expected, "a folder") from None
     except FileNotFoundError:
@@ -150,9 +163,13 @@ def explained(path):
 
 @contextmanager
 def replacing(path):
-    """A temporary path beside `path` (same ending) that takes its place when the block ends without an error."""
+    """A temporary path beside `path` (same ending) that takes its place when the block ends without an error.
+
+    A link in place of `path` is replaced itself; what it leads to stays as it is.
+    """
     temporary = path.with_name(f".{path.stem}.{os.getpid()}.partial{path.suffix}")
     try:
+        temporary.unlink(missing_ok=True)  # It might be a link.
         yield temporary
         with temporary.open("rb+") as file:
             os.fsync(file.fileno())
@@ -160,6 +177,76 @@ def replacing(path):
         _keep_names(path.parent)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def make_folder(path, *, inside=None):
+    """Make a folder for files of ours.
+
+    Args:
+        path: `pathlib.Path` of the folder.
+        inside: Folder above it that the user chose, which may be a link; below it none is followed. None if it is the
+            one right above.
+
+    Raises:
+        OSError: If it can't be made, or if it or a folder between it and `inside` is a link.
+    """
+    inside = path.parent if inside is None else inside
+    for part in (path, *path.parents):
+        if part == inside:
+            break
+        if part.is_symlink():
+            raise OSError(errno.ELOOP, "a link, which might lead anywhere")
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def open_own(path):
+    """Open a file of ours to read and append, made if it isn't there; what is in it stays.
+
+    Raises:
+        OSError: If that can't be, or if a link or anything but a regular file is in its place.
+    """
+    if not NO_LINKS and os.path.islink(path):
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP))
+    opener = lambda name, flags: os.open(name, flags | NO_LINKS | NO_WAIT, 0o666)  # noqa: E731
+    file = open(path, "a+b", opener=opener)  # noqa: SIM115
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "no regular file")
+    return file
+
+
+def is_own(path):
+    """Whether a regular file lies there, and no link to one."""
+    try:
+        return stat.S_ISREG(os.lstat(path).st_mode)
+    except OSError:
+        return False
+
+
+def remove(path):
+    """Remove a file, a folder with all that is in it, or a link but not what it leads to; nothing there is fine."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def remove_partial(folder):
+    """Remove what `replacing` left in a folder when its process was killed. Call it only where nobody else writes."""
+    for path in folder.glob(PARTIAL):
+        path.unlink(missing_ok=True)
+
+
+def is_portable(name):
+    """Whether every system takes a name for that of a file, with an ending of ours after it."""
+    return bool(name) and name.isprintable() and name == portable(name)
+
+
+def portable(name):
+    """A name that every system takes for that of a file, with an ending of ours after it."""
+    name = "".join(letter if letter.isprintable() else "-" for letter in name.translate(RESERVED)).rstrip(" .")
+    stem, dot, rest = name.partition(".")
+    return f"{stem}-{dot}{rest}" if not name or stem.rstrip().lower() in DEVICES else name
 
 
 def _keep_names(folder):

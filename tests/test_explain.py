@@ -175,6 +175,13 @@ def test_boxes_are_scaled_with_their_images(boxed_folder):
     np.testing.assert_array_equal(np.flatnonzero(found.labels[0]), [3, 4])
 
 
+def test_boxes_are_found_where_folders_of_images_are_links(boxed_folder, tmp_path):
+    disk = tmp_path.with_name(f"{tmp_path.name}-disk")
+    (boxed_folder / "images_001").rename(disk)
+    (boxed_folder / "images_001").symlink_to(disk)
+    assert len(boxes.load(boxed_folder / "BBox_List_2017.csv", 32).files) == 3
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 
 import numpy as np
 import pytest
@@ -208,6 +209,61 @@ def test_the_second_start_decodes_nothing_until_size_list_or_files_change(tmp_pa
     table.write_text("\n".join(table.read_text().splitlines()[:-1]))
     assert decodes()[0] == 38
     assert len(list((root / ".decoded").glob("28-*.npy"))) == 1  # What is out of date is gone.
+
+
+def cached(root, ending):
+    (path,) = (root / ".decoded").glob(f"28-*.{ending}")
+    return path
+
+
+@pytest.mark.parametrize("ending", ["npy", "json"])
+def test_decoded_images_that_were_changed_are_decoded_again(tmp_path, load, ending):
+    root = class_folders(tmp_path / "mri")
+    before = np.array(load("folders", root).train.images)
+    path = cached(root, ending)
+    content, about = path.read_bytes(), path.stat()
+    path.write_bytes(content[:128] + bytes(len(content) - 128) if ending == "npy" else content.replace(b'"', b"'"))
+    os.utime(path, ns=(about.st_atime_ns, about.st_mtime_ns))
+    after = load("folders", root)
+    np.testing.assert_array_equal(before, after.train.images[:])
+    assert path.read_bytes() == content
+
+
+def test_decoded_images_that_came_with_a_folder_are_not_believed(tmp_path, load, monkeypatch):
+    root = class_folders(tmp_path / "mri")
+    before = load("folders", root)
+    there = tmp_path / "there" / "mri"
+    shutil.copytree(root, there)  # with times, so that the list of files is the same
+    altered = np.load(cached(there, "npy"))
+    np.save(cached(there, "npy"), 255 - altered)
+    after = load("folders", there)
+    assert after.sha256 == before.sha256
+    np.testing.assert_array_equal(before.train.images[:], after.train.images[:])
+    # What was made here and only touched is read for its checksum, not decoded.
+    monkeypatch.setattr(images, "read", lambda *_, **__: pytest.fail("decoded again"))
+    os.utime(cached(there, "npy"))
+    load("folders", there)
+
+
+@pytest.mark.parametrize("planted", [".decoded", ".decoded/lock"])
+def test_links_that_came_with_a_folder_lead_nowhere(tmp_path, load, planted):
+    root = class_folders(tmp_path / "mri")
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / ".28-precious").write_text("mine")
+    (root / planted).parent.mkdir(exist_ok=True)
+    (root / planted).symlink_to(home / ".28-precious" if planted.endswith("lock") else home)
+    assert len(load("folders", root).train)
+    assert [path.name for path in home.iterdir()] == [".28-precious"]
+    assert (home / ".28-precious").read_text() == "mine"
+
+
+def test_names_of_class_folders_are_printable(tmp_path, load):
+    root = class_folders(tmp_path / "mri")
+    evil = "ill\x1b]0;title\x07\nAudit: 16 passed"
+    for part in ("train", "test"):
+        (root / part / "ill").rename(root / part / evil)
+    assert load("folders", root).label_names[-1] == r"ill\x1b]0;title\x07\nAudit: 16 passed"
 
 
 def test_a_decoding_that_was_broken_off_leaves_nothing_behind(tmp_path, load, monkeypatch):

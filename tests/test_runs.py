@@ -216,7 +216,7 @@ def test_a_locked_run_is_refused_before_anything_else(options, locker):
             runs.claim(dataclasses.replace(options, **changes))
 
 
-@pytest.mark.parametrize("part", ["evaluations", "baseline"])
+@pytest.mark.parametrize("part", ["evaluations", "explanations", "explanations/nih", "baseline"])
 def test_a_run_is_not_removed_under_a_process_that_writes_a_part_of_it(options, locker, part):
     run = runs.claim(options)
     run.start(options)
@@ -226,6 +226,87 @@ def test_a_run_is_not_removed_under_a_process_that_writes_a_part_of_it(options, 
     with pytest.raises(RunError, match=f"{part}: expected no other process"):
         runs.claim(overwrite).start(overwrite)
     assert run.finished
+
+
+def finished_run(options):
+    """A finished run, with more in it than results."""
+    run = runs.claim(options)
+    run.start(options)
+    run.write("results.json", "{}")
+    (run.path / "model.keras").write_text("weights")
+    (run.path / "logs" / "train").mkdir(parents=True)
+    return run
+
+
+@pytest.mark.parametrize(
+    "name", ["evaluations", "explanations", "logs", "logs/train", "baseline", "model.keras", ".lock", "config.json"]
+)
+def test_a_link_in_a_run_is_refused_before_anything_is_removed(options, tmp_path, name):
+    run = finished_run(options)
+    (tmp_path / "home").mkdir()
+    precious = tmp_path / "home" / ".thesis.partial.tex"
+    precious.write_text("mine")
+    files.remove(run.path / name)
+    (run.path / name).symlink_to(precious.parent if "." not in name else precious)
+    if name == "config.json":
+        precious.write_text(config.to_json(options))
+    before = sorted(path.name for path in run.path.rglob("*")), precious.read_text()
+    with pytest.raises(RunError, match=rf"{name}: expected a part of the run itself. Received a link"):
+        runs.claim(dataclasses.replace(options, overwrite=True))
+    if name in ("evaluations", "explanations"):
+        with pytest.raises(RunError, match="Received: a link"):
+            runs.lock(run.path / name / "deeper", inside=run.path)
+        with pytest.raises(RunError, match="Received a link"):
+            runs.clear(run.path / name)
+    assert (sorted(path.name for path in run.path.rglob("*")), precious.read_text()) == before
+
+
+def test_an_unfinished_run_with_a_link_is_not_continued(options, tmp_path):
+    run = runs.claim(options)
+    run.start(options)
+    (tmp_path / "state.npz").write_text("mine")
+    (run.path / "state.npz").symlink_to(tmp_path / "state.npz")
+    with pytest.raises(RunError, match=r"state\.npz: .*Received a link"):
+        runs.claim(dataclasses.replace(options, resume=True))
+
+
+def test_a_run_folder_that_the_user_linked_is_one_like_any_other(options, tmp_path):
+    (tmp_path / "scratch").mkdir()
+    Path(options.run).symlink_to(tmp_path / "scratch")
+    finished_run(options)
+    overwrite = dataclasses.replace(options, overwrite=True)
+    runs.claim(overwrite).start(overwrite)
+    assert sorted(path.name for path in (tmp_path / "scratch").iterdir()) == [".lock", "config.json", "origin.json"]
+
+
+def test_what_a_process_killed_in_its_last_moment_left_is_removed_when_asked_again(options):
+    run = finished_run(options)
+    (run.path / "state.npz").write_text("")
+    (run.path / "explanations" / "cache").mkdir(parents=True)
+    left = run.path / "explanations" / "cache" / ".3b05.99999.partial.npz"
+    left.write_text("")
+    assert runs.claim(dataclasses.replace(options, resume=True)).finished
+    assert not (run.path / "state.npz").exists()
+    runs.lock(run.path / "explanations", inside=run.path)
+    assert not left.exists()
+
+
+def test_texts_in_results_can_be_printed_and_paths_stay(options):
+    run = finished_run(options)
+    evil = "x\x1b]0;title\x07\nAudit: 16 passed"
+    run.write("results.json", json.dumps({"data": {"name": evil, "label_names": [evil]}, "baseline": {"path": evil}}))
+    content = run.read("results.json", "data")
+    assert content["data"]["name"] == content["data"]["label_names"][0] == r"x\x1b]0;title\x07\nAudit: 16 passed"
+    assert content["baseline"]["path"] == evil
+
+
+@pytest.mark.parametrize("plant", [os.mkfifo, lambda path: path.write_text("[" * 200_000)])
+def test_results_that_would_hang_or_overflow_are_one_line(options, plant):
+    run = finished_run(options)
+    (run.path / "results.json").unlink()
+    plant(run.path / "results.json")
+    with pytest.raises(RunError, match="expected JSON of a run"):
+        run.read("results.json", "data")
 
 
 def test_a_run_killed_before_it_began_starts_anew(options, tmp_path):

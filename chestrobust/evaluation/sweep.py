@@ -38,7 +38,7 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
     other = models.opened(source, splits)[0] if source else None
     folder = run.path / "evaluations"
     stem = "" if path.name == "model.keras" else f"{path.stem}-"
-    name = options.name or f"{stem}{splits.name}-{options.suite}"
+    name = options.name or files.portable(f"{stem}{splits.name}-{options.suite}")
     if devices.chief():
         runs.clear(folder / name)
     subject = Subject(model, splits, options, known, folder / name, path, other, source, groups or {})
@@ -105,7 +105,7 @@ class Subject(scoring.Scores):
                 )
             if devices.chief():
                 with files.explained(file.parent):
-                    file.parent.mkdir(parents=True, exist_ok=True)
+                    files.make_folder(file.parent)
                 with files.writing(file) as temporary:
                     pixels = [outcome.largest, outcome.low, outcome.high]
                     np.savez(temporary, logits=outcome.logits, pixels=pixels, identity=identity)

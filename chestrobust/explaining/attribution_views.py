@@ -33,7 +33,7 @@ class Study:
         self.chosen = chosen
         self.folder = subjects[0].run.path / "explanations"
         if subjects[0].run.finished and subjects[0].data.get("sha256", splits.sha256) != splits.sha256:
-            self.folder /= splits.name  # beside what is of the run's own data
+            self.folder /= files.portable(splits.name)  # beside what is of the run's own data
 
     def judged(self):
         """The first model with its thresholds and scores; what is computed is kept on disk."""
@@ -115,7 +115,7 @@ def explanation(study):
     title = f"{titles.data_title(splits.summary())}, test image {index} ({present}), explained: {finding}"
     if len(study.models) == 2:
         title += f"; attacked on {study.name}"
-    where = study.save(figures.explanation(rows, title=title), f"explanation-{index}-{finding.replace('/', '-')}")
+    where = study.save(figures.explanation(rows, title=title), files.portable(f"explanation-{index}-{finding}"))
     return "\n".join([title, *lines, where])
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from chestrobust.data.sources import csvfile, images
+from chestrobust.data.sources import csvfile, images, nih
 from chestrobust.data.splits import CHEST_LABELS
 from chestrobust.errors import DataError
 
@@ -48,7 +48,7 @@ def load(path, size):
     findings = {
         row["Image Index"]: row["Finding Labels"] for row in csvfile.read(table, ("Image Index", "Finding Labels"))
     }
-    places = {place.name: place for place in path.parent.rglob("*.png")}
+    places = {place.name: place for place in path.parent.rglob("*.png")} | nih.found(path.parent)
     rows = [row for row in listed if row["Image Index"] in places and row["Image Index"] in findings]
     if not rows:
         raise DataError(f"{path}: expected images of this list in its folder or below. Received none of them.")

@@ -1,19 +1,8 @@
 """The run folder, and saved models in it."""
 
 from chestrobust.errors import RunError
-from chestrobust.runs.folder import (
-    SCHEMA,
-    Run,
-    baseline_of,
-    check_fits,
-    check_same_model,
-    claim,
-    clear,
-    finished,
-    label_names,
-    lock,
-    make_writable,
-)
+from chestrobust.runs.earlier import baseline_of, check_fits, check_same_model, finished, label_names
+from chestrobust.runs.folder import SCHEMA, Run, claim, clear, lock, make_writable
 
 __all__ = [
     "SCHEMA",

@@ -1,21 +1,16 @@
 """The run folder: who may write it, what lies in it, and how it is written so that nothing is ever half there."""
 
 import json
-import shutil
+import os
 import tempfile
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from chestrobust import devices
-from chestrobust.config import OF_ONE_RUN, BaselineConfig, to_json
-from chestrobust.errors import RunError
-from chestrobust.files import explained, writing
+from chestrobust import devices, files, locks
+from chestrobust.config import OF_ONE_RUN, to_json
+from chestrobust.errors import DataError, RunError, printable
+from chestrobust.files import PARTIAL, explained, writing
 from chestrobust.runs import provenance
-
-try:
-    import fcntl
-except ModuleNotFoundError:  # Windows
-    fcntl = None
 
 SCHEMA = 1
 # In the order of removal: a folder whose removal is cut short still counts as an unfinished run, without a checkpoint.
@@ -35,7 +30,9 @@ CONTENTS = (
     "config.json",
 )
 LOCK = ".lock"
-PARTIAL = ".*.partial*"  # names of files that are being written
+CACHE = "cache"  # folder of what explain.py computes once
+LEFT_OVER = ("state.npz", "adversarial.npy")  # needed to resume, and by a finished run no more
+MAX_JSON = 1 << 26  # bytes
 # What belongs to a name in `results.json`; the rest is read by its key alone.
 KINDS = dict.fromkeys(("data", "config", "training", "thresholds", "baseline"), dict) | {"evaluations": list}
 # Options that say where and how to run, not what.
@@ -63,8 +60,13 @@ class Run:
     def read(self, name, *keys):
         """The content of a JSON file of the run, which must have these keys."""
         try:
-            content = json.loads((self.path / name).read_text())
-        except (OSError, ValueError) as error:
+            with files.open_regular(self.path / name, "JSON of a run", max_bytes=MAX_JSON) as file:
+                content = json.loads(file.read(MAX_JSON + 1))
+            if name == "results.json":
+                content = _made_printable(content)
+        except DataError as error:
+            raise RunError(str(error)) from None
+        except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{self.path / name}: expected JSON of a run. Received: {error}.") from None
         content = content if isinstance(content, dict) else {}
         kinds = KINDS if name == "results.json" else {}
@@ -108,13 +110,28 @@ class Run:
         self.write("origin.json", json.dumps(origin, indent=2) + "\n")
 
     def _remove(self):
-        for folder in (self.path / "evaluations", self.path / "baseline"):
+        views = self.path / "explanations"
+        for folder in (self.path / "evaluations", views, *views.glob("*"), self.path / "baseline"):
             if folder.is_dir():
-                lock(folder)
+                lock(folder, inside=self.path)
+        self.check_own()
         with explained(self.path):
             for name in CONTENTS:
-                path = self.path / name
-                shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+                files.remove(self.path / name)
+
+    def check_own(self):
+        """Refuse a folder in which not all that is ours can be written and removed without leaving it.
+
+        Raises:
+            RunError: If some of it is a link, or in a folder that can't be written.
+        """
+        for path in (self.path / name for name in (LOCK, *CONTENTS)):
+            for place, folders, names in os.walk(path):
+                if not os.access(place, os.W_OK | os.X_OK):
+                    raise RunError(f"{place}: expected a folder that can be written. Received another.")
+                for name in (*folders, *names):
+                    _refuse_link(Path(place) / name)
+            _refuse_link(path)
 
     def finish(self, config, splits, **results):
         """Write `results.json` and remove what only a resumed run needs; returns what was written.
@@ -133,10 +150,29 @@ class Run:
         self.write("results.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
         if devices.chief():
             with explained(self.path):
-                for name in ("state.npz", "adversarial.npy"):
+                for name in LEFT_OVER:
                     (self.path / name).unlink(missing_ok=True)
         devices.wait()
         return results
+
+
+def _refuse_link(path):
+    if path.is_symlink():
+        raise RunError(
+            f"{path}: expected a part of the run itself. Received a link, which is never followed. Put what it leads "
+            "to in its place, or choose another --run."
+        )
+
+
+def _made_printable(content):
+    """JSON whose names and texts can be printed; paths stay, as they are opened and no reader's business."""
+    if isinstance(content, str):
+        return printable(content)
+    if isinstance(content, list):
+        return [_made_printable(part) for part in content]
+    if isinstance(content, dict):
+        return {printable(key): part if key == "path" else _made_printable(part) for key, part in content.items()}
+    return content
 
 
 def claim(config):
@@ -162,7 +198,10 @@ def claim(config):
         )
     if config.overwrite and config.resume:
         raise RunError(f"{run.path}: expected --overwrite or --resume. Received both.")
-    if run.started and (config.overwrite or not run.finished):
+    left_over = [run.path / name for name in LEFT_OVER if config.resume and run.finished]
+    left_over = [path for path in left_over if os.path.lexists(path)]
+    if run.started and (config.overwrite or not run.finished or left_over):
+        run.check_own()
         lock(run.path)
     if config.overwrite:
         return run
@@ -172,6 +211,9 @@ def claim(config):
         raise RunError(
             f"{run.path}: holds an unfinished run. Use --resume to continue it, or --overwrite to replace it."
         )
+    with explained(run.path):
+        for path in left_over:  # by a process that was killed in the last moment
+            files.remove(path)
     if run.started:
         before, now = (
             {key: value for key, value in options.items() if key not in HOUSEKEEPING and not key.endswith("_root")}
@@ -192,23 +234,26 @@ def _bare(folder):
 _locks = []  # Open files, as a lock ends when its file is closed.
 
 
-def lock(folder):
+def lock(folder, *, inside=None):
     """Make a folder and keep other processes from writing to it until this one ends, in whatever way.
 
     A process may lock a folder twice. Nothing is locked on Windows.
+
+    Args:
+        folder: `pathlib.Path` of the folder.
+        inside: The run folder that it is a part of, below which no link is followed; None if it is a run folder itself,
+            which the user may have linked.
 
     Raises:
         RunError: If another process has locked it, or if it can't be written to.
     """
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        file = (folder / LOCK).open("a")
+        files.make_folder(folder, inside=folder if inside is None else inside)
+        file = files.open_own(folder / LOCK)
     except OSError as error:
         raise RunError(f"{folder}: expected a folder that can be written. Received: {error.strerror}.") from None
     try:
-        # Of the process, not of the open file: that is what network file systems know, and children don't inherit it.
-        if fcntl:
-            fcntl.lockf(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        locks.of_process(file)
     except (BlockingIOError, PermissionError):
         raise RunError(
             f"{folder}: expected no other process that writes here. Received one. Wait for it to end, or stop it."
@@ -216,14 +261,20 @@ def lock(folder):
     except OSError as error:
         raise RunError(f"{folder}: expected a file system with locks. Received: {error.strerror}.") from None
     _locks.append(file)
-    clear(folder)
+    with explained(folder):
+        files.remove_partial(folder)
+    clear(folder / CACHE)
 
 
 def clear(folder):
-    """Remove what killed processes left half-written in a folder that this process has locked."""
+    """Remove what killed processes left half-written in a folder inside one that this process has locked.
+
+    Raises:
+        RunError: If it is a link.
+    """
+    _refuse_link(folder)
     with explained(folder):
-        for path in folder.glob(PARTIAL):
-            path.unlink(missing_ok=True)
+        files.remove_partial(folder)
 
 
 def make_writable(folder):
@@ -235,79 +286,3 @@ def make_writable(folder):
     with explained(folder):
         folder.mkdir(parents=True, exist_ok=True)
         tempfile.TemporaryFile(dir=folder).close()
-
-
-def finished(folder):
-    """The finished `Run` in a folder.
-
-    Raises:
-        RunError: If there is none.
-    """
-    run = Run(Path(folder).expanduser())
-    for name in ("results.json", "model.keras"):
-        if not (run.path / name).is_file():
-            raise RunError(
-                f"{run.path}: expected a finished run. Received no {name} there. Train one with diagnosis.py."
-            )
-    return run
-
-
-def label_names(path):
-    """What the labels of a saved model are called, by the results beside it; None if there are none."""
-    run = Run(path.parent)
-    if not run.finished or path.name != "model.keras":
-        return None
-    names = run.read("results.json", "data")["data"].get("label_names")
-    if names is not None and not (isinstance(names, list) and all(isinstance(name, str) for name in names)):
-        raise RunError(f"{run.path / 'results.json'}: expected a list of texts as label_names. Received another.")
-    return names
-
-
-def baseline_of(folder, results):
-    """The model file that a run was compared with, and None; or None and why it isn't there any more.
-
-    Args:
-        folder: The run's folder.
-        results: What its `results.json` holds.
-    """
-    recorded = results["baseline"] if isinstance(results["baseline"], dict) else {}
-    if not isinstance(recorded.get("path"), str):
-        return None, "results of an earlier version don't say where their baseline lies"
-    path = folder / recorded["path"] / "model.keras"
-    if not path.is_file():
-        return None, f"the run's baseline is no longer in {path.parent}"
-    if provenance.sha256(path) != recorded.get("sha256"):
-        return None, f"{path} is no longer the run's baseline"
-    return path, None
-
-
-def check_fits(run, splits):
-    """Refuse a finished run whose model is for other images or labels than the data's.
-
-    Raises:
-        RunError: With what differs.
-    """
-    data, wanted = run.read("results.json", "data")["data"], splits.summary()
-    for key in ("task", "label_names", "image_shape"):
-        if data.get(key) != wanted[key]:
-            raise RunError(
-                f"{run.path}: {key}: expected a model for {wanted[key]}, as in the data. "
-                f"Received one for {data.get(key)}."
-            )
-
-
-def check_same_model(run, options):
-    """Refuse a finished run whose model is another than the options', so that its weights wouldn't fit.
-
-    Raises:
-        RunError: With what differs.
-    """
-    own = run.read("results.json", "config")["config"]
-    for key in ("model", "attention", "backbone_size"):
-        # Runs from before there was a choice have the default model.
-        received, wanted = own.get(key, getattr(BaselineConfig, key)), getattr(options, key)
-        if received != wanted:
-            raise RunError(
-                f"{run.path}: expected a model with --{key.replace('_', '-')} {wanted}, as in the options. "
-                f"Received one with {received}."
-            )

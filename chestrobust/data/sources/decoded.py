@@ -2,7 +2,6 @@
 
 import contextlib
 import errno
-import fcntl
 import hashlib
 import json
 import os
@@ -14,9 +13,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from chestrobust import devices, files
-from chestrobust.data.sources import images
-from chestrobust.errors import DataError
+from chestrobust import devices, files, locks
+from chestrobust.data.sources import fingerprint, images
+from chestrobust.errors import DataError, printable
 
 VERSION = 1  # of what is kept; another one is made anew
 TOLERATED = 0.1  # share of images that may be damaged: more are no accident
@@ -60,7 +59,7 @@ def folder(source, root):
 def say(source, text):
     """Tell the user, once, what was found in a folder."""
     if devices.chief():
-        print(f"{source}: {text}")
+        print(f"{source}: {printable(text)}")
 
 
 def identity(root, names):
@@ -95,7 +94,8 @@ def decode(source, root, names, *, size, data_dir, state):
     failures, found = [], None
     for place in (root / ".decoded", Path(data_dir) / "decoded" / elsewhere):
         try:
-            found = _kept(place, stem, (len(names), size, size, 1)) or _made(source, root, names, size, place, stem)
+            found = _kept(place, stem, (len(names), size, size, 1), data_dir)
+            found = found or _made(source, root, names, size, place, stem, data_dir)
             break
         except OSError as error:
             failures.append(f"{place}: {error.strerror or error}")
@@ -113,8 +113,14 @@ def decode(source, root, names, *, size, data_dir, state):
     return found
 
 
-def _kept(place, stem, shape):
-    """The `Decoded` that lies in a folder, or None."""
+def _kept(place, stem, shape, data_dir):
+    """The `Decoded` that lies in a folder, or None: what wasn't made here, or has changed since, isn't believed."""
+    known = all(fingerprint.as_made(place / f"{stem}{ending}", data_dir) for ending in (".json", ".npy"))
+    return _opened(place, stem, shape) if known and not place.is_symlink() else None
+
+
+def _opened(place, stem, shape):
+    """The `Decoded` in two files, or None if they are of another kind."""
     try:
         kept = json.loads((place / f"{stem}.json").read_text())
         array = np.load(place / f"{stem}.npy", mmap_mode="r", allow_pickle=False)
@@ -125,15 +131,15 @@ def _kept(place, stem, shape):
     return Decoded(array, digests, damage) if fits else None
 
 
-def _made(source, root, names, size, place, stem):
+def _made(source, root, names, size, place, stem, data_dir):
     """The `Decoded`, made now and kept in the folder `place`; raises OSError if it can't be written."""
     if place.parent.exists() and not place.parent.stat().st_mode & 0o222:
         raise PermissionError(errno.EACCES, os.strerror(errno.EACCES))  # Nobody may write there, so root won't either.
-    place.mkdir(parents=True, exist_ok=True)
+    files.make_folder(place)
     shape = (len(names), size, size, 1)
-    with (place / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        if found := _kept(place, stem, shape):
+    with files.open_own(place / "lock") as lock:
+        locks.exclusive(lock, wait=True)
+        if found := _kept(place, stem, shape, data_dir):
             return found  # The process that had the lock has done it.
         for path in place.glob(f"{size}-*"):  # Of files that have changed since.
             if path.name.split("-")[1] != stem.split("-")[1]:
@@ -143,17 +149,18 @@ def _made(source, root, names, size, place, stem):
         if shutil.disk_usage(place).free < np.prod(shape):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         with files.replacing(place / f"{stem}.npy") as temporary:
-            array = np.lib.format.open_memmap(temporary, "w+", np.uint8, shape)
-            digests, errors = _fill(source, root, names, array)
-            array.flush()
+            digests, errors = _fill(source, root, names, temporary, shape)
             # Before the images, which are only taken for whole if this is there.
             with files.replacing(place / f"{stem}.json") as notes:
                 notes.write_text(json.dumps({"digests": digests, "damage": next(filter(None, errors), "")}))
-    return _kept(place, stem, shape)
+        for ending in (".json", ".npy"):
+            fingerprint.note_made(place / f"{stem}{ending}", data_dir)
+    return _opened(place, stem, shape)
 
 
-def _fill(source, root, names, array):
-    """Decode every file into its row of `array`; returns digests and errors. Pillow's decoders run side by side."""
+def _fill(source, root, names, file, shape):
+    """Decode every file into its row of an npy file; returns digests and errors. Pillow's decoders run side by side."""
+    array = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
 
     def one(row):
         path = root / names[row]
@@ -169,4 +176,6 @@ def _fill(source, root, names, array):
         stack.callback(threads.shutdown, cancel_futures=True)  # so that Ctrl-C doesn't wait for thousands of images
         outcomes = threads.map(one, range(len(names)))
         bar = tqdm(outcomes, f"Decoding {source}, once", len(names), unit=" images", leave=False, disable=None)
-        return [list(column) for column in zip(*bar, strict=True)]
+        outcomes = [list(column) for column in zip(*bar, strict=True)]
+    array.flush()
+    return outcomes

@@ -1,15 +1,15 @@
 """Download one file safely: resumed, retried, checked, and only then given its name."""
 
-import fcntl
+import contextlib
 import hashlib
 import os
 import shutil
 import time
-from contextlib import contextmanager
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
+from chestrobust import files, locks
 from chestrobust.errors import DataError
 
 CHUNK = 1 << 16  # bytes; the most that a broken connection can cost
@@ -52,19 +52,20 @@ def download(url, path, *, md5, attempts=5, timeout=30, backoff=0.5):
                 file.truncate(0)
                 raise _Failed(f"MD5 is {received}, expected {md5}")
             os.fsync(file.fileno())
+            if os.name == "nt":
+                file.close()  # Windows renames no open file.
             os.replace(part, path)
     except (_Failed, OSError, ValueError) as error:  # Those of requests are OSErrors; ValueError: a broken address.
         reason = " ".join(str(error).split())
         raise DataError(f"Cannot download {url} to {path}: {reason:.300}") from None
 
 
-@contextmanager
+@contextlib.contextmanager
 def _open_locked(part):
     """Opens `part` to read and append, for this process alone; removes it if it stays empty."""
-    # A link would lead out of the folder.
-    with open(part, "a+b", opener=lambda name, flags: os.open(name, flags | os.O_NOFOLLOW, 0o666)) as file:
+    with files.open_own(part) as file:
         try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            locks.exclusive(file, wait=False)
             # Whoever had the lock until now may have renamed the file: it is then the final one.
             ours = os.path.samefile(file.fileno(), part)
         except (BlockingIOError, FileNotFoundError):
@@ -74,7 +75,7 @@ def _open_locked(part):
         try:
             yield file
         except BaseException:
-            if not file.seek(0, os.SEEK_END):
+            if not file.closed and not file.seek(0, os.SEEK_END):
                 part.unlink()
             raise
 

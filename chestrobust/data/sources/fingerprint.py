@@ -1,14 +1,18 @@
 """Checksums of files, remembered by size and time of change, since hashing gigabytes takes a while."""
 
+import contextlib
 import hashlib
 import json
+import zlib
 from pathlib import Path
 
 from tqdm import tqdm
 
-from chestrobust import files
+from chestrobust import files, locks
+from chestrobust.errors import printable
 
 CHUNK = 1 << 20
+MEMORY, LOCK = "checksums.json", ".checksums.lock"
 
 
 def fingerprint(path, data_dir, *, check=None):
@@ -32,24 +36,71 @@ def remembered(path, data_dir, keys, compute):
         compute: Function that returns a dict of text or numbers.
     """
     path = Path(path).resolve()
-    stat = path.stat()
-    identity = [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
-    memory = Path(data_dir) / "checksums.json"
-    try:
-        known = dict(json.loads(memory.read_text()))
-    except (OSError, ValueError, TypeError, RecursionError):
-        known = {}
-    entry = known.get(str(path))
+    identity, entry = _identity(path), _known(data_dir).get(str(path))
     if isinstance(entry, dict) and entry.get("identity") == identity and entry.keys() >= set(keys):
         return {key: entry[key] for key in keys}
     answer = compute()
-    try:
-        memory.parent.mkdir(parents=True, exist_ok=True)
-        with files.replacing(memory) as temporary:
-            temporary.write_text(json.dumps({**known, str(path): {"identity": identity, **answer}}, indent=1))
-    except OSError:
-        pass  # Only a cache: an unwritable folder costs time, nothing else.
+    _remember(path, data_dir, {"identity": identity, **answer})
     return answer
+
+
+def note_made(path, data_dir):
+    """Remember the checksum of a file that was made just now, so that `as_made` will know it."""
+    path = Path(path).resolve()
+    _remember(path, data_dir, {"identity": _identity(path), "crc": crc(path)})
+
+
+def as_made(path, data_dir):
+    """Whether a file is what was made here; only if its size or times have changed since is it read.
+
+    A file that came from elsewhere, with whatever beside it that vouches for it, is not.
+    """
+    if not files.is_own(path):
+        return False
+    path = Path(path).resolve()
+    entry, identity = _known(data_dir).get(str(path)), _identity(path)
+    if not isinstance(entry, dict) or "crc" not in entry:
+        return False
+    if entry.get("identity") != identity:
+        if entry["crc"] != crc(path):
+            return False
+        _remember(path, data_dir, {"identity": identity, "crc": entry["crc"]})
+    return True
+
+
+def crc(path):
+    """The CRC-32 of a file."""
+    value = 0
+    with open(path, "rb") as file:
+        while chunk := file.read(CHUNK):
+            value = zlib.crc32(chunk, value)
+    return value
+
+
+def _identity(path):
+    stat = path.stat()
+    return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns]
+
+
+def _known(data_dir):
+    try:
+        return dict(json.loads((Path(data_dir) / MEMORY).read_text()))
+    except (OSError, ValueError, TypeError, RecursionError):
+        return {}
+
+
+def _remember(path, data_dir, entry):
+    """Add an entry, and remove what killed processes left half-written."""
+    memory = Path(data_dir) / MEMORY
+    # Only a cache: an unwritable folder costs time, nothing else.
+    with contextlib.suppress(OSError):
+        memory.parent.mkdir(parents=True, exist_ok=True)
+        with files.open_own(memory.with_name(LOCK)) as lock:
+            locks.exclusive(lock, wait=True)
+            for left in memory.parent.glob(f".{memory.stem}{files.PARTIAL[1:]}"):
+                left.unlink(missing_ok=True)
+            with files.replacing(memory) as temporary:
+                temporary.write_text(json.dumps({**_known(data_dir), str(path): entry}, indent=1))
 
 
 def _hashes(path, check):
@@ -58,7 +109,7 @@ def _hashes(path, check):
     md5, sha256 = hashlib.md5(usedforsecurity=False), hashlib.sha256()
     bar = tqdm(
         total=path.stat().st_size,
-        desc=f"Fingerprint of {path.name}",
+        desc=f"Fingerprint of {printable(path.name)}",
         unit="B",
         unit_scale=True,
         leave=False,

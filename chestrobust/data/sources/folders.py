@@ -8,7 +8,7 @@ import numpy as np
 
 from chestrobust.data.sources import decoded, splitting
 from chestrobust.data.splits import Splits
-from chestrobust.errors import DataError
+from chestrobust.errors import DataError, printable
 
 NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 HIDDEN = (".", "__MACOSX")  # what archives made on a Mac bring along
@@ -40,9 +40,9 @@ def load(root, *, size, data_dir, limits):
     label_names = tuple(sorted(set(classes)))
     labels = np.array([[name == label for label in label_names] for name in classes], np.uint8)
     return Splits(
-        name=root.resolve().name,
+        name=printable(root.resolve().name),
         task="multi-class",
-        label_names=label_names,
+        label_names=tuple(map(printable, label_names)),
         sha256=state,
         note=note,
         **splitting.dealt(root, part, pictures, labels),

@@ -73,7 +73,7 @@ def load(root, *, size, data_dir, limits):
 def _rows(table, root):
     """The table's rows whose image is there, each with `file`, `labels` and `patient` besides."""
     listed = csvfile.read(table, ("Image Index", "Finding Labels"), ABOUT)
-    files = {path.name: str(path.relative_to(root)) for place in PLACES for path in sorted(root.glob(place))}
+    files = {name: str(path.relative_to(root)) for name, path in found(root).items()}
     rows, seen = [], set()
     for number, row in enumerate(listed, start=2):
         name = row["Image Index"]
@@ -93,6 +93,11 @@ def _rows(table, root):
         text = f"{len(missing)} of the {len(listed)} images in {table.name} are missing. The first: {missing[0]}."
         decoded.say("nih", f"{text} The others are used.")
     return rows
+
+
+def found(root):
+    """Path of each image in a folder of NIH's, by its name; folders of images may be links."""
+    return {path.name: path for place in PLACES for path in sorted(root.glob(place))}
 
 
 def _labels(text, where):

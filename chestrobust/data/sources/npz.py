@@ -2,12 +2,10 @@
 
 import contextlib
 import errno
-import fcntl
 import io
 import math
 import os
 import shutil
-import stat
 import struct
 import warnings
 import zipfile
@@ -17,9 +15,9 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from chestrobust import files
-from chestrobust.data.sources.fingerprint import remembered
-from chestrobust.errors import DataError
+from chestrobust import files, locks
+from chestrobust.data.sources.fingerprint import crc, remembered
+from chestrobust.errors import DataError, printable
 from chestrobust.files import open_zip
 
 MAPPED = 1 << 26  # bytes from which on an array is mapped; ChestMNIST's images at 28 px are below it
@@ -122,21 +120,16 @@ class Member:
     def _is_whole(self, place, spare):
         """Whether an unpacked file has the content of the member; only if it is new or was touched is it read."""
         try:
-            about = os.lstat(place)
-            if not stat.S_ISREG(about.st_mode) or about.st_size != self._info.file_size:
+            if not files.is_own(place) or place.stat().st_size != self._info.file_size:
                 return False
-            return remembered(place, spare, ("crc",), lambda: {"crc": _crc(place)})["crc"] == self._info.CRC
+            return remembered(place, spare, ("crc",), lambda: {"crc": crc(place)})["crc"] == self._info.CRC
         except OSError:
             return False
 
     def _unpack(self, place, spare):
-        place.parent.mkdir(parents=True, exist_ok=True)
-        if place.parent.is_symlink():
-            raise OSError(errno.ELOOP, "a link, which might lead anywhere")
-        # Whoever made the folder may have made the lock a link to another file: it is neither followed nor emptied.
-        lock = os.open(place.parent / "lock", os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK, 0o666)
-        with os.fdopen(lock, "rb+", buffering=0) as lock:
-            fcntl.flock(lock, fcntl.LOCK_EX)
+        files.make_folder(place.parent)
+        with files.open_own(place.parent / "lock") as lock:
+            locks.exclusive(lock, wait=True)
             if self._is_whole(place, spare):
                 return  # The process that had the lock has done it.
             for stale in place.parent.glob(f"*{self.key}-*.npy"):  # Of another content, or left by a killed process.
@@ -160,7 +153,7 @@ class Member:
             archive.open(self._info) as stream,
             tqdm(
                 total=self._info.file_size,
-                desc=f"{verb} {self.path.name}, {self.key}",
+                desc=f"{verb} {printable(self.path.name)}, {self.key}",
                 unit="B",
                 unit_scale=True,
                 leave=False,
@@ -191,14 +184,6 @@ class Member:
                 f"{self.path}: {self.key}: expected a numeric array in an .npz file as numpy.savez writes it. "
                 f"Received {self.path.stat().st_size} bytes: {reason:.300}. Download the file again."
             ) from None
-
-
-def _crc(path):
-    crc = 0
-    with open(path, "rb") as file:
-        while chunk := file.read(CHUNK):
-            crc = zlib.crc32(chunk, crc)
-    return crc
 
 
 def _header(stream):
