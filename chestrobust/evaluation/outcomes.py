@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from chestrobust import devices, losses, models
 from chestrobust.attacks.named import CLEAN
+from chestrobust.data.splits import as_floats
 from chestrobust.evaluation import metrics
 from chestrobust.models import twin
 
@@ -80,7 +81,7 @@ def run(model, task, split, attack, *, source=None, progress=False):
 
     def answer(piece, model, source):
         indices = pieces[piece]
-        images = split.images[indices].astype(np.float32) / 255
+        images = as_floats(split.images[indices])
         labels = split.labels[indices].astype(np.float32)
         adversarial = attack(source or model, images, labels, task=task, indices=indices)
         logits[indices] = answers(model, adversarial)
