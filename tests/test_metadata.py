@@ -20,6 +20,7 @@ from chestrobust.data.splits import Split, as_floats, selection
 from chestrobust.errors import DataError, RunError
 from chestrobust.evaluation import audit, outcomes
 from chestrobust.explaining import attributions
+from chestrobust.models import graph
 from chestrobust.reporting import figures
 from chestrobust.training import augment
 
@@ -156,7 +157,7 @@ def test_a_backbone_takes_it_too(tmp_path):
     classifier.save(tmp_path / "model.keras")
     again = models.build("mobilenet_v2", (32, 32, 1), 2, weights=str(tmp_path / "model.keras"))
     first, second = (
-        next(layer for layer in model._flatten_layers() if layer.name == "backbone") for model in (classifier, again)
+        next(layer for layer in graph.layers(model) if layer.name == "backbone") for model in (classifier, again)
     )
     np.testing.assert_array_equal(first.get_weights()[0], second.get_weights()[0])
     plain, joined = (models.build("mobilenet_v2", (28, 28, channels), 2, backbone_size=64) for channels in (1, 4))
