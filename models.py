@@ -12,7 +12,7 @@
 
 The contract: a `keras.Model` from float images in [0, 1] to probabilities, with a layer named `logits` right before the
 activation. Normalization and resizing are layers inside, so that a radius always means pixels. `logits(classifier)` has
-the same weights and ends there: attacks and losses call it, made once per classifier.
+the same weights and ends there, and is always the same model: attacks and losses call it.
 """
 
 from chestrobust.models import ModelError, build, build_cnn, build_covid_cnn, build_vgg, load, load_logits, logits

@@ -16,18 +16,15 @@ import functools
 import sys
 from pathlib import Path
 
-from chestrobust import titles
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import measure
 import numpy as np
 import peers
 
-from chestrobust import attacks, commandline, data, devices, losses, models, runs, startup
+from chestrobust import commandline, data, devices, runs, startup, titles
 from chestrobust.data.sources import phantom
-from chestrobust.evaluation import metrics, outcomes
-from chestrobust.models import twin
+from chestrobust.data.splits import as_floats
 
 STEPS = peers.SHORT
 BATCHES = {28: 256, 128: 64}  # images per batch at each image size
@@ -61,9 +58,12 @@ def print_speed(pixels, peaks, options):
     """The table of one image size."""
     import tensorflow as tf
 
+    from chestrobust import losses
+    from chestrobust.models import graph
+
     count = BATCHES[pixels]
     model, splits = subject(pixels, count)
-    images, labels = splits.test.images.astype(np.float32) / 255, splits.test.labels.astype(np.float32)
+    images, labels = as_floats(splits.test.images), splits.test.labels.astype(np.float32)
     contestants = {}
     for name in options.only:
         try:
@@ -85,7 +85,7 @@ def print_speed(pixels, peaks, options):
         return float(tf.reduce_mean(losses.binary_cross_entropy(labels, model(attacked)))) / labels.shape[1]
 
     # Each step goes forward, and backward to the images.
-    flops = 2 * STEPS * count * measure.forward_flops(model)
+    flops = 2 * STEPS * count * measure.forward_flops(graph.layers(model))
     print(
         f"\n{pixels} px, batch {count}, {flops / count / 1e9:.3f} GFLOP per image, clean BCE {mean_loss(images):.4f}\n",
         f"| Contestant | Images/s | Time / {BASES[0]} | Time / {BASES[1]} | Share of peak | BCE | Max change |",
@@ -112,11 +112,13 @@ def subject(pixels, count):
     """
     import keras
 
+    from chestrobust import models
+
     keras.utils.set_random_seed(0)
     small = phantom.load(size=28, counts={"train": 1280, "val": 1, "test": 1})
     trainer = models.build_cnn(small.image_shape, len(small.label_names))
     trainer.compile("adam", "binary_crossentropy")
-    trainer.fit(small.train.images.astype(np.float32) / 255, small.train.labels, batch_size=64, epochs=3, verbose=0)
+    trainer.fit(as_floats(small.train.images), small.train.labels, batch_size=64, epochs=3, verbose=0)
     splits = phantom.load(size=pixels, counts={"train": 1, "val": 1, "test": count})
     classifier = models.build_cnn(splits.image_shape, len(splits.label_names))
     classifier.set_weights(trainer.get_weights())
@@ -130,6 +132,8 @@ BASES = OURS[0], OURS[2]
 
 def ours(model, splits, options):
     """`{name: (dtype whose peak it is compared with, attack(images, labels))}`, as the functions below."""
+    from chestrobust import attacks
+    from chestrobust.models import twin
 
     budget = {
         "epsilon": options.epsilon,
@@ -205,6 +209,8 @@ LIBRARIES = {
 
 def print_strength(run, splits, options):
     """Macro AUC under PGD in each precision, on the test split and evaluated in float32."""
+    from chestrobust import attacks, losses, models
+    from chestrobust.evaluation import metrics, outcomes
 
     model = models.logits(models.load(run.path / "model.keras"))
     budget = {"epsilon": options.epsilon, "step_size": options.step_size, "steps": STEPS}

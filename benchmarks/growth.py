@@ -19,10 +19,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from memory import anonymous_memory, in_fresh_process
 from tqdm import tqdm
 
-from chestrobust import devices, models
-from chestrobust.attacks import named
+from chestrobust import devices
 from chestrobust.data.sources import phantom
-from chestrobust.evaluation import outcomes
 
 BASE = {"images": 256, "size": 28, "steps": 10, "restarts": 1}
 SERIES = {
@@ -54,10 +52,13 @@ def main():
 
 def measure(settings):
     """Seconds of an attack with these settings, and megabytes of anonymous memory at the peak."""
-
     with anonymous_memory() as seen:
         devices.import_tensorflow()
         import keras
+
+        from chestrobust import models
+        from chestrobust.attacks import named
+        from chestrobust.evaluation import outcomes
 
         keras.utils.set_random_seed(0)
         split = phantom.load(size=settings["size"], limit=settings["images"]).train

@@ -136,11 +136,11 @@ def ratio(theirs, ours):
     return f"{statistics.median(ratios):.2f} ({ratios[0]:.2f} to {ratios[-1]:.2f})"
 
 
-def forward_flops(model):
-    """Operations of one image's forward pass, counting two per multiplication in convolutions and dense layers."""
+def forward_flops(layers):
+    """Operations of an image's forward pass, counting two per multiplication in convolutions and dense layers."""
     return 2 * sum(
         math.prod(layer.output.shape[1:-1]) * math.prod(weight.shape)
-        for layer in model._flatten_layers(include_self=False, recursive=True)
+        for layer in layers
         for weight in layer.trainable_weights
         if len(weight.shape) > 1 and not getattr(layer, "layers", None)
     )

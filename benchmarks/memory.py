@@ -34,7 +34,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from tqdm import tqdm
 
-from chestrobust import data, devices
+from chestrobust import devices
+from chestrobust.data import batching, loading
 from chestrobust.data.sources import phantom
 
 SIZE, SMALL, PATTERNS = 224, 2000, 300
@@ -146,14 +147,14 @@ def in_fresh_process(function, *arguments):
 
 def observe(script, path, scratch, start, steps, batch_size):
     """Run a script's `main` in this process; returns megabytes at the peak and seconds since the process started."""
-    load, shuffled = data.load, data.shuffled
+    load, shuffled = loading.load, batching.shuffled
 
     def load_and_cut(*arguments, **settings):
         splits = load(*arguments, **settings)
         return dataclasses.replace(splits, val=splits.val[:EVALUATED], test=splits.test[:EVALUATED])
 
-    data.load = load_and_cut
-    data.shuffled = lambda *arguments, **settings: shuffled(*arguments, **settings)[: steps * batch_size]
+    loading.load = load_and_cut
+    batching.shuffled = lambda *arguments, **settings: shuffled(*arguments, **settings)[: steps * batch_size]
 
     arguments = ["--data", path, "--data-dir", scratch / "data", "--run", scratch / start]
     arguments += ["--epochs", 1, "--batch-size", batch_size]

@@ -14,17 +14,12 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from chestrobust import titles
-
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from chestrobust import attacks, commandline, data, devices, losses, models, runs, startup
-from chestrobust.attacks import blackbox, named
+from chestrobust import commandline, data, devices, runs, startup, titles
 from chestrobust.errors import DataError
-from chestrobust.evaluation import metrics, outcomes
-from chestrobust.losses import binary_cross_entropy
 
 SHORT, LONG, QUERIES = 10, 50, 150  # gradient steps, and queries of the gradient-free attack
 FIRST_LABEL = "Label: the first with the largest value, label 0 without a finding"
@@ -60,6 +55,7 @@ def main(arguments=None):
     if splits.task == "multi-class":
         raise DataError(f"{splits.name}: expected independent labels. Received a {splits.task} task.")
     devices.import_tensorflow()
+    from chestrobust import models
 
     model = models.logits(models.load(run.path / "model.keras"))
     print(
@@ -88,6 +84,9 @@ def cells(model, splits, attack, options):
     """Run an attack on the test split; returns its row, or one that says how it was refused."""
     import keras
 
+    from chestrobust import losses
+    from chestrobust.evaluation import metrics, outcomes
+
     keras.utils.set_random_seed(0)  # Of numpy and TensorFlow too, which is where other libraries draw.
     try:
         outcome = outcomes.run(model, splits.task, splits.test, attack, progress=True)
@@ -103,6 +102,9 @@ def cells(model, splits, attack, options):
 
 def suite_cells(model, splits, options):
     """Rows of our standard suite: the worst image of all its attacks, and the worst answer for each label."""
+    from chestrobust import losses
+    from chestrobust.attacks import named
+    from chestrobust.evaluation import metrics, outcomes
 
     task, labels = splits.task, splits.test.labels
     budget = {"steps": LONG, "restarts": options.restarts, "queries": QUERIES, "seed": 0, "precision": "float32"}
@@ -118,6 +120,9 @@ def suite_cells(model, splits, options):
 
 def ours(model, splits, options):
     """No attack, and this repository's."""
+    from chestrobust import attacks
+    from chestrobust.attacks import blackbox
+    from chestrobust.losses import binary_cross_entropy
 
     def row(name, attack, **settings):
         def generate(images, labels, indices):
@@ -144,6 +149,8 @@ def cleverhans(model, splits, options):
     from cleverhans.tf2.attacks.momentum_iterative_method import momentum_iterative_method as momentum
     from cleverhans.tf2.attacks.projected_gradient_descent import projected_gradient_descent as pgd
 
+    from chestrobust.losses import binary_cross_entropy
+
     def row(name, attack, *lengths, truth=True, remark="", **settings):
         def generate(images, labels, indices):
             given = {"norm": np.inf, "clip_min": 0.0, "clip_max": 1.0, "y": labels if truth else None, **settings}
@@ -169,6 +176,8 @@ def art(model, splits, options):
     import keras
     from art.attacks import evasion
     from art.estimators.classification import TensorFlowV2Classifier
+
+    from chestrobust.losses import binary_cross_entropy
 
     classifier = TensorFlowV2Classifier(
         model=model,
@@ -208,6 +217,8 @@ def foolbox(model, splits, options):
     import eagerpy
     import foolbox
     import tensorflow as tf
+
+    from chestrobust.losses import binary_cross_entropy
 
     class MultiLabelPGD(foolbox.attacks.LinfPGD):
         def get_loss_fn(self, model, labels):

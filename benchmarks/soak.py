@@ -24,15 +24,14 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-from chestrobust import devices
-
 OPTIONS = ["--data", "phantom", "--limit", "400", "--epochs", "4", "--patience", "2", "--batch-size", "32"]
 OPTIONS += ["--steps", "3", "--train-steps", "2"]
 PROGRAM = """
 import sys
-import checkpoints
+from chestrobust import startup
+from chestrobust.training import checkpoints
 checkpoints.SAVE_EVERY = float(sys.argv.pop(1))
-import diagnosis_adv, startup
+import diagnosis_adv
 sys.exit(startup.run_script(diagnosis_adv.main))
 """
 SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
@@ -128,6 +127,7 @@ def outcome(run):
 
 def digest(path):
     """SHA-256 of a model's weight arrays."""
+    from chestrobust import devices
 
     devices.import_tensorflow()
     import keras

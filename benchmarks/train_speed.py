@@ -26,9 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import measure
 import numpy as np
 
-from chestrobust import commandline, config, data, devices, losses, models, runs, startup
+from chestrobust import commandline, config, devices, runs, startup
+from chestrobust.data import batching
 from chestrobust.data.splits import CHEST_LABELS, Split, Splits
-from chestrobust.training import examples, loop
 
 BATCHES = {28: 256, 128: 64, 224: 16}  # images per batch at each image size
 STEPS = {"clean": {28: 10, 128: 6, 224: 4}, "adversarial": {28: 3, 128: 2, 224: 2}}  # per round
@@ -116,6 +116,7 @@ class Ours(threading.Thread):
     """`training.train` in a thread of its own: called with a number of steps, it lets them happen and waits."""
 
     def __init__(self, splits, options, kind, *, one_batch=False):
+        from chestrobust import models
 
         super().__init__(daemon=True)
         self.splits, self.options, self.kind, self.one_batch = splits, options, kind, one_batch
@@ -143,6 +144,8 @@ class Ours(threading.Thread):
 
     def run(self):
         """The thread."""
+        from chestrobust import losses, models
+        from chestrobust.training import examples, loop
 
         self.go.wait()
         make = examples.clean_examples
@@ -183,13 +186,13 @@ def held():
             super().on_train_batch_end(batch, logs)
             threading.current_thread().step_done()
 
-    pipeline = data.batches
+    pipeline = batching.batches
 
     def batches(*arguments, **settings):
         dataset = pipeline(*arguments, **settings)
         return dataset.take(1).cache().repeat() if threading.current_thread().one_batch else dataset
 
-    with mock.patch.object(keras.callbacks, "CallbackList", Callbacks), mock.patch.object(data, "batches", batches):
+    with mock.patch.object(keras.callbacks, "CallbackList", Callbacks), mock.patch.object(batching, "batches", batches):
         yield
 
 

@@ -17,6 +17,7 @@ import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from pathlib import Path
 
 from chestrobust.errors import ExpectedError
 
@@ -24,7 +25,7 @@ EXAMPLE = '{"cluster": {"worker": ["host1:12345", "host2:12345"]}, "task": {"typ
 
 
 class DevicesError(ExpectedError):
-    """A strategy that doesn't fit the machine or `TF_CONFIG`, or a worker that is gone."""
+    """A strategy or settings of Keras that don't fit the machine or this program, or a worker that is gone."""
 
 
 @dataclass(frozen=True)
@@ -47,9 +48,11 @@ def join(name):
             workers, else mirrored if there are several GPUs.
 
     Raises:
-        DevicesError: If `TF_CONFIG` is needed and missing, or not as TensorFlow wants it.
+        DevicesError: If `TF_CONFIG` is needed and missing, or not as TensorFlow wants it, or `KERAS_BACKEND` asks for
+            another than TensorFlow.
     """
     global _place
+    _check_backend()
     text = os.environ.get("TF_CONFIG", "").strip() if name in ("auto", "multiworker") else ""
     if not text and name == "multiworker":
         raise DevicesError(f"--strategy multiworker: expected TF_CONFIG in the environment, as in {EXAMPLE}.")
@@ -92,13 +95,18 @@ def start():
 
 
 def import_tensorflow():
-    """Import TensorFlow without its start-up lines.
+    """Import TensorFlow without its start-up lines, and Keras as it comes, whatever `keras.json` says for others.
 
-    Its C++ side writes some of them before any log level holds, so standard error is held back meanwhile, and shown
-    only if the import fails.
+    TensorFlow's C++ side writes some lines before any log level holds, so standard error is held back meanwhile, and
+    shown only if the import fails.
+
+    Raises:
+        DevicesError: If `KERAS_BACKEND` asks for another backend, or Keras can't use its `keras.json`.
     """
     if "tensorflow" in sys.modules:
         return  # Whoever imported it has set it up.
+    _check_backend()
+    os.environ["KERAS_BACKEND"] = "tensorflow"  # It counts more than the backend in keras.json.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     with tempfile.TemporaryFile() as held, contextlib.ExitStack() as stack:
         sys.stderr.flush()
@@ -106,12 +114,15 @@ def import_tensorflow():
         stack.callback(os.close, terminal)
         os.dup2(held.fileno(), 2)
         try:
+            _import_keras()
             import tensorflow
 
             # Looking for GPUs logs too, whether or not there are any.
             if not tensorflow.config.list_physical_devices("GPU"):
                 # One operation at a time: each already uses all cores, and side by side they only need more memory.
                 tensorflow.config.threading.set_inter_op_parallelism_threads(1)
+        except ExpectedError:
+            raise
         except BaseException:
             os.dup2(terminal, 2)
             held.seek(0)
@@ -119,6 +130,28 @@ def import_tensorflow():
             raise
         finally:
             os.dup2(terminal, 2)
+
+
+def _check_backend():
+    backend = os.environ.get("KERAS_BACKEND") or "tensorflow"
+    if backend != "tensorflow":
+        raise DevicesError(f"KERAS_BACKEND: expected tensorflow. Received: {backend}. Unset it for this program.")
+
+
+def _import_keras():
+    try:
+        import keras
+    except (AssertionError, AttributeError, TypeError, ValueError) as error:
+        settings = Path(os.environ.get("KERAS_HOME", "~/.keras"), "keras.json").expanduser()
+        if not settings.exists():
+            raise
+        received = f"{type(error).__name__} {error}".strip()
+        raise DevicesError(
+            f"{settings}: expected settings that Keras takes. Received: {received}. Correct or remove the file."
+        ) from None
+    keras.config.set_floatx("float32")
+    keras.config.set_image_data_format("channels_last")
+    keras.config.set_epsilon(1e-7)
 
 
 @functools.cache

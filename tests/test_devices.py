@@ -43,13 +43,15 @@ cpu = tf.config.list_physical_devices("CPU")[0]
 if count > 1:
     tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * count)
 tf.config.threading.set_inter_op_parallelism_threads(1)
-import diagnosis_adv, evaluate, startup, training
-epoch = training._epoch
+import diagnosis_adv, evaluate
+from chestrobust import startup
+from chestrobust.training import loop
+epoch = loop._epoch
 def watched(step, running, splits, config, state, *rest):
     if state.epoch == deadly:
         os.kill(os.getpid(), signal.SIGKILL)
     return epoch(step, running, splits, config, state, *rest)
-training._epoch = watched
+loop._epoch = watched
 def main():
     own = ["--strategy", strategy]
     diagnosis_adv.main([*train, *own, "--run", folder, *(["--resume"] if resume else [])])
@@ -260,3 +262,44 @@ def test_several_workers_without_a_cluster_are_refused_before_anything_is_writte
     with pytest.raises(ExpectedError, match="expected TF_CONFIG"):
         diagnosis.main(["--data", "phantom", "--strategy", "multiworker", "--run", str(tmp_path / "run")])
     assert not (tmp_path / "run").exists()
+
+
+KERAS = """
+import sys
+from chestrobust import devices, startup
+def main():
+    devices.import_tensorflow()
+    import keras
+    print(keras.config.backend(), keras.config.image_data_format(), keras.config.epsilon(), keras.layers.ReLU().dtype)
+sys.exit(startup.run_script(main))
+"""
+
+
+@pytest.mark.parametrize(
+    ("settings", "code", "said"),
+    [
+        (
+            '{"backend": "torch", "image_data_format": "channels_first", "floatx": "float16", "epsilon": 0.1}',
+            *(0, "tensorflow channels_last 1e-07 float32\n"),
+        ),
+        ('["float32"]', 2, "keras.json: expected settings that Keras takes"),
+    ],
+)
+def test_keras_is_as_it_comes_whatever_its_settings_are_for_others(tmp_path, settings, code, said):
+    (tmp_path / "keras.json").write_text(settings)
+    own = {name: value for name, value in os.environ.items() if name != "KERAS_BACKEND"}
+    done = subprocess.run(
+        [sys.executable, "-c", KERAS],
+        **{"capture_output": True, "text": True},
+        env={**own, "PYTHONPATH": str(ROOT), "KERAS_HOME": str(tmp_path), "TF_USE_LEGACY_KERAS": "1"},
+    )
+    assert done.returncode == code
+    assert said in done.stdout + done.stderr
+    assert (done.stdout + done.stderr).count("\n") == 1
+
+
+def test_another_backend_is_refused_before_anything_is_written(monkeypatch, tmp_path):
+    monkeypatch.setenv("KERAS_BACKEND", "jax")
+    with pytest.raises(ExpectedError, match="KERAS_BACKEND: expected tensorflow"):
+        diagnosis.main(["--data", "phantom", "--run", str(tmp_path / "run")])
+    assert list(tmp_path.iterdir()) == []

@@ -15,10 +15,12 @@ import explain
 from chestrobust import data, losses, models, runs
 from chestrobust.attacks import gradient, named
 from chestrobust.data import metadata
-from chestrobust.data.splits import Rows, Split
+from chestrobust.data.lazy import Lazy, Rows
+from chestrobust.data.splits import Split, as_floats, selection
 from chestrobust.errors import DataError, RunError
 from chestrobust.evaluation import audit, outcomes
 from chestrobust.explaining import attributions
+from chestrobust.models import graph
 from chestrobust.reporting import figures
 from chestrobust.training import augment
 
@@ -27,14 +29,14 @@ ATTRIBUTES = {
     "sex": np.array(["F", "M", "", "F", "M", "F"]),
     "view": np.array(["PA", "AP", "L", "", "PA", "AP"]),
 }
+PIXELS = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 1), dtype=np.uint8)
 VALUES = [[0, 0, 0], [64, 255, 255], [128, 128, 128], [191, 0, 128], [128, 255, 0], [255, 0, 255]]
 
 
 @pytest.fixture
 def images():
     """Six images of 8 x 8 with their metadata, uint8."""
-    pixels = np.random.default_rng(0).integers(0, 256, (6, 8, 8, 1), dtype=np.uint8)
-    return metadata.Beside(pixels, metadata.values(ATTRIBUTES))
+    return metadata.joined(PIXELS, metadata.values(ATTRIBUTES))
 
 
 @pytest.fixture
@@ -46,13 +48,24 @@ def model():
 def test_a_channel_of_an_image_is_what_is_known_of_its_patient(images):
     assert metadata.values(ATTRIBUTES).tolist() == VALUES
     assert images.shape == (6, 8, 8, 4)
-    np.testing.assert_array_equal(images[:][..., :1], images.images)
+    np.testing.assert_array_equal(images[:][..., :1], PIXELS)
     for index in (slice(1, 4), np.array([5, 0])):
         np.testing.assert_array_equal(images[index][:, 3, 5, 1:], np.array(VALUES)[index])
     assert images[2].shape == (8, 8, 4)
     np.testing.assert_array_equal(Rows(images, np.array([3, 1]))[:], images[np.array([3, 1])])
-    np.testing.assert_array_equal(metadata.pixels(images[:]), images.images)
-    assert metadata.pixels(images.images).shape == (6, 8, 8, 1)
+    np.testing.assert_array_equal(metadata.pixels(images[:]), PIXELS)
+    assert metadata.pixels(PIXELS).shape == (6, 8, 8, 1)
+
+
+def test_what_is_not_asked_for_is_not_made(images):
+    split = Split(images, np.zeros((6, 1), np.uint8)).limited(4).view(np.array([0, 3]))
+    assert isinstance(split.images, Lazy)
+    assert (split.images.shape, split.images.dtype, split.images.ndim) == ((2, 8, 8, 4), np.uint8, 4)
+    chosen = images[:][selection(6, 4)][[0, 3]]
+    np.testing.assert_array_equal(split.images, chosen)
+    floats = as_floats(split.images)
+    assert floats.dtype == np.float32
+    np.testing.assert_array_equal(floats, chosen.astype(np.float32) / np.float32(255))
 
 
 def test_the_model_reads_it_in_quarters_and_without_a_gradient(images, model):
@@ -144,7 +157,7 @@ def test_a_backbone_takes_it_too(tmp_path):
     classifier.save(tmp_path / "model.keras")
     again = models.build("mobilenet_v2", (32, 32, 1), 2, weights=str(tmp_path / "model.keras"))
     first, second = (
-        next(layer for layer in model._flatten_layers() if layer.name == "backbone") for model in (classifier, again)
+        next(layer for layer in graph.layers(model) if layer.name == "backbone") for model in (classifier, again)
     )
     np.testing.assert_array_equal(first.get_weights()[0], second.get_weights()[0])
     plain, joined = (models.build("mobilenet_v2", (28, 28, channels), 2, backbone_size=64) for channels in (1, 4))

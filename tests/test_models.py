@@ -1,4 +1,6 @@
+import gc
 import itertools
+import weakref
 
 import keras
 import numpy as np
@@ -109,6 +111,19 @@ def test_the_model_survives_saving(tmp_path):
     images = np.random.default_rng(0).random((3, 28, 28, 1), np.float32)
     loaded = keras.models.load_model(tmp_path / "model.keras")
     np.testing.assert_array_equal(models.logits(loaded)(images), models.logits(classifier)(images))
+
+
+def test_logits_of_a_classifier_are_one_model_and_go_with_it(tmp_path):
+    classifier = models.build_cnn((28, 28, 1), 14)
+    classifier.save(tmp_path / "model.keras")
+    others = [keras.models.clone_model(classifier), models.load(tmp_path / "model.keras")]
+    assert models.logits(classifier) is models.logits(classifier)
+    assert len({id(models.logits(model)) for model in (classifier, *others)}) == 3
+    alive = [weakref.ref(model) for model in (classifier, models.logits(classifier))]
+    del classifier
+    gc.collect()
+    gc.collect()  # The model of the logits is let go when the classifier has been collected.
+    assert [model() for model in alive] == [None, None]
 
 
 def test_a_model_without_logits_is_refused():

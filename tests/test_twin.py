@@ -1,5 +1,8 @@
 """The twin computes what the model computes: forward, backward and in training."""
 
+import ast
+from pathlib import Path
+
 import keras
 import numpy as np
 import pytest
@@ -8,7 +11,7 @@ from keras import layers
 
 from chestrobust import attacks, losses, models
 from chestrobust.attacks import gradient
-from chestrobust.models import twin
+from chestrobust.models import graph, twin
 
 
 def shake(model, seed=0):
@@ -166,7 +169,7 @@ def test_every_convolutional_model_has_a_twin_that_is_attacked_as_well(name, sha
     architecture, _, attention = name.partition("-")
     model = models.logits(models.build(architecture, (28, 28, 1), 3, attention=attention or "none"))
     images, labels = np.random.default_rng(0).random((5, 28, 28, 1), np.float32), LABELS.numpy()
-    for layer in model._flatten_layers():
+    for layer in graph.layers(model):
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = 0.0
     model(images, training=True)  # Now the moving averages are the batch's, so that signals don't fade on their way.
@@ -184,6 +187,55 @@ def test_every_convolutional_model_has_a_twin_that_is_attacked_as_well(name, sha
 
     assert gain("float32") > 0
     assert gain("bfloat16") > share * gain("float32")
+
+
+def changed_graphs(monkeypatch):
+    """A Keras that keeps its graphs in another way."""
+    monkeypatch.delattr(keras.Function, "_run_through_graph")
+
+
+def other_clones(monkeypatch):
+    """A Keras whose `clone_model` can't say what it calls."""
+    monkeypatch.setattr(keras.models, "clone_model", lambda model, clone_function: model)
+
+
+@pytest.mark.parametrize("change", [changed_graphs, other_clones])
+def test_where_keras_shows_no_graph_the_model_runs_as_it_is(model, images, monkeypatch, change):
+    kept, radius = twin.of(model, "float32"), {"epsilon": 0.05, "step_size": 0.02, "steps": 2}
+    logits = model(images, training=False)
+    expected = attacks.pgd(model, images, LABELS, **radius, precision="float32")
+    with monkeypatch.context() as patch:
+        change(patch)
+        assert not twin.known(model)
+        assert twin.of(model, "bfloat16") is model
+        np.testing.assert_allclose(kept(images), logits, atol=1e-4)  # It was made before, and needs no graph.
+    gradient.compiled.cache_clear()
+    monkeypatch.setattr(graph, "of", lambda model: None)
+    received = attacks.pgd(model, images, LABELS, **radius, precision="bfloat16")
+    np.testing.assert_array_equal(received, expected)
+
+
+def test_looking_at_a_model_leaves_it_as_it_was(model):
+    def trace():
+        return [(layer, len(layer._inbound_nodes), len(layer._outbound_nodes)) for layer in graph.layers(model)]
+
+    model.compile("adam")
+    before = trace()
+    assert twin.known(model)
+    assert trace() == before
+
+
+def test_nothing_of_keras_that_is_private_is_used():
+    used, own = set(), set()
+    for path in Path(models.__file__).parents[1].rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Attribute) and node.attr.startswith("_") and not node.attr.startswith("__"):
+                (own if isinstance(node.ctx, ast.Store) else used).add(node.attr)
+            elif isinstance(node, ast.FunctionDef | ast.ClassDef):
+                own.add(node.name)
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                assert not node.module.startswith("keras.src"), path
+    assert used - own <= {"_actions", "_replace"}  # argparse's and named tuples'
 
 
 def test_a_function_runs_as_it_is():

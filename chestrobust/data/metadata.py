@@ -9,6 +9,7 @@ import dataclasses
 
 import numpy as np
 
+from chestrobust.data.lazy import Lazy
 from chestrobust.data.subgroups import age_bands
 from chestrobust.errors import DataError
 
@@ -16,28 +17,20 @@ CHANNELS = ("age", "sex", "view")
 STEPS = 4  # what is between 0 and 1 is known in quarters; what is unknown is in the middle
 
 
-class Beside:
-    """Images with channels of metadata, made of what is indexed alone.
+def joined(images, values):
+    """Images with channels of metadata, a `Lazy` array.
 
     Args:
         images: uint8, `(count, height, width, channels)`; any array, also a memory-mapped one.
         values: uint8, `(count, 3)`.
     """
 
-    def __init__(self, images, values):
-        self.images, self.values = images, values
-        self.shape, self.dtype, self.ndim = (*images.shape[:3], images.shape[3] + len(CHANNELS)), images.dtype, 4
-
-    def __len__(self):
-        return len(self.images)
-
-    def __getitem__(self, index):
-        pixels = self.images[index]
-        planes = np.broadcast_to(self.values[index][..., None, None, :], (*pixels.shape[:-1], len(CHANNELS)))
+    def take(index):
+        pixels = images[index]
+        planes = np.broadcast_to(values[index][..., None, None, :], (*pixels.shape[:-1], len(CHANNELS)))
         return np.concatenate([pixels, planes], axis=-1)
 
-    def __array__(self, dtype=None, copy=None):
-        return np.asarray(self[:], dtype)
+    return Lazy((*images.shape[:3], images.shape[3] + len(CHANNELS)), images.dtype, take)
 
 
 def beside(splits):
@@ -55,7 +48,7 @@ def beside(splits):
     return dataclasses.replace(
         splits,
         **{
-            part: dataclasses.replace(split, images=Beside(split.images, values(split.attributes)))
+            part: dataclasses.replace(split, images=joined(split.images, values(split.attributes)))
             for part, split in splits.parts.items()
         },
     )

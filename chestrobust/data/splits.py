@@ -4,6 +4,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from chestrobust.data.lazy import Lazy, Rows
+
 CHEST_LABELS = (
     "atelectasis",
     "cardiomegaly",
@@ -22,26 +24,9 @@ CHEST_LABELS = (
 )
 
 
-class Rows:
-    """Some rows of an array that is too large to copy: what is indexed is copied, and nothing else.
-
-    Args:
-        array: Any array.
-        rows: Indices into its first axis.
-    """
-
-    def __init__(self, array, rows):
-        self.array, self.rows = array, rows
-        self.shape, self.dtype, self.ndim = (len(rows), *array.shape[1:]), array.dtype, array.ndim
-
-    def __len__(self):
-        return len(self.rows)
-
-    def __getitem__(self, index):
-        return self.array[self.rows[index]]
-
-    def __array__(self, dtype=None, copy=None):
-        return np.asarray(self[:], dtype)
+def as_floats(images):
+    """uint8 images as models take them: float32 in [0, 1]; a `Lazy` array is made as a whole."""
+    return np.asarray(images, np.float32) / 255
 
 
 @dataclass(frozen=True)
@@ -49,7 +34,7 @@ class Split:
     """Images and their labels.
 
     Attributes:
-        images: uint8, `(count, height, width, channels)`, 0 to 255; a memory-mapped array or `Rows` of one if large.
+        images: uint8, `(count, height, width, channels)`, 0 to 255; a memory-mapped or `Lazy` array if large.
         labels: uint8, `(count, num_labels)`: multi-hot; one column of 0 and 1 if binary; one-hot if multi-class.
         patients: Number of the patient of each image, `(count,)`, or None where patients are unknown.
         attributes: What else is known of each image, by name, each `(count,)`: `"age"` in years, float32, NaN if
@@ -69,11 +54,11 @@ class Split:
         return self._with_images(self.images[index], index)
 
     def limited(self, limit):
-        """At most `limit` of the images; of memory-mapped ones none are copied."""
+        """At most `limit` of the images; of memory-mapped and `Lazy` ones none are copied."""
         if limit is None or limit >= len(self):
             return self
         rows = selection(len(self), limit)
-        return self.view(rows) if isinstance(self.images, np.memmap | Rows) else self[rows]
+        return self.view(rows) if isinstance(self.images, np.memmap | Lazy) else self[rows]
 
     def view(self, rows):
         """The images with these indices, none of them copied."""

@@ -13,7 +13,7 @@ import tensorflow as tf
 from chestrobust import losses
 from chestrobust.attacks import gradient
 from chestrobust.data import metadata
-from chestrobust.data.splits import selection
+from chestrobust.data.splits import as_floats, selection
 from chestrobust.evaluation import metrics, outcomes
 
 PASSED, FAILED, NOT_RUN = "passed", "failed", "not run"
@@ -107,7 +107,7 @@ class _Study:
         self.model, self.task, self.whole, self.attack, self.known = model, task, split, attack, known
         self.split = split[chosen(split)]
         self.loss = losses.for_task(task)
-        self.images = self.split.images.astype(np.float32) / 255
+        self.images = as_floats(self.split.images)
         self.labels = self.split.labels.astype(np.float32)
         self.clean = outcomes.answers(model, self.images)
         self.outcome = self.run(attack)

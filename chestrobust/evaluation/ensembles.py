@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from chestrobust import models
 from chestrobust.attacks import named
+from chestrobust.data.splits import as_floats
 from chestrobust.evaluation import metrics, outcomes, scoring
 
 THROUGH = "end to end"
@@ -90,7 +91,7 @@ def answers(members, task, split, attack, source=None):
     with tqdm(total=len(split), desc=attack.title, unit=" images", leave=False) as bar:
         for begin in range(0, len(split), size):
             indices = np.arange(begin, min(begin + size, len(split)))
-            images = split.images[indices].astype(np.float32) / 255
+            images = as_floats(split.images[indices])
             attacked = attack(source, images, split.labels[indices].astype(np.float32), task=task, indices=indices)
             largest = max(largest, float(np.abs(attacked - images).max()))
             for number, model in enumerate(members.values()):

@@ -10,8 +10,9 @@ from tqdm import tqdm
 
 from chestrobust import devices, losses, models
 from chestrobust.attacks.named import CLEAN
+from chestrobust.data.splits import as_floats
 from chestrobust.evaluation import metrics
-from chestrobust.models import twin
+from chestrobust.models import graph, twin
 
 # Pixels attacked at once: 256 images of 28 x 28. The first convolution's output alone takes 128 bytes per pixel.
 PIXELS_PER_BATCH = 256 * 28 * 28
@@ -80,7 +81,7 @@ def run(model, task, split, attack, *, source=None, progress=False):
 
     def answer(piece, model, source):
         indices = pieces[piece]
-        images = split.images[indices].astype(np.float32) / 255
+        images = as_floats(split.images[indices])
         labels = split.labels[indices].astype(np.float32)
         adversarial = attack(source or model, images, labels, task=task, indices=indices)
         logits[indices] = answers(model, adversarial)
@@ -103,7 +104,7 @@ def run(model, task, split, attack, *, source=None, progress=False):
 
 def _pixels(model, shape):
     """Pixels of an image as the model sees it, which may enlarge it first."""
-    layers = model._flatten_layers() if isinstance(model, keras.Model) else ()  # those of nested models too
+    layers = graph.layers(model) if isinstance(model, keras.Model) else ()
     sizes = [layer.height * layer.width for layer in layers if isinstance(layer, keras.layers.Resizing)]
     return max(shape[1] * shape[2], *sizes, 1)
 

@@ -3,6 +3,7 @@
 import numpy as np
 
 from chestrobust import devices, files, models, titles
+from chestrobust.data.splits import as_floats
 from chestrobust.evaluation import metrics
 from chestrobust.reporting import figures
 
@@ -17,7 +18,7 @@ def draw(classifier, splits, suite, run):
         return
     test, model = splits.test, models.logits(classifier)
     candidates = np.flatnonzero(test.labels.any(axis=1))[:256]
-    images, labels = test.images[candidates].astype(np.float32) / 255, test.labels[candidates]
+    images, labels = as_floats(test.images[candidates]), test.labels[candidates]
     confidence = (labels * classifier.predict(images, batch_size=16, verbose=0)).max(axis=1)
     chosen = int(np.argsort(confidence, kind="stable")[len(confidence) // 2])
     image, truth = images[chosen : chosen + 1], labels[chosen : chosen + 1]

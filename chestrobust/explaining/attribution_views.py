@@ -11,6 +11,7 @@ from tqdm import tqdm
 from chestrobust import config, files, models, runs, titles
 from chestrobust.attacks import named
 from chestrobust.data import metadata
+from chestrobust.data.splits import as_floats
 from chestrobust.errors import ExpectedError
 from chestrobust.evaluation import metrics, outcomes, sweep
 from chestrobust.explaining import attributions, boxes
@@ -45,7 +46,7 @@ class Study:
     def attacked(self, indices, model=None, attack=None):
         """Images, labels and adversarial images of some rows of the test split, floats in [0, 1]."""
         test = self.splits.test
-        images = test.images[indices].astype(np.float32) / 255
+        images = as_floats(test.images[indices])
         labels = test.labels[indices].astype(np.float32)
         attack = attack or self.attack
         return images, labels, attack(model or self.model, images, labels, task=self.splits.task, indices=indices)
@@ -207,7 +208,7 @@ def boxed(study):
     if metadata.pixel_channels(study.splits.image_shape) < channels:
         raise ExpectedError("--boxes: expected a model of images alone. Received one with --metadata.")
     found = boxes.load(study.options.boxes, size)
-    images, labels = found.images.astype(np.float32) / 255, found.labels.astype(np.float32)
+    images, labels = as_floats(found.images), found.labels.astype(np.float32)
     indices = np.arange(len(images))
     patients = [name.partition("_")[0] for name in found.files]
     rows, kept = [], []

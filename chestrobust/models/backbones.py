@@ -13,7 +13,7 @@ from keras import layers
 
 from chestrobust.config import TRANSFORMERS
 from chestrobust.errors import ModelError
-from chestrobust.models import blocks, loading
+from chestrobust.models import blocks, graph, loading
 
 # As (scale, offset) of pixels in [0, 1]; the three numbers are of red, green and blue.
 BY_IMAGENET = ([1 / 0.229, 1 / 0.224, 1 / 0.225], [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225])
@@ -144,7 +144,7 @@ def _load(backbone, path, name):
         return
     saved = loading.load(path)
     # In a model with metadata it is a level deeper.
-    saved = next((layer for layer in saved._flatten_layers() if layer.name == "backbone"), saved)
+    saved = next((layer for layer in graph.layers(saved) if layer.name == "backbone"), saved)
     wanted, received = ([(w.name, tuple(w.shape)) for w in model.weights] for model in (backbone, saved))
     if wanted != received:
         raise ModelError(f"{wrong} Received another model, {saved.name}.")

@@ -1,5 +1,7 @@
 """Saved classifiers as models that return logits."""
 
+import weakref
+
 import keras
 from keras import layers
 
@@ -12,7 +14,7 @@ from chestrobust.runs import modelfile, saved
 def logits(classifier):
     """The same weights ending at the layer `logits`: what attacks and losses call.
 
-    Make it once per classifier: attacks are compiled per model.
+    Of one classifier it is always the same model, so that an attack on it is compiled once.
 
     Args:
         classifier: A functional `keras.Model` with a layer named `logits`.
@@ -20,7 +22,14 @@ def logits(classifier):
     Raises:
         ValueError: If there is no such layer.
     """
-    return keras.Model(classifier.input, classifier.get_layer("logits").output, name=f"{classifier.name}_logits")
+    if classifier not in _logits:
+        output = classifier.get_layer("logits").output
+        _logits[classifier] = keras.Model(classifier.input, output, name=f"{classifier.name}_logits")
+    return _logits[classifier]
+
+
+# For as long as the classifier is used anywhere else.
+_logits = weakref.WeakKeyDictionary()
 
 
 def load(path):

@@ -14,6 +14,8 @@ import keras
 import tensorflow as tf
 from keras import layers
 
+from chestrobust.models import graph
+
 PRECISIONS = ("auto", "float32", "bfloat16", "float16")
 # Gradients of float16 values are kept this much larger than they are, so that small ones don't become 0.
 GRADIENT_SCALE = {tf.float32: 1.0, tf.bfloat16: 1.0, tf.float16: 1024.0}
@@ -57,19 +59,39 @@ def of(model, low):
         A callable like `model`, with float32 logits. With `training=True` it normalizes by the batch, updates the
         moving averages and drops out, as the model does.
     """
-    if not known(model):
+    found, low = _known_graph(model), tf.as_dtype(low)
+    if found is None:
         return model
-    low = tf.as_dtype(low)
+    return lambda images, training=False: _computed(_run(found, images, low, training), tf.float32)
 
-    def run(model, images, training):
-        def rule(layer):
-            if isinstance(layer, keras.Model):
-                return lambda images, **_: run(layer, images, training)
-            return lambda x, **_: RULES[type(layer)](layer, x, low=low, training=training)
 
-        return model._run_through_graph(images, operation_fn=rule)
+def known(model):
+    """Whether a model is a graph of layers in `RULES`, called without arguments that would change what they do."""
+    return _known_graph(model) is not None
 
-    return lambda images, training=False: _computed(run(model, images, training), tf.float32)
+
+def _known_graph(model):
+    """The `Graph` of a model, with a graph in the place of each nested model; None if anything in it isn't known."""
+    found, calls = graph.of(model), []
+    if found is None or not len(found.inputs) == len(found.outputs) == 1:
+        return None
+    for call in found.calls:
+        operation = call.operation if _known_layer(call.operation) else _known_graph(call.operation)
+        if operation is None or len(call.arguments) != 1 or any(call.options.values()):
+            return None
+        calls.append(call._replace(operation=operation))
+    return found._replace(calls=calls)
+
+
+def _run(known, images, low, training):
+    """What a known graph returns, which may not be computed yet."""
+    values = {id(known.inputs[0]): images}
+    for operation, (argument,), _, result in known.calls:
+        x = keras.tree.map_structure(lambda tensor: values.get(id(tensor), tensor), argument)
+        nested = isinstance(operation, graph.Graph)
+        compute = _run if nested else RULES[type(operation)]
+        values[id(result)] = compute(operation, x, low=low, training=training)
+    return values[id(known.outputs[0])]
 
 
 class Linear:
@@ -284,20 +306,6 @@ ACTIVATIONS = (
     keras.activations.silu,
     keras.activations.tanh,
 )
-
-
-def known(model):
-    """Whether a model is a graph of layers in `RULES`, called without arguments that would change what they do."""
-    # By name, since a subclass may do anything, and Keras doesn't export the class that `keras.Model(...)` returns.
-    if type(model).__name__ != "Functional" or not type(model).__module__.startswith("keras."):
-        return False
-    nodes = [node for nodes in model._nodes_by_depth.values() for node in nodes if not node.is_input]
-    return len(model.inputs) == len(model.outputs) == 1 and all(
-        (known(node.operation) or _known_layer(node.operation))
-        and len(node.arguments.args) == 1
-        and not any(node.arguments.kwargs.values())
-        for node in nodes
-    )
 
 
 def _known_layer(layer):

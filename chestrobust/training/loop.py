@@ -18,7 +18,7 @@ from chestrobust.attacks import named
 from chestrobust.data import batching, sampling
 from chestrobust.errors import RunError, TrainingError
 from chestrobust.evaluation import metrics, outcomes
-from chestrobust.models import twin
+from chestrobust.models import graph, twin
 from chestrobust.training import augment
 from chestrobust.training.checkpoints import Checkpoint
 from chestrobust.training.examples import clean_examples
@@ -235,7 +235,7 @@ def _in_pixel_units(images):
 
 def _synchronize(model):
     """Let BatchNorm take its statistics from the whole batch, not from each replica's share."""
-    for layer in model._flatten_layers():
+    for layer in graph.layers(model):
         if isinstance(layer, keras.layers.BatchNormalization):
             layer.synchronized = devices.replicas() > 1
 

@@ -11,7 +11,8 @@ from tqdm import tqdm
 
 from chestrobust import devices, files
 from chestrobust.attacks import gradient
-from chestrobust.data.splits import Split
+from chestrobust.data.lazy import Lazy
+from chestrobust.data.splits import Split, as_floats
 from chestrobust.training import examples
 
 WARNING = (
@@ -23,30 +24,22 @@ WARNING = (
 FILE = "adversarial.npy"
 
 
-class Joined:
-    """Clean images followed by their adversarial twins, which exist only while they are used.
+def with_twins(images, signs, epsilon):
+    """Clean images followed by their adversarial twins, a `Lazy` float32 array.
 
     Args:
         images: uint8 images, `(count, height, width, channels)`.
         signs: int8 of the same shape: -1, 0 or 1 for each pixel.
         epsilon: Length of the step, in pixel units of [0, 1].
     """
+    count, epsilon = len(images), np.float32(epsilon)
 
-    dtype, ndim = np.dtype(np.float32), 4
+    def take(indices):
+        rows = indices % count
+        steps = np.where((indices >= count)[:, None, None, None], signs[rows], 0)
+        return np.clip(as_floats(images[rows]) + epsilon * steps, 0, 1)
 
-    def __init__(self, images, signs, epsilon):
-        self.images, self.signs, self.epsilon = images, signs, np.float32(epsilon)
-        self.shape = (2 * len(images), *images.shape[1:])
-
-    def __len__(self):
-        return self.shape[0]
-
-    def __getitem__(self, indices):
-        rows = indices % len(self.images)
-        clean = self.images[rows].astype(np.float32) / np.float32(255)
-        attacked = (indices >= len(self.images))[:, None, None, None]
-        steps = np.where(attacked, self.signs[rows], 0)
-        return np.clip(clean + self.epsilon * steps, 0, 1)
+    return Lazy((2 * count, *images.shape[1:]), np.float32, take)
 
 
 def joined(splits, model, config, run):
@@ -65,7 +58,7 @@ def joined(splits, model, config, run):
             size = 256
             for begin in tqdm(range(0, len(train), size), "Making the adversarial set", leave=False, disable=None):
                 rows = np.arange(begin, min(begin + size, len(train)))
-                clean = train.images[rows].astype(np.float32) / 255
+                clean = as_floats(train.images[rows])
                 attacked = gradient.fgsm(
                     *(model, clean, train.labels[rows].astype(np.float32)),
                     epsilon=config.train_epsilon,
@@ -76,6 +69,6 @@ def joined(splits, model, config, run):
                 signs[rows] = np.sign(attacked - clean)
             signs.flush()
     devices.wait()
-    images = Joined(train.images, np.load(path, mmap_mode="r"), config.train_epsilon)
+    images = with_twins(train.images, np.load(path, mmap_mode="r"), config.train_epsilon)
     patients = None if train.patients is None else np.tile(train.patients, 2)
     return dataclasses.replace(splits, train=Split(images, np.tile(train.labels, (2, 1)), patients))

@@ -2,7 +2,8 @@
 
 import numpy as np
 
-from chestrobust.data.splits import Rows, Split
+from chestrobust.data.lazy import Rows
+from chestrobust.data.splits import Split
 from chestrobust.errors import DataError
 
 PARTS = ("train", "val", "test")
