@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import measure
 import numpy as np
 
-from chestrobust import commandline, config, data, devices, losses, models, runs, startup
+from chestrobust import commandline, config, data, devices, models, runs, startup
 from chestrobust.data.splits import CHEST_LABELS, Split, Splits
 from chestrobust.training import examples, loop
 
@@ -148,7 +148,7 @@ class Ours(threading.Thread):
         make = examples.clean_examples
         try:
             if self.kind == "adversarial":
-                loss = losses.for_task(self.splits.task)
+                loss = self.splits.task.loss
                 make = examples.adversarial_examples(models.logits(self.classifier), loss, self.options)
             with tempfile.TemporaryDirectory() as folder:
                 loop.train(self.classifier, self.splits, self.options, runs.Run(Path(folder)), examples=make)

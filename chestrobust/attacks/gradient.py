@@ -64,6 +64,7 @@ def pgd(
     random_start=True,
     restarts=1,
     momentum=0.0,
+    nesterov=False,
     norm=LINF,
     seed=0,
     loss=binary_cross_entropy,
@@ -83,6 +84,7 @@ def pgd(
         random_start: Whether to start uniformly in the ball instead of at `images`.
         restarts: Number of random starts; the one with the highest final loss is kept for each image.
         momentum: Share of the last step's (normalized) gradient that is kept; 1 in the MI-FGSM paper.
+        nesterov: Whether the gradient is that of the point to which the momentum alone would lead.
         norm: `norms.LINF` or `norms.L2`; in the latter `epsilon` may exceed 1.
         seed: Seed of the random starts.
         loss: Function `loss(labels, logits)` returning a value per image, from `losses`.
@@ -106,9 +108,12 @@ def pgd(
     def climb(loss_gradient, start, clean):
         candidate, velocity = start, 0.0
         for _ in range(steps):
-            _, gradient = loss_gradient(candidate)
+            ahead = candidate + step_size * momentum * velocity if nesterov else candidate
+            _, gradient = loss_gradient(ahead)
             if momentum:
-                size = tf.reduce_sum(tf.abs(gradient), axis=(1, 2, 3), keepdims=True)
+                # By the L1 norm of a pixel, as in the code of NI-FGSM's authors: by that of an image, as in their
+                # formula, the look-ahead would be one over the number of pixels.
+                size = tf.reduce_mean(tf.abs(gradient), axis=(1, 2, 3), keepdims=True)
                 gradient = velocity = momentum * velocity + tf.math.divide_no_nan(gradient, size)
             candidate = move(candidate, gradient, clean, *lengths)
         return candidate
@@ -123,6 +128,40 @@ def pgd(
         seed=seed,
         loss=loss,
         indices=indices,
+        batch_size=batch_size,
+        precision=precision,
+    )
+
+
+def ni_fgsm(
+    model,
+    images,
+    labels,
+    *,
+    epsilon,
+    steps=10,
+    momentum=1.0,
+    loss=binary_cross_entropy,
+    batch_size=256,
+    precision="auto",
+):
+    """Nesterov iterative method: momentum whose gradient is taken where the momentum leads; made to be transferred.
+
+    Starts at the image, with steps of `epsilon / steps`. Arguments and result are those of `pgd`.
+
+    Reference: Lin et al., 2020, https://arxiv.org/abs/1908.06281
+    """
+    return pgd(
+        model,
+        images,
+        labels,
+        epsilon=epsilon,
+        step_size=epsilon / max(1, steps),
+        steps=steps,
+        random_start=False,
+        momentum=momentum,
+        nesterov=True,
+        loss=loss,
         batch_size=batch_size,
         precision=precision,
     )
