@@ -33,7 +33,7 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
             unknown; those of `splits` are the ones they share.
 
     Returns:
-        What was written: see `report.evaluation`.
+        What was written: see `tables.evaluation`.
     """
     model, activation = models.opened(path, splits)
     other = models.opened(source, splits)[0] if source else None

@@ -1,6 +1,6 @@
 """Where a model looks: the views of `explain.py` that explain.
 
-Each view, here and in `review.py`, takes a `Study`, writes into RUN/explanations and returns the text to print.
+Each view, here and in `error_views.py`, takes a `Study`, writes into RUN/explanations and returns the text to print.
 """
 
 import json

@@ -1,4 +1,4 @@
-"""How a model errs: the views of `explain.py` beside those in `insights.py`."""
+"""How a model errs: the views of `explain.py` beside those in `attribution_views.py`."""
 
 import csv
 import dataclasses

@@ -41,7 +41,7 @@ def build(
         input_shape: `(height, width, channels)` of the images; one channel or three, of any size.
         num_labels, activation: As in `models.build_cnn`.
         dropout: Share of features dropped before the logits.
-        attention: What follows the last feature map of a convolutional backbone; see `models.attended`.
+        attention: What follows the last feature map of a convolutional backbone; see `blocks.attended`.
         weights: `"none"`, `"imagenet"`, or a path to a `.keras` or `.h5` file of the same backbone.
         freeze: Whether the backbone keeps its weights and its BatchNorm runs in inference mode.
         size: Pixels along a side that the backbone sees; default: the images' height, at least 32, or 224 for

@@ -115,4 +115,5 @@ def _check_answers(model, activation, path, splits):
             f"Received one for {shape} and {outputs}."
         )
     if activation not in ("linear", splits.task.activation):
-        raise ModelError(f"{path}: expected {splits.task.activation} for {splits.task} data. Received {activation}.")
+        wanted = "a softmax" if splits.task.exclusive else "sigmoids"
+        raise ModelError(f"{path}: expected {wanted} for {splits.task} data. Received {activation}.")

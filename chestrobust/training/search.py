@@ -18,7 +18,7 @@ from chestrobust.errors import RunError, TrainingError
 from chestrobust.reporting import figures
 from chestrobust.training import examples, loop, setup
 
-# Ranges of system 3's search and a little more: from fine-tuning to training from scratch.
+# Wide enough for fine-tuning as for training from scratch.
 SPACE = {
     "learning_rate": lambda trial, name: trial.suggest_float(name, 1e-5, 1e-2, log=True),
     "optimizer": lambda trial, name: trial.suggest_categorical(name, ("adam", "adamw", "rmsprop", "sgd")),
