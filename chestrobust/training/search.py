@@ -16,7 +16,7 @@ from chestrobust import config, files, models, runs, titles
 from chestrobust.attacks import named
 from chestrobust.errors import RunError, TrainingError
 from chestrobust.reporting import figures
-from chestrobust.training import examples, loop, setup
+from chestrobust.training import examples, experiment, loop
 
 # Wide enough for fine-tuning as for training from scratch.
 SPACE = {
@@ -150,7 +150,7 @@ def _train(trial, options, searched, splits, folder, reporter):
     run = runs.Run(folder)
     shutil.rmtree(folder, ignore_errors=True)
     run.start(trained, data=splits.sha256)
-    classifier = setup.new_classifier(trained, splits)
+    classifier = experiment.new_classifier(trained, splits)
     ways = {"selection": selection(options), "callback": reporter}
     if options.adversarial:
         loss = examples.attack_loss(trained, splits)
