@@ -13,7 +13,7 @@ import pytest
 from conftest import make_splits
 
 import evaluate
-from chestrobust import config, losses, models, runs
+from chestrobust import catalogue, config, losses, models, runs
 from chestrobust.attacks import named
 from chestrobust.errors import ExpectedError
 from chestrobust.evaluation import outcomes, sweep
@@ -206,23 +206,7 @@ def test_the_floor_of_a_multi_class_model_is_one_class_against_the_rest():
 
 
 @pytest.mark.parametrize("task", [Task.MULTI_LABEL, Task.MULTI_CLASS])
-@pytest.mark.parametrize(
-    "name",
-    [
-        "noise",
-        "fgsm",
-        "pgd",
-        "apgd-bce",
-        "apgd-margin",
-        "label-margin",
-        "square",
-        "square-margin",
-        "hide",
-        "invent",
-        "transfer",
-        "ni-fgsm",
-    ],
-)
+@pytest.mark.parametrize("name", [name for name, row in catalogue.ATTACKS.items() if row.radius])
 def test_every_attack_keeps_to_the_ball_and_harms_what_it_is_after(name, task):
     splits = make_splits((8, 8, 12), task=task)
     keras.utils.set_random_seed(0)

@@ -32,7 +32,7 @@ def gallery(study):
     for title, file, attacks, caption in (
         ("FGSM by epsilon", "gallery-epsilon", radii, lambda attack: titles.length(attack.epsilon)),
         (
-            f"{study.attack.title} by step size",
+            f"{dataclasses.replace(study.attack, step_size=None).title} by step size",
             "gallery-step-size",
             strides,
             lambda attack: titles.length(attack.step_size),

@@ -35,7 +35,7 @@ def perturbation(pictures, probabilities, label_names, *, title, present, count=
     axes = figure.subplots(2, len(names))
     for column, name in enumerate(names):
         axes[0, column].imshow(pictures[name].squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        axes[0, column].set_title(name, fontsize=11)
+        axes[0, column].set_title(textwrap.fill(name, 34), fontsize=11)
     changes = {name: pictures[name] - clean for name in names[1:]}
     limit = max(1e-6, *(np.abs(change).max() for change in changes.values()))
     for column, (name, change) in enumerate(changes.items(), start=1):
@@ -178,7 +178,7 @@ def _limit(maps):
 
 
 def _plain(ax, title):
-    ax.set_title(title, fontsize=9)
+    ax.set_title("\n".join(textwrap.fill(line, 36) for line in title.split("\n")), fontsize=9)
     ax.set_xticks([])
     ax.set_yticks([])
 
