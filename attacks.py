@@ -14,6 +14,6 @@ units. The result has the images' kind, shape and dtype, stays in the ball and i
 arguments and a seed. The model isn't changed.
 """
 
-from chestrobust.attacks import apgd, fgsm, noise, one_pixel, pgd, square
+from chestrobust.attacks import apgd, fgsm, ni_fgsm, noise, one_pixel, pgd, square
 
-__all__ = ["apgd", "fgsm", "noise", "one_pixel", "pgd", "square"]
+__all__ = ["apgd", "fgsm", "ni_fgsm", "noise", "one_pixel", "pgd", "square"]

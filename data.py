@@ -2,7 +2,7 @@
 
     >>> import data
     >>> splits = data.load("phantom", limit=20)
-    >>> splits.task, splits.train.images.shape, str(splits.train.images.dtype), splits.train.labels.shape
+    >>> str(splits.task), splits.train.images.shape, str(splits.train.images.dtype), splits.train.labels.shape
     ('multi-label', (20, 28, 28, 1), 'uint8', (20, 14))
 
 The contract: every source returns `Splits` with a name, a task, label names, and `train`, `val` and `test`, each with

@@ -209,7 +209,7 @@ LIBRARIES = {
 
 def print_strength(run, splits, options):
     """Macro AUC under PGD in each precision, on the test split and evaluated in float32."""
-    from chestrobust import attacks, losses, models
+    from chestrobust import attacks, models
     from chestrobust.evaluation import metrics, outcomes
 
     model = models.logits(models.load(run.path / "model.keras"))
@@ -225,13 +225,13 @@ def print_strength(run, splits, options):
     for precision in ("float32", "auto", "bfloat16", "float16"):
 
         def generate(images, labels, indices, precision=precision):
-            settings = {"loss": losses.for_task(splits.task), "indices": indices, "precision": precision}
+            settings = {"loss": splits.task.loss, "indices": indices, "precision": precision}
             return attacks.pgd(model, images, labels, **budget, **settings)
 
         attack = peers.Attack("ours", precision, generate)
         logits = outcomes.run(model, splits.task, splits.test, attack, progress=True).logits
-        auc = metrics.macro(metrics.auc(splits.test.labels, metrics.ranks(splits.task, logits)))
-        bce = np.mean(losses.averaged(splits.task)(splits.test.labels.astype(np.float32), logits))
+        auc = metrics.macro(metrics.auc(splits.test.labels, splits.task.ranks(logits)))
+        bce = np.mean(splits.task.training_loss("bce")(splits.test.labels.astype(np.float32), logits))
         reference = auc if reference is None else reference
         close = "yes" if abs(auc - reference) <= TOLERANCE else "NO"
         print(f"| {precision} | {auc:.4f} | {auc - reference:+.4f} | {close} | {bce:.4f} |", flush=True)

@@ -70,8 +70,7 @@ def pooled(splits):
 def parts(whole, task, folds):
     """Number of the fold in which each image is tested, `(count,)`; without patients, each image is its own."""
     patients = np.arange(len(whole)) if whole.patients is None else whole.patients
-    strata = None if task == "multi-label" else whole.labels @ np.arange(1, whole.labels.shape[1] + 1)
-    return splitting.by_group(patients, shares=[1 / folds] * folds, strata=strata)
+    return splitting.by_group(patients, shares=[1 / folds] * folds, strata=task.strata(whole.labels))
 
 
 def fold_of(splits, whole, part, fold, folds):

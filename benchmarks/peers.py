@@ -52,7 +52,7 @@ def main(arguments=None):
     run = runs.finished(options.run)
     splits = data.load(options.data, limit=options.limit)
     runs.check_fits(run, splits)
-    if splits.task == "multi-class":
+    if splits.task.exclusive:
         raise DataError(f"{splits.name}: expected independent labels. Received a {splits.task} task.")
     devices.import_tensorflow()
     from chestrobust import models
@@ -84,7 +84,6 @@ def cells(model, splits, attack, options):
     """Run an attack on the test split; returns its row, or one that says how it was refused."""
     import keras
 
-    from chestrobust import losses
     from chestrobust.evaluation import metrics, outcomes
 
     keras.utils.set_random_seed(0)  # Of numpy and TensorFlow too, which is where other libraries draw.
@@ -93,7 +92,7 @@ def cells(model, splits, attack, options):
     except ValueError as error:
         return [attack.library, attack.name, "refused", "", "", str(error).strip().splitlines()[-1].strip()]
     auc = metrics.macro(metrics.auc(splits.test.labels, outcome.logits))
-    bce = losses.averaged(splits.task)(splits.test.labels.astype(np.float32), outcome.logits)
+    bce = splits.task.training_loss("bce")(splits.test.labels.astype(np.float32), outcome.logits)
     kept = f"{np.mean(attack.kept):.0%}" if attack.kept else "none there"
     outside = outcome.largest > options.epsilon + 1e-6 or outcome.low < 0 or outcome.high > 1
     remark = attack.remark + outside * f" Leaves the ball or [0, 1]: largest change {outcome.largest:.3f}"
@@ -102,7 +101,6 @@ def cells(model, splits, attack, options):
 
 def suite_cells(model, splits, options):
     """Rows of our standard suite: the worst image of all its attacks, and the worst answer for each label."""
-    from chestrobust import losses
     from chestrobust.attacks import named
     from chestrobust.evaluation import metrics, outcomes
 
@@ -113,7 +111,7 @@ def suite_cells(model, splits, options):
     candidates = np.stack([outcomes.run(model, task, splits.test, attack).logits for attack in members])
     for name, worst in (("joint", outcomes.joint), ("floor", outcomes.floor)):
         logits = worst(task, labels, candidates)
-        bce = losses.averaged(task)(labels.astype(np.float32), logits.astype(np.float32))
+        bce = task.training_loss("bce")(labels.astype(np.float32), logits.astype(np.float32))
         auc = metrics.macro(metrics.auc(labels, logits))
         yield ["ours", f"standard suite, {name}", f"{auc:.4f}", f"{np.mean(bce):.4f}", "", f"{len(members)} attacks"]
 

@@ -144,14 +144,14 @@ class Ours(threading.Thread):
 
     def run(self):
         """The thread."""
-        from chestrobust import losses, models
+        from chestrobust import models
         from chestrobust.training import examples, loop
 
         self.go.wait()
         make = examples.clean_examples
         try:
             if self.kind == "adversarial":
-                loss = losses.for_task(self.splits.task)
+                loss = self.splits.task.loss
                 make = examples.adversarial_examples(models.logits(self.classifier), loss, self.options)
             with tempfile.TemporaryDirectory() as folder:
                 loop.train(self.classifier, self.splits, self.options, runs.Run(Path(folder)), examples=make)

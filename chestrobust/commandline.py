@@ -4,7 +4,7 @@ import argparse
 import dataclasses
 import math
 
-from chestrobust import files
+from chestrobust import catalogue, files
 from chestrobust.errors import printable
 
 
@@ -67,9 +67,9 @@ def file_name(text):
 
 def extra_attack(text):
     """Check the name of an attack for `--extra`; whether its finding exists is known once the data are."""
-    name, _, finding = text.partition("=")
-    if (name == "invent") != bool(finding) or name not in ("noise", "hide", "invent", "one-pixel"):
-        raise argparse.ArgumentTypeError(f"expected noise, hide, invent=FINDING or one-pixel. Received: {text}")
+    row, finding = catalogue.attack(text), text.partition("=")[2]
+    if not (row and row.extra and row.label == bool(finding)):
+        raise argparse.ArgumentTypeError(f"expected one of {', '.join(catalogue.extras())}. Received: {text}")
     return text
 
 

@@ -7,13 +7,10 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
+from chestrobust import catalogue
 from chestrobust.commandline import ARGUMENT, extra_attack, file_name, length, number, option, parser_of
 from chestrobust.errors import ExpectedError
 
-HAND_MADE = ("cnn", "vgg", "covid_cnn")
-CONVOLUTIONAL = ("resnet18", "resnet34", "resnet50", "efficientnet_b0", "densenet121", "vgg16", "mobilenet_v2")
-TRANSFORMERS = {"vit_b16": 16, "dinov2_s14": 14}  # with the pixels along a side of one of their patches
-MODELS = (*HAND_MADE, *CONVOLUTIONAL, *TRANSFORMERS)
 # Options of one run alone: they aren't repeated with its others.
 OF_ONE_RUN = ("run", "overwrite", "resume", "params", "debug")
 
@@ -39,8 +36,8 @@ def debug_option():
     return option(False, "show where in the code an error arose, also one that you can put right", bool)
 
 
-def _root(source, content):
-    return option(None, f"folder with {content}, for --data {source}", metavar="DIR")
+def _root(source):
+    return option(None, f"folder with {catalogue.SOURCES[source].root}, for --data {source}", metavar="DIR")
 
 
 def _subset(part):
@@ -51,9 +48,9 @@ def _subset(part):
 class FoldersConfig:
     """Options of data that are folders of images, for every script."""
 
-    nih_root: str | None = _root("nih", "Data_Entry_2017.csv and images")
-    covid_root: str | None = _root("covid", "metadata.csv and images")
-    folders_root: str | None = _root("folders", "a folder per class, or train and test folders of such")
+    nih_root: str | None = _root("nih")
+    covid_root: str | None = _root("covid")
+    folders_root: str | None = _root("folders")
     train_subset: int | None = _subset("training")
     val_subset: int | None = _subset("validation")
     metadata: bool | None = option(
@@ -67,8 +64,7 @@ class BaselineConfig(FoldersConfig):
 
     data: str = option(
         "chestmnist",
-        "chestmnist, pneumoniamnist, another 2-D MedMNIST set, nih, covid, folders, phantom (made-up data), or a path "
-        "to an .npz file",
+        f"{catalogue.sources()}, another 2-D MedMNIST set, or a path to an .npz file",
     )
     size: int | None = option(
         None, "image size in pixels (default: what a file holds, else 28)", int, choices=(28, 64, 128, 224)
@@ -86,7 +82,9 @@ class BaselineConfig(FoldersConfig):
     seed: int = option(0, "seed of weights, shuffling, dropout and attacks", number(int, 0, 2**31 - 1))
     debug: bool = debug_option()
 
-    model: str = option("cnn", "architecture: hand-made (cnn, vgg, covid_cnn) or a known backbone", choices=MODELS)
+    model: str = option(
+        "cnn", f"architecture: hand-made ({catalogue.hand_made()}) or a known backbone", choices=tuple(catalogue.MODELS)
+    )
     weights: str = option(
         "none",
         "where a backbone's weights come from: none (random), imagenet (downloaded; dinov2_s14's are those of its "
@@ -224,7 +222,7 @@ class EvaluateConfig(FoldersConfig):
     queries: int = option(500, "queries per image of the Square attack", number(int, 1))
     extra: tuple[str, ...] = option(
         (),
-        "further attacks: noise, hide (all findings), invent=FINDING, one-pixel",
+        f"further attacks: {', '.join(catalogue.extras())}",
         extra_attack,
         nargs="+",
         metavar="ATTACK",
@@ -301,8 +299,9 @@ def check_model(options):
     Raises:
         ExpectedError: With the options and what to do.
     """
-    name, patch, source = options.model, TRANSFORMERS.get(options.model), getattr(options, "init_from", None)
-    if name in HAND_MADE and (options.weights != "none" or options.freeze or options.backbone_size):
+    name, row, source = options.model, catalogue.MODELS[options.model], getattr(options, "init_from", None)
+    patch, size = row.patch, row.published_size
+    if row.hand_made and (options.weights != "none" or options.freeze or options.backbone_size):
         raise ExpectedError(
             f"--weights, --freeze, --backbone-size: expected a backbone, such as --model resnet18. Received: {name}."
         )
@@ -315,9 +314,10 @@ def check_model(options):
         raise ExpectedError(
             f"--backbone-size: expected a multiple of {patch} for {name}. Received: {options.backbone_size}."
         )
-    if name == "vit_b16" and options.weights == "imagenet" and options.backbone_size not in (None, 224):
+    if size and options.weights == "imagenet" and options.backbone_size not in (None, size):
         raise ExpectedError(
-            f"--backbone-size: expected 224, the size of {name}'s ImageNet weights. Received: {options.backbone_size}."
+            f"--backbone-size: expected {size}, the size of {name}'s ImageNet weights. "
+            f"Received: {options.backbone_size}."
         )
     if options.weights not in ("none", "imagenet") and not Path(options.weights).expanduser().is_file():
         raise ExpectedError(f"--weights: expected none, imagenet or a file. Received: {options.weights}.")
@@ -329,8 +329,9 @@ def check_model(options):
 
 def check_task(options, task):
     """Refuse a loss that isn't defined for the data's task."""
-    if options.loss == "asymmetric" and task == "multi-class":
-        raise ExpectedError("--loss asymmetric: expected multi-label or binary data. Received multi-class. Use focal.")
+    if options.loss not in task.training_losses:
+        known = ", ".join(task.training_losses)
+        raise ExpectedError(f"--loss {options.loss}: expected one of {known} for {task} data. Use focal.")
 
 
 def to_json(config):

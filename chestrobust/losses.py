@@ -21,6 +21,11 @@ def binary_cross_entropy(labels, logits):
     return tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(labels, logits), axis=-1)
 
 
+def mean_binary_cross_entropy(labels, logits):
+    """Binary cross-entropy averaged over labels, as Keras does and training logs it; arguments as above."""
+    return binary_cross_entropy(labels, logits) / labels.shape[-1]
+
+
 def cross_entropy(labels, logits):
     """Softmax cross-entropy for multi-class tasks; arguments as above, `labels` one-hot."""
     return tf.nn.softmax_cross_entropy_with_logits(labels, logits)
@@ -75,25 +80,13 @@ def direction(labels, label=None):
     return away if label is None else away * np.eye(labels.shape[-1], dtype=np.float32)[label]
 
 
-def for_task(task):
-    """The loss of a `Splits.task`."""
-    return cross_entropy if task == "multi-class" else binary_cross_entropy
-
-
-def margin_for_task(task):
-    """The unsaturated loss of a `Splits.task`."""
-    return class_margin if task == "multi-class" else margin
-
-
-def averaged(task):
-    """The loss that training minimizes and logs: per image, and averaged over labels as Keras does."""
-    if task == "multi-class":
-        return cross_entropy
-    return lambda labels, logits: binary_cross_entropy(labels, logits) / labels.shape[-1]
+def presence(labels, label):
+    """Weights for `linear` that raise the label with the index `label` where it is absent; as `direction` returns."""
+    return np.maximum(direction(labels, label), 0)
 
 
 def for_training(name, task, labels):
-    """The loss of a `--loss`, averaged over labels like `averaged`.
+    """The loss of a `--loss`, averaged over labels.
 
     Args:
         name: `"bce"`, `"weighted"`, `"focal"` or `"asymmetric"`.
@@ -106,14 +99,10 @@ def for_training(name, task, labels):
     Raises:
         ValueError: If there is no such loss for the task.
     """
-    multi_class = task == "multi-class"
-    if name == "asymmetric" and multi_class:
-        raise ValueError(f"The asymmetric loss is one of labels that exclude nothing. Received: task={task!r}")
-    if name == "bce":
-        return averaged(task)
-    if name == "weighted":
-        return functools.partial(class_weighted if multi_class else weighted, rarity(task, labels))
-    return {"focal": categorical_focal if multi_class else focal, "asymmetric": asymmetric}[name]
+    if name not in task.training_losses:
+        raise ValueError(f"Expected one of {', '.join(task.training_losses)} for {task} data. Received: {name!r}")
+    loss = task.training_loss(name)
+    return functools.partial(loss, rarity(task, labels)) if name == "weighted" else loss
 
 
 def rarity(task, labels):
@@ -124,7 +113,7 @@ def rarity(task, labels):
         average size. A label without positives has weight 1, as there is nothing to weigh.
     """
     positives = np.asarray(labels, np.int64).sum(axis=0)
-    ratios = len(labels) / len(positives) if task == "multi-class" else len(labels) - positives
+    ratios = len(labels) / len(positives) if task.exclusive else len(labels) - positives
     weights = np.divide(ratios, positives, out=np.ones(len(positives)), where=positives > 0)
     return np.minimum(weights, MAX_WEIGHT).astype(np.float32)
 
@@ -168,8 +157,3 @@ def asymmetric(labels, logits, *, gamma=4.0, margin=0.05):
     shifted = tf.maximum(tf.sigmoid(logits) - margin, 0.0)
     negative = -(shifted**gamma) * tf.math.log(1 - shifted)
     return tf.reduce_mean(labels * tf.nn.softplus(-logits) + (1 - labels) * negative, axis=-1)
-
-
-def activation(task):
-    """What turns the logits of a `Splits.task` into probabilities."""
-    return tf.nn.softmax if task == "multi-class" else tf.nn.sigmoid

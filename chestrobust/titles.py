@@ -1,4 +1,6 @@
-"""What attacks, lengths and data are called in tables and figures."""
+"""What attacks, lengths, scores and data are called in tables and figures."""
+
+from chestrobust import catalogue
 
 
 def data_title(data):
@@ -7,27 +9,43 @@ def data_title(data):
     return f"{title}, {data['note']}" if data["note"] else title
 
 
-NAMES = {
-    "fgsm": "FGSM",
-    "pgd": "PGD",
-    "apgd-bce": "APGD-BCE",
-    "apgd-ce": "APGD-CE",
-    "apgd-margin": "APGD-margin",
-    "label-margin": "each label alone",
-    "square": "Square",
-    "joint": "joint: worst image",
-    "floor": "floor: worst per label",
-}
+SUMS = {"joint": "joint: worst image", "floor": "floor: worst per label"}  # of several attacks
+
+
+def name(attack):
+    """Name of an attack without its parameters, as legends have it."""
+    row, (_, *finding) = catalogue.attack(attack), attack.split("=")
+    return "=".join([row.title, *finding]) if row else SUMS.get(attack, attack)
 
 
 def title(entry):
-    """Name of an evaluation's attack, e.g. `PGD-10, epsilon 0.05`."""
+    """Name of an evaluation's attack with all that makes it another one, e.g. `PGD-10, epsilon 0.05`.
+
+    What isn't said: PGD's steps are together 2.5 times as long as the radius, and its first start is at the image.
+    """
     if entry["attack"] == "clean":
         return "clean"
-    steps = f"-{entry['steps']}" if entry.get("steps") else ""
-    restarts = f", {entry['restarts']} restarts" if (entry.get("restarts") or 1) > 1 else ""
-    name = NAMES.get(entry["attack"], entry["attack"])
-    return f"{name}{steps}, epsilon {length(entry['epsilon'])}{restarts}"
+    row, steps, epsilon = catalogue.attack(entry["attack"]), entry.get("steps"), entry["epsilon"]
+    words = [f"{name(entry['attack'])}{f'-{steps}' if steps else ''}", f"epsilon {length(epsilon)}"]
+    step_size = entry.get("step_size")
+    if step_size is not None and steps and abs(step_size - usual_step(epsilon, steps)) > 1e-9:
+        words.append(f"step size {length(step_size)}")
+    # Others choose their starts themselves, always in the same way.
+    if entry.get("random_start") and row and row.parameters.get("random_start"):
+        words.append("random start")
+    if (entry.get("restarts") or 1) > 1:
+        words.append(f"{entry['restarts']} restarts")
+    return ", ".join(words)
+
+
+def usual_step(epsilon, steps):
+    """Length of PGD's steps if they are together 2.5 times as long as the radius (Madry et al., 2018)."""
+    return min(1.0, 2.5 * epsilon / steps)
+
+
+def validation_score(kind, attack="clean"):
+    """The column of `history.csv` with the `"loss"` or `"auc"` of the validation images, clean or under an attack."""
+    return f"val_{kind}" if attack == "clean" else f"val_{attack}_{kind}"
 
 
 def length(value):

@@ -284,6 +284,39 @@ def test_momentum_goes_on_through_a_dip():
     assert attacks.pgd(model, images, labels, **settings, momentum=1.0).item() > 0.4
 
 
+def test_nesterov_momentum_turns_before_the_top_that_plain_momentum_runs_over():
+    # Uphill to 0.315, then down. One pixel, so that every normalized gradient is 1 or -1, and steps of 0.01.
+    def model(images, training=False):
+        return 0.315 - tf.abs(tf.reshape(images, (-1, 1)) - 0.315)
+
+    images, labels = np.full((1, 1, 1, 1), 0.3, np.float32), np.zeros((1, 1))
+    settings = {"epsilon": 0.04, "steps": 4, "precision": "float32"}
+    # Gradients at 0.30, 0.31, 0.32, 0.33: their sums are 1, 2, 1, 0.
+    heavy = attacks.pgd(model, images, labels, **settings, step_size=0.01, random_start=False, momentum=1.0)
+    assert heavy.item() == pytest.approx(0.33)
+    # At 0.30, 0.31 + 0.01, 0.31, 0.32 + 0.01: 1, 0, 1, 0.
+    assert attacks.ni_fgsm(model, images, labels, **settings).item() == pytest.approx(0.32)
+
+
+def test_nesterov_momentum_follows_its_formula():
+    centre, curvature = np.float32([0.45, 0.52, 0.57, 0.54]), np.float32([1, 2, 0.5, 4])
+
+    def model(images, training=False):
+        return -tf.reduce_sum(curvature * (tf.reshape(images, (-1, 4)) - centre) ** 2, axis=-1, keepdims=True)
+
+    images, labels = np.full((1, 2, 2, 1), 0.5, np.float32), np.zeros((1, 1))
+    x, g, step = np.full(4, 0.5), np.zeros(4), 0.1 / 8
+    for _ in range(8):
+        # The slope of the cross-entropy over the logit is a factor that normalization takes away.
+        slope = -2 * curvature * (x + step * g - centre)
+        g = g + slope / np.abs(slope).mean()
+        x = np.clip(x + step * np.sign(g), 0.4, 0.6)
+    moved = attacks.ni_fgsm(model, images, labels, epsilon=0.1, steps=8, precision="float32")
+    np.testing.assert_allclose(moved.ravel(), x, atol=1e-6)
+    plain = attacks.pgd(model, images, labels, epsilon=0.1, step_size=step, steps=8, momentum=1.0, random_start=False)
+    assert np.abs(moved - plain).max() > step / 2
+
+
 def test_directions_and_targets_choose_what_is_attacked(cnn, batch):
     model = models.logits(cnn)
     images, labels = batch

@@ -1,5 +1,6 @@
 """Backbones are built, normalized, frozen, saved and filled with weights; no weight is ever random by surprise."""
 
+import dataclasses
 import functools
 import http.server
 import threading
@@ -13,6 +14,7 @@ from keras import layers
 from keras.src.legacy.saving import legacy_h5_format
 
 from chestrobust import models
+from chestrobust.catalogue import MODELS
 from chestrobust.errors import ExpectedError, ModelError
 from chestrobust.evaluation import outcomes
 from chestrobust.models import backbones
@@ -191,12 +193,19 @@ def test_weights_that_cannot_be_downloaded_are_one_line_and_never_random(server)
         models.build("mobilenet_v2", (28, 28, 1), 2, weights="imagenet")
 
 
+def publish(monkeypatch, name, preset):
+    """Let a model's published weights be those of a preset."""
+    monkeypatch.setitem(MODELS, name, dataclasses.replace(MODELS[name], published=str(preset)))
+
+
 def test_keras_hub_weights_come_from_its_preset(tmp_path, monkeypatch):
-    original = backbones._resnet("resnet18", 32, None)
+    original = backbones.resnet(MODELS["resnet18"], 32, pretrained=False)
     original.save_to_preset(str(tmp_path / "preset"))
-    monkeypatch.setitem(backbones.PRESETS, "resnet18", str(tmp_path / "preset"))
+    publish(monkeypatch, "resnet18", tmp_path / "preset")
     assert holds(models.build("resnet18", (28, 28, 1), 2, weights="imagenet"), original)
-    monkeypatch.setitem(backbones.PRESETS, "resnet18", str(tmp_path / "nowhere"))
+    monkeypatch.setitem(
+        MODELS, "resnet18", dataclasses.replace(MODELS["resnet18"], published=str(tmp_path / "nowhere"))
+    )
     with pytest.raises(ModelError, match="download the weights of resnet18"):
         models.build("resnet18", (28, 28, 1), 2, weights="imagenet")
 
@@ -208,7 +217,9 @@ def test_dinov2_keeps_published_weights_through_saving_and_resizes_its_places_on
         patch_size=14, num_layers=12, hidden_dim=384, num_heads=6, intermediate_dim=1536, image_shape=(70, 70, 3)
     )
     published.save_to_preset(str(tmp_path / "preset"))
-    monkeypatch.setitem(backbones.PRESETS, "dinov2_s14", str(tmp_path / "preset"))
+    monkeypatch.setitem(
+        MODELS, "dinov2_s14", dataclasses.replace(MODELS["dinov2_s14"], published=str(tmp_path / "preset"))
+    )
     classifier = models.build("dinov2_s14", (28, 28, 1), 2, weights="imagenet", backbone_size=42)
     same = hub.models.DINOV2Backbone.from_preset(str(tmp_path / "preset"), image_shape=(42, 42, 3))
     x = np.random.default_rng(0).normal(size=(1, 42, 42, 3)).astype(np.float32)

@@ -8,6 +8,7 @@ import pytest
 
 from chestrobust import commandline, config
 from chestrobust.errors import ExpectedError
+from chestrobust.tasks import Task
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -125,6 +126,6 @@ def test_a_frozen_backbone_may_come_from_a_run():
 
 def test_a_loss_that_the_task_does_not_have_is_refused():
     options = config.BaselineConfig(loss="asymmetric")
-    config.check_task(options, "multi-label")
+    config.check_task(options, Task("multi-label"))
     with pytest.raises(ExpectedError, match="multi-class"):
-        config.check_task(options, "multi-class")
+        config.check_task(options, Task("multi-class"))

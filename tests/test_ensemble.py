@@ -17,6 +17,7 @@ from chestrobust import config, models, runs
 from chestrobust.attacks import named
 from chestrobust.errors import ExpectedError
 from chestrobust.evaluation import ensembles, metrics
+from chestrobust.tasks import Task
 
 layers = keras.layers
 
@@ -31,18 +32,18 @@ def logits():
 
 def test_means_are_weighted_means(logits):
     values, labels = logits
-    ways = ensembles.ways("multi-label", [2, 1, 1], values, labels)
+    ways = ensembles.ways(Task.MULTI_LABEL, [2, 1, 1], values, labels)
     expected = np.average(expit(values.astype(np.float64)), axis=0, weights=[2, 1, 1])
     np.testing.assert_allclose(expit(ways["mean of probabilities"](values)), expected, rtol=1e-5)
     np.testing.assert_allclose(ways["mean of logits"](values), np.average(values, axis=0, weights=[2, 1, 1]), rtol=1e-4)
-    classes = ensembles.mean_of_probabilities("multi-class", np.float32([0.5, 0.25, 0.25]))(values)
+    classes = ensembles.mean_of_probabilities(Task.MULTI_CLASS, np.float32([0.5, 0.25, 0.25]))(values)
     expected = np.average(softmax(values.astype(np.float64), axis=-1), axis=0, weights=[2, 1, 1])
     np.testing.assert_allclose(softmax(classes, axis=-1), expected, rtol=1e-5)
 
 
 def test_the_mean_of_probabilities_keeps_what_a_sigmoid_would_round_away():
     saturated = np.float32([[[60.0]], [[70.0]]])
-    combined = ensembles.mean_of_probabilities("multi-label", np.float32([0.5, 0.5]))(saturated).numpy()
+    combined = ensembles.mean_of_probabilities(Task.MULTI_LABEL, np.float32([0.5, 0.5]))(saturated).numpy()
     assert combined[0, 0] == pytest.approx(60 + np.log(2), rel=1e-4)
 
 
@@ -50,18 +51,18 @@ def test_a_vote_is_the_share_of_members_above_their_own_thresholds():
     # The best F1 of member 0 is at a probability of 0.9 or more, of member 1 at 0.2.
     labels = np.uint8([[1], [1], [0], [0]])
     val = logit(np.float32([[[0.95], [0.9], [0.6], [0.5]], [[0.3], [0.2], [0.1], [0.1]]]))
-    combine = ensembles.vote("multi-label", np.float32([0.75, 0.25]), val, labels)
+    combine = ensembles.vote(Task.MULTI_LABEL, np.float32([0.75, 0.25]), val, labels)
     asked = logit(np.float32([[[0.92], [0.8], [0.8]], [[0.1], [0.25], [0.1]]]))
     np.testing.assert_allclose(expit(combine(asked))[:, 0], [0.75, 0.25, 0], atol=1e-5)
 
 
 def test_ties_between_classes_go_to_the_more_probable_one():
     values = np.log(np.float32([[[0.6, 0.3, 0.1]], [[0.05, 0.05, 0.9]]]))
-    assert ensembles.vote("multi-class", np.float32([0.5, 0.5]), None, None)(values).argmax() == 2
-    assert ensembles.vote("multi-class", np.float32([0.6, 0.4]), None, None)(values).argmax() == 0
+    assert ensembles.vote(Task.MULTI_CLASS, np.float32([0.5, 0.5]), None, None)(values).argmax() == 2
+    assert ensembles.vote(Task.MULTI_CLASS, np.float32([0.6, 0.4]), None, None)(values).argmax() == 0
 
 
-@pytest.mark.parametrize("task", ["multi-label", "multi-class"])
+@pytest.mark.parametrize("task", [Task.MULTI_LABEL, Task.MULTI_CLASS])
 def test_stacking_trusts_the_member_that_knows(task):
     rng = np.random.default_rng(0)
     labels = np.eye(3, dtype=np.uint8)[rng.integers(3, size=200)]
@@ -77,7 +78,7 @@ def test_two_classes_are_stacked_like_many():
     rng = np.random.default_rng(0)
     labels = np.eye(2, dtype=np.uint8)[rng.integers(2, size=100)]
     values = np.float32([2.0 * labels - 1 + rng.normal(size=labels.shape)])
-    answers = softmax(ensembles.stacking("multi-class", np.float32([1]), values, labels)(values), axis=-1)
+    answers = softmax(ensembles.stacking(Task.MULTI_CLASS, np.float32([1]), values, labels)(values), axis=-1)
     assert np.mean(answers.argmax(axis=1) == labels.argmax(axis=1)) > 0.85
 
 
@@ -85,7 +86,7 @@ def test_a_label_that_validation_never_shows_gets_the_weights(logits):
     values, labels = logits
     labels = labels.copy()
     labels[:, 1] = 0
-    combined = np.asarray(ensembles.stacking("multi-label", np.float32([0.5, 0.25, 0.25]), values, labels)(values))
+    combined = np.asarray(ensembles.stacking(Task.MULTI_LABEL, np.float32([0.5, 0.25, 0.25]), values, labels)(values))
     np.testing.assert_allclose(combined[:, 1], np.average(values[..., 1], axis=0, weights=[2, 1, 1]), rtol=1e-4)
 
 
@@ -148,7 +149,7 @@ def test_members_and_combinations_are_scored_clean_transferred_and_end_to_end(he
         *(("left", None), ("left", "left"), ("right", None), ("right", "right")),
         *(
             (way, source)
-            for way in ensembles.ways("binary", [1], np.zeros((1, 2, 1)), np.uint8([[0], [1]]))
+            for way in ensembles.ways(Task("binary"), [1], np.zeros((1, 2, 1)), np.uint8([[0], [1]]))
             for source in (None, "left", "right", "end to end")
         ),
     }
@@ -201,7 +202,7 @@ def predictions(request):
 def test_real_models_combine_to_the_known_auc(predictions):
     values, labels = predictions
     weights = np.full(3, 1 / 3, np.float32)
-    combined = ensembles.mean_of_probabilities("multi-label", weights)(values).numpy()
+    combined = ensembles.mean_of_probabilities(Task.MULTI_LABEL, weights)(values).numpy()
     assert metrics.macro(metrics.auc(labels, combined)) == pytest.approx(0.7292, abs=5e-5)
     assert len(values) == 3
 
@@ -225,6 +226,6 @@ def test_stacking_real_models_is_no_worse_on_other_patients(predictions, samples
     values, labels = predictions
     patients = np.load(samples / "nih_predictions" / "resnet18_seed0.npz")["test_patient"]
     first, weights = patients % 2 == 0, np.full(3, 1 / 3, np.float32)
-    stacked = ensembles.stacking("multi-label", weights, values[:, first], labels[first])(values[:, ~first]).numpy()
+    stacked = ensembles.stacking(Task.MULTI_LABEL, weights, values[:, first], labels[first])(values[:, ~first]).numpy()
     single = [metrics.macro(metrics.auc(labels[~first], member[~first])) for member in values]
     assert metrics.macro(metrics.auc(labels[~first], stacked)) > min(single)

@@ -13,11 +13,12 @@ import pytest
 from conftest import make_splits
 
 import evaluate
-from chestrobust import config, losses, models, runs
+from chestrobust import catalogue, config, losses, models, runs
 from chestrobust.attacks import named
 from chestrobust.errors import ExpectedError
 from chestrobust.evaluation import outcomes, sweep
-from chestrobust.reporting import tables
+from chestrobust.reporting import figures, tables
+from chestrobust.tasks import Task
 
 QUICK = ["--epsilons", "0", "4/255", "0.1", "--steps", "3", "--resamples", "20", "--data-dir", "cache"]
 
@@ -193,34 +194,19 @@ def test_joint_takes_whole_images_and_the_floor_takes_labels_one_by_one():
     labels = np.uint8([[1, 0]])
     candidates = np.float32([[[1, 3]], [[-2, -2]], [[4, -9]]])
     # Losses: the second candidate hides label 0 at log(1 + e^2) + log(1 + e^-2), the first has log(1 + e^3) + ...
-    np.testing.assert_array_equal(outcomes.joint("multi-label", labels, candidates), [[1, 3]])
-    np.testing.assert_array_equal(outcomes.floor("multi-label", labels, candidates), [[-2, 3]])
+    np.testing.assert_array_equal(outcomes.joint(Task("multi-label"), labels, candidates), [[1, 3]])
+    np.testing.assert_array_equal(outcomes.floor(Task("multi-label"), labels, candidates), [[-2, 3]])
 
 
 def test_the_floor_of_a_multi_class_model_is_one_class_against_the_rest():
     labels = np.uint8([[1, 0, 0]])
     candidates = np.log(np.float32([[[0.5, 0.3, 0.2]], [[0.6, 0.1, 0.3]]]))
-    worst = 1 / (1 + np.exp(-outcomes.floor("multi-class", labels, candidates)))
+    worst = 1 / (1 + np.exp(-outcomes.floor(Task("multi-class"), labels, candidates)))
     np.testing.assert_allclose(worst, [[0.5, 0.3, 0.3]], rtol=1e-5)
 
 
-@pytest.mark.parametrize("task", ["multi-label", "multi-class"])
-@pytest.mark.parametrize(
-    "name",
-    [
-        "noise",
-        "fgsm",
-        "pgd",
-        "apgd-bce",
-        "apgd-margin",
-        "label-margin",
-        "square",
-        "square-margin",
-        "hide",
-        "invent",
-        "transfer",
-    ],
-)
+@pytest.mark.parametrize("task", [Task.MULTI_LABEL, Task.MULTI_CLASS])
+@pytest.mark.parametrize("name", [name for name, row in catalogue.ATTACKS.items() if row.radius])
 def test_every_attack_keeps_to_the_ball_and_harms_what_it_is_after(name, task):
     splits = make_splits((8, 8, 12), task=task)
     keras.utils.set_random_seed(0)
@@ -234,15 +220,14 @@ def test_every_attack_keeps_to_the_ball_and_harms_what_it_is_after(name, task):
     before, after = model(images).numpy(), model(adversarial).numpy()
     if name == "invent":
         assert (after - before)[labels[:, 1] == 0, 1].min() > 0
-    elif name == "hide" and task == "multi-label":
+    elif name == "hide" and not task.exclusive:
         assert losses.hide(labels, after).numpy().sum() > losses.hide(labels, before).numpy().sum()
     elif name == "label-margin":
         floor = outcomes.floor(task, labels, np.stack([before, after]))
         gain = losses.direction(labels, 1) * (floor - outcomes.floor(task, labels, before[None]))
         assert gain[:, 1].min() > 0
     elif name != "noise":
-        loss = losses.for_task(task)
-        assert loss(labels, after).numpy().sum() > loss(labels, before).numpy().sum()
+        assert task.loss(labels, after).numpy().sum() > task.loss(labels, before).numpy().sum()
 
 
 def test_a_class_is_hidden_by_the_others_rising_and_not_by_all_falling():
@@ -286,14 +271,17 @@ def test_a_model_without_finite_answers_is_refused(here):
 
 
 @pytest.mark.slow
-def test_extra_attacks_have_rows_of_their_own(here):
-    extras = ["noise", "invent=mass", "invent=nodule", "one-pixel"]
+def test_extra_attacks_have_rows_of_their_own(here, capsys):
+    extras = ["noise", "invent=mass", "invent=nodule", "ni-fgsm", "one-pixel"]
     arguments = ["model.keras", "--data", "data.npz", "--limit", "12", "--epsilons", "0", "1", "--extra", *extras]
     evaluate.main([*arguments, "--steps", "2", "--resamples", "20", "--data-dir", "cache", "--name", "extras"])
     found = json.loads((here / "evaluations" / "extras.json").read_text())
     assert [entry["attack"] for entry in found["evaluations"]] == ["clean", "fgsm", "pgd", *extras]
     noise = found["evaluations"][3]
     assert (noise["steps"], noise["restarts"]) == (None, None)
+    assert "| NI-FGSM-2, epsilon 1 (255/255) " in capsys.readouterr().out
+    legend = figures.curves(found).axes[0].get_legend().get_texts()
+    assert [text.get_text() for text in legend] == ["FGSM", "PGD", "noise", "invent=mass", "invent=nodule", "NI-FGSM"]
 
 
 def test_a_file_sorted_by_its_labels_is_evaluated(here):

@@ -17,6 +17,7 @@ from chestrobust.errors import DataError, ExpectedError
 from chestrobust.evaluation import metrics
 from chestrobust.reporting import tables
 from chestrobust.runs import saved
+from chestrobust.tasks import Task
 
 QUICK = ["--epsilons", "0", "0.1", "--steps", "2", "--resamples", "20", "--data-dir", "cache"]
 
@@ -197,7 +198,7 @@ def test_scores_are_broken_down_into_groups_of_whole_images(tmp_path, monkeypatc
     clean = found["evaluations"][0]["by"]
     assert {name: group["images"] for name, group in clean["sex"].items()} == {"F": 10, "M": 10, "unknown": 10}
     rows = np.arange(0, 30, 3)
-    expected = metrics.summary("multi-label", splits.label_names, splits.test.labels[rows], logits[rows])
+    expected = metrics.summary(Task("multi-label"), splits.label_names, splits.test.labels[rows], logits[rows])
     assert clean["sex"]["F"]["macro_auc"] == pytest.approx(expected["macro_auc"])
     low, high = clean["sex"]["F"]["intervals"]["macro_auc"]
     assert low <= expected["macro_auc"] <= high

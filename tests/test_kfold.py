@@ -10,6 +10,7 @@ import pytest
 from conftest import make_splits
 
 from chestrobust.data.splits import Rows, Split
+from chestrobust.tasks import Task
 
 PATH = Path(__file__).resolve().parents[1] / "benchmarks" / "kfold.py"
 
@@ -35,7 +36,7 @@ def of_patients(splits, per_patient=3):
 def test_each_image_is_tested_once_and_no_patient_is_on_two_sides(kfold):
     splits = of_patients(make_splits((60, 30, 30)))
     whole = kfold.pooled(splits)
-    part = kfold.parts(whole, "multi-label", 5)
+    part = kfold.parts(whole, Task("multi-label"), 5)
     tested = []
     for fold in range(5):
         dealt = kfold.fold_of(splits, whole, part, fold, 5)
@@ -55,7 +56,7 @@ def test_rare_classes_are_in_every_fold(kfold):
     splits = make_splits((60, 12, 12), task="multi-class")
     whole = kfold.pooled(splits)
     rare = np.repeat(np.eye(3, dtype=np.uint8), [74, 5, 5], axis=0)
-    part = kfold.parts(dataclasses.replace(whole, labels=rare), "multi-class", 5)
+    part = kfold.parts(dataclasses.replace(whole, labels=rare), Task("multi-class"), 5)
     assert np.bincount(part[74:79]).tolist() == np.bincount(part[79:]).tolist() == [1] * 5
 
 
@@ -86,7 +87,11 @@ def test_a_cross_validation_runs_goes_on_and_ends_with_a_table(kfold, tmp_path, 
     arguments = ["--folds", "3", "--epochs", "1", "--steps", "2", "--run", str(tmp_path / "kfold")]
     assert not kfold.main(arguments)
     found = json.loads((tmp_path / "kfold" / "kfold.json").read_text())
-    assert [row["attack"] for row in found] == ["clean", "FGSM, epsilon 0.05", "PGD-2, epsilon 0.05"]
+    assert [row["attack"] for row in found] == [
+        "clean",
+        "FGSM, epsilon 0.05",
+        "PGD-2, epsilon 0.05, step size 0.01, random start",
+    ]
     assert len(found[0]["macro_auc"]["folds"]) == 3
     assert "corners (made-up data), 3 folds" in capsys.readouterr().out
     monkeypatch.setattr(kfold, "train_baseline", lambda *_: pytest.fail("trained a finished fold again"))

@@ -4,6 +4,7 @@ import pytest
 import tensorflow as tf
 
 from chestrobust import losses
+from chestrobust.tasks import Task
 
 
 def test_binary_cross_entropy_is_the_sum_over_labels():
@@ -23,7 +24,7 @@ def test_cross_entropy_of_three_equal_logits_is_log_three():
 )
 def test_the_averaged_loss_of_undecided_logits(task, expected):
     labels = np.float32([[0, 1, 0, 0]])[:, : 1 if task == "binary" else 4]
-    np.testing.assert_allclose(losses.averaged(task)(labels, np.zeros_like(labels)), [expected], rtol=1e-6)
+    np.testing.assert_allclose(Task(task).training_loss("bce")(labels, np.zeros_like(labels)), [expected], rtol=1e-6)
 
 
 def test_a_logit_of_a_thousand_has_a_finite_loss():
@@ -70,15 +71,15 @@ def test_rarity_counts_negatives_per_positive_up_to_a_cap():
     labels = np.zeros((100, 4), np.uint8)
     labels[:20, 0] = labels[:1, 1] = labels[:50, 2] = 1
     # 80/20, 99/1 capped, 50/50, and a label nobody has.
-    np.testing.assert_allclose(losses.rarity("multi-label", labels), [4, 20, 1, 1])
+    np.testing.assert_allclose(losses.rarity(Task("multi-label"), labels), [4, 20, 1, 1])
     # Of 100 images in 4 classes an average class has 25.
     classes = np.eye(4, dtype=np.uint8)[[0] * 50 + [1] * 25 + [2] * 24 + [3]]
-    np.testing.assert_allclose(losses.rarity("multi-class", classes), [0.5, 1, 25 / 24, 20])
+    np.testing.assert_allclose(losses.rarity(Task("multi-class"), classes), [0.5, 1, 25 / 24, 20])
 
 
 def test_the_weighted_loss_is_tensorflows_and_counts_positives_more():
-    loss = losses.for_training("weighted", "multi-label", LABELS)
-    weights = losses.rarity("multi-label", LABELS)
+    loss = losses.for_training("weighted", Task("multi-label"), LABELS)
+    weights = losses.rarity(Task("multi-label"), LABELS)
     expected = np.mean(tf.nn.weighted_cross_entropy_with_logits(LABELS, LOGITS, weights), axis=-1)
     np.testing.assert_allclose(loss(LABELS, LOGITS), expected, rtol=1e-6)
     # By hand: weight 20 on a missed positive at logit 0, and on the negative none.
@@ -87,23 +88,23 @@ def test_the_weighted_loss_is_tensorflows_and_counts_positives_more():
 
 
 def test_class_weights_are_those_of_keras():
-    loss = losses.for_training("weighted", "multi-class", ONE_HOT)
-    weights = ONE_HOT @ losses.rarity("multi-class", ONE_HOT)
+    loss = losses.for_training("weighted", Task("multi-class"), ONE_HOT)
+    weights = ONE_HOT @ losses.rarity(Task("multi-class"), ONE_HOT)
     expected = keras.losses.CategoricalCrossentropy(from_logits=True, reduction=None)(ONE_HOT, LOGITS) * weights
     np.testing.assert_allclose(loss(ONE_HOT, LOGITS), expected, rtol=1e-5)
 
 
 def test_the_focal_losses_are_those_of_keras():
     reference = keras.losses.BinaryFocalCrossentropy(from_logits=True, apply_class_balancing=True, reduction=None)
-    loss = losses.for_training("focal", "multi-label", LABELS)
+    loss = losses.for_training("focal", Task("multi-label"), LABELS)
     np.testing.assert_allclose(loss(LABELS, LOGITS), reference(LABELS, LOGITS), rtol=1e-4)
     reference = keras.losses.CategoricalFocalCrossentropy(from_logits=True, alpha=1.0, reduction=None)
-    loss = losses.for_training("focal", "multi-class", ONE_HOT)
+    loss = losses.for_training("focal", Task("multi-class"), ONE_HOT)
     np.testing.assert_allclose(loss(ONE_HOT, LOGITS), reference(ONE_HOT, LOGITS), rtol=1e-4)
 
 
 def test_the_asymmetric_loss_is_the_papers_and_forgives_easy_negatives():
-    loss = losses.for_training("asymmetric", "multi-label", LABELS)
+    loss = losses.for_training("asymmetric", Task("multi-label"), LABELS)
     answers = 1 / (1 + np.exp(-LOGITS.astype(np.float64)))
     shifted = np.maximum(answers - 0.05, 0)
     expected = -np.mean(LABELS * np.log(answers) + (1 - LABELS) * shifted**4 * np.log(1 - shifted), axis=-1)
@@ -111,7 +112,7 @@ def test_the_asymmetric_loss_is_the_papers_and_forgives_easy_negatives():
     # A negative below 5 % costs nothing, and a positive at one half costs log 2.
     np.testing.assert_allclose(loss(np.float32([[0, 1]]), np.float32([[-4, 0]])), [np.log(2) / 2], rtol=1e-6)
     with pytest.raises(ValueError, match="multi-class"):
-        losses.for_training("asymmetric", "multi-class", ONE_HOT)
+        losses.for_training("asymmetric", Task("multi-class"), ONE_HOT)
 
 
 @pytest.mark.parametrize("name", ["bce", "weighted", "focal", "asymmetric"])
@@ -119,6 +120,6 @@ def test_training_losses_and_gradients_stay_finite_at_a_logit_of_a_thousand(name
     labels, logits = tf.constant([[0.0, 1.0, 1.0, 0.0]]), tf.constant([[1000.0, -1000.0, 1000.0, -1000.0]])
     with tf.GradientTape() as tape:
         tape.watch(logits)
-        value = losses.for_training(name, "multi-label", labels.numpy())(labels, logits)
+        value = losses.for_training(name, Task("multi-label"), labels.numpy())(labels, logits)
     assert np.isfinite(value).all()
     assert np.isfinite(tape.gradient(value, logits)).all()

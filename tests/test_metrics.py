@@ -13,6 +13,7 @@ from sklearn.metrics import (
 
 from chestrobust.data.splits import CHEST_LABELS
 from chestrobust.evaluation import metrics
+from chestrobust.tasks import Task
 
 
 @pytest.fixture
@@ -30,7 +31,7 @@ def real(samples):
 
 def test_scores_are_those_of_scikit_learn_with_ties(predictions):
     labels, logits = predictions
-    result = metrics.summary("multi-label", "abcd", labels, logits)
+    result = metrics.summary(Task("multi-label"), "abcd", labels, logits)
     assert result["macro_auc"] == pytest.approx(roc_auc_score(labels, logits, average="macro"), abs=1e-12)
     assert result["macro_ap"] == pytest.approx(average_precision_score(labels, logits, average="macro"), abs=1e-12)
     assert result["per_label_auc"]["b"] == pytest.approx(roc_auc_score(labels[:, 1], logits[:, 1]), abs=1e-12)
@@ -40,14 +41,14 @@ def test_scores_are_those_of_scikit_learn_with_ties(predictions):
 def test_scores_are_those_of_medmnists_evaluator(predictions):
     evaluator = pytest.importorskip("medmnist.evaluator", reason="needs medmnist: make setup installs it")
     labels, logits = predictions
-    scores = metrics.probabilities("multi-label", logits)
-    result = metrics.summary("multi-label", "abcd", labels, logits)
+    scores = Task("multi-label").probabilities(logits)
+    result = metrics.summary(Task("multi-label"), "abcd", labels, logits)
     assert result["macro_auc"] == pytest.approx(evaluator.getAUC(labels, scores, "multi-label, binary-class"), abs=1e-9)
     assert result["accuracy"] == pytest.approx(evaluator.getACC(labels, scores, "multi-label, binary-class"), abs=1e-9)
     classes = labels.argmax(axis=1)
     one_hot = np.eye(4, dtype=np.uint8)[classes]
-    result = metrics.summary("multi-class", "abcd", one_hot, logits)
-    scores = metrics.probabilities("multi-class", logits)
+    result = metrics.summary(Task("multi-class"), "abcd", one_hot, logits)
+    scores = Task("multi-class").probabilities(logits)
     assert result["macro_auc"] == pytest.approx(evaluator.getAUC(classes, scores, "multi-class"), abs=1e-9)
     assert result["accuracy"] == pytest.approx(evaluator.getACC(classes, scores, "multi-class"), abs=1e-9)
 
@@ -65,7 +66,7 @@ def test_a_label_without_positives_or_negatives_is_named_and_left_out(prediction
     labels, logits = predictions
     expected = np.mean([roc_auc_score(labels[:, label], logits[:, label]) for label in (0, 3)])
     labels[:, 1], labels[:, 2] = 0, 1
-    result = metrics.summary("multi-label", "abcd", labels, logits)
+    result = metrics.summary(Task("multi-label"), "abcd", labels, logits)
     assert result["undefined_labels"] == ["b", "c"]
     assert result["per_label_auc"]["b"] is None
     assert result["per_label_ap"]["c"] is None
@@ -73,7 +74,7 @@ def test_a_label_without_positives_or_negatives_is_named_and_left_out(prediction
 
 
 def test_no_defined_label_at_all_is_null_not_a_half():
-    result = metrics.summary("binary", ["a"], np.ones((5, 1), np.uint8), np.zeros((5, 1)))
+    result = metrics.summary(Task("binary"), ["a"], np.ones((5, 1), np.uint8), np.zeros((5, 1)))
     assert result["macro_auc"] is None
     assert result["macro_ap"] is None
 
@@ -81,17 +82,17 @@ def test_no_defined_label_at_all_is_null_not_a_half():
 def test_large_logits_keep_their_order():
     # float32 sigmoids of both are exactly 1: a tie, and an AUC of 0.5.
     logits = np.float32([[40], [50]])
-    assert metrics.summary("binary", ["a"], np.uint8([[0], [1]]), logits)["macro_auc"] == 1
+    assert metrics.summary(Task("binary"), ["a"], np.uint8([[0], [1]]), logits)["macro_auc"] == 1
 
 
 def test_constant_scores_have_an_auc_of_a_half():
     labels = np.uint8([[0], [1], [1]])
-    assert metrics.summary("binary", ["a"], labels, np.zeros((3, 1)))["macro_auc"] == 0.5
+    assert metrics.summary(Task("binary"), ["a"], labels, np.zeros((3, 1)))["macro_auc"] == 0.5
 
 
 def test_answering_no_to_everything_is_accurate_and_worthless():
     labels = np.uint8([[0]] * 95 + [[1]] * 5)
-    result = metrics.summary("binary", ["a"], labels, np.full((100, 1), -3.0))
+    result = metrics.summary(Task("binary"), ["a"], labels, np.full((100, 1), -3.0))
     assert result["accuracy"] == 0.95
     assert result["macro_auc"] == 0.5
 
@@ -99,8 +100,8 @@ def test_answering_no_to_everything_is_accurate_and_worthless():
 def test_real_scores_are_those_of_medmnists_evaluator(real):
     evaluator = pytest.importorskip("medmnist.evaluator", reason="needs medmnist: make setup installs it")
     labels, logits, _ = real
-    result = metrics.summary("multi-label", CHEST_LABELS, labels, logits)
-    scores = metrics.probabilities("multi-label", logits)
+    result = metrics.summary(Task("multi-label"), CHEST_LABELS, labels, logits)
+    scores = Task("multi-label").probabilities(logits)
     assert result["macro_auc"] == pytest.approx(evaluator.getAUC(labels, scores, "multi-label, binary-class"), abs=1e-9)
     assert result["accuracy"] == pytest.approx(evaluator.getACC(labels, scores, "multi-label, binary-class"), abs=1e-9)
 
@@ -118,7 +119,7 @@ def test_best_thresholds_are_the_highest_of_the_best_of_all_cuts(predictions):
 
 def test_grid_thresholds_are_the_highest_of_the_best_in_the_grid(predictions):
     labels, logits = predictions
-    scores = metrics.probabilities("multi-label", logits - 2)
+    scores = Task("multi-label").probabilities(logits - 2)
     grid = np.arange(1, 9) * 0.05
     expected = [brute_force_threshold(y, s, grid) for y, s in zip(labels.T, scores.T, strict=True)]
     np.testing.assert_allclose(metrics.grid_thresholds(labels, scores), expected)
@@ -144,7 +145,7 @@ def test_thresholds_without_positives_or_negatives_are_a_half():
 
 def test_best_thresholds_beat_the_grid_and_the_grid_beats_a_half(real):
     labels, logits, _ = real
-    scores = metrics.probabilities("multi-label", logits)
+    scores = Task("multi-label").probabilities(logits)
     best, grid, half = (
         metrics.classification(labels, scores >= thresholds)["f1"]
         for thresholds in (metrics.best_thresholds(labels, scores), metrics.grid_thresholds(labels, scores), 0.5)
@@ -185,7 +186,7 @@ def test_confusion_counts_true_classes_down_and_predicted_across():
 
 def test_brier_is_that_of_scikit_learn(predictions):
     labels, logits = predictions
-    scores = metrics.probabilities("multi-label", logits)
+    scores = Task("multi-label").probabilities(logits)
     expected = [brier_score_loss(y, s) for y, s in zip(labels.T, scores.T, strict=True)]
     np.testing.assert_allclose(metrics.brier(labels, scores), expected, atol=1e-12)
 
@@ -209,7 +210,7 @@ def test_calibration_error_weights_bins_by_their_counts():
 
 def test_calibration_error_is_a_sum_over_bins(predictions):
     labels, logits = predictions
-    scores = metrics.probabilities("multi-label", logits)
+    scores = Task("multi-label").probabilities(logits)
     expected = np.zeros(4)
     for label in range(4):
         for low in range(15):
@@ -409,6 +410,6 @@ def test_pairing_finds_a_difference_that_separate_intervals_hide(real, samples):
 
 def test_sure_answers_of_a_softmax_are_ranked_without_ties():
     logits = np.array([[60.0, 0, 0], [80.0, 0, 0], [0, 1, 0]])
-    ranks = metrics.ranks("multi-class", logits)
+    ranks = Task("multi-class").ranks(logits)
     assert ranks[1, 0] > ranks[0, 0] > ranks[2, 0]
-    np.testing.assert_allclose(1 / (1 + np.exp(-ranks)), metrics.probabilities("multi-class", logits), rtol=1e-9)
+    np.testing.assert_allclose(1 / (1 + np.exp(-ranks)), Task("multi-class").probabilities(logits), rtol=1e-9)

@@ -6,8 +6,8 @@ import keras
 import numpy as np
 import pytest
 
-from chestrobust import config, models
-from chestrobust.models import backbones, blocks
+from chestrobust import models
+from chestrobust.models import blocks
 
 
 @pytest.mark.parametrize(("shape", "num_labels", "count"), [((28, 28, 1), 14, 111_662), ((224, 224, 3), 1, 110_561)])
@@ -40,12 +40,6 @@ def test_hand_made_models_normalize_as_their_authors_did(name, shift):
     classifier = models.build(name, (28, 28, 1), 1)
     normalize = classifier.get_layer("normalize")
     np.testing.assert_allclose(normalize(np.float32([0, 1])), shift)
-
-
-def test_every_model_of_the_command_line_can_be_built():
-    assert tuple(models.HAND_MADE) == config.HAND_MADE
-    assert set(backbones.NORMALIZATIONS) == {*config.CONVOLUTIONAL, *config.TRANSFORMERS}
-    assert set(backbones.APPLICATIONS) | set(backbones.PRESETS) == set(backbones.NORMALIZATIONS)
 
 
 @pytest.mark.parametrize("kind", ["se", "cbam"])

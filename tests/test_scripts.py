@@ -104,7 +104,11 @@ def test_both_models_stand_in_one_table_under_the_same_attacks(both, folder):
     for ours, theirs in zip(robust["evaluations"], robust["baseline"]["evaluations"], strict=True):
         assert [ours[key] for key in parameters] == [theirs[key] for key in parameters]
     table = [line for line in both[1].stdout.splitlines() if line.startswith("|")]
-    assert [line.split("|")[1].strip() for line in table[2:]] == ["clean", "FGSM, epsilon 0.05", "PGD-3, epsilon 0.05"]
+    assert [line.split("|")[1].strip() for line in table[2:]] == [
+        "clean",
+        "FGSM, epsilon 0.05",
+        "PGD-3, epsilon 0.05, step size 0.01, random start",
+    ]
     before, after, difference = (float(cell) for cell in table[4].split("|")[2:5])
     assert before == pytest.approx(robust["baseline"]["evaluations"][2]["macro_auc"], abs=1e-4)
     assert after == pytest.approx(robust["evaluations"][2]["macro_auc"], abs=1e-4)

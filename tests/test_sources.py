@@ -5,7 +5,7 @@ import os
 import numpy as np
 import pytest
 
-from chestrobust import data
+from chestrobust import catalogue, data
 from chestrobust.data.sources import fingerprint, medmnist_npz
 from chestrobust.data.splits import Split, selection
 from chestrobust.errors import DataError
@@ -146,7 +146,7 @@ def test_without_medmnist_other_sets_say_the_line_that_installs_it(tmp_path, loa
 
 
 def test_an_unknown_name_lists_the_known_ones(load):
-    with pytest.raises(DataError, match=r"'chestmnst'.*phantom.*chestmnist"):
+    with pytest.raises(DataError, match=r"'chestmnst'.*chestmnist.*phantom"):
         load("chestmnst")
 
 
@@ -159,7 +159,7 @@ def test_a_missing_file_and_a_folder_are_refused(path, tmp_path, load, monkeypat
 
 def test_the_table_of_files_is_medmnists():
     INFO = pytest.importorskip("medmnist.info", reason="needs medmnist: make setup installs it").INFO
-    assert set(medmnist_npz.NAMES) == {name for name in INFO if not name.endswith("3d")}
+    assert set(catalogue.MEDMNIST) == {name for name in INFO if not name.endswith("3d")}
     for name, ours in medmnist_npz.CHEST_SETS.items():
         labels = list(INFO[name]["label"].values())
         assert ours.label_names == tuple(labels if ours.task == "multi-label" else labels[1:])

@@ -11,7 +11,8 @@ import numpy as np
 import tensorflow as tf
 from scipy.optimize import differential_evolution
 
-from chestrobust.attacks.gradient import check, compiled
+from chestrobust.attacks.checks import check
+from chestrobust.attacks.gradient import compiled
 from chestrobust.losses import margin
 
 # Windows shrink to half their area after these queries out of 10,000; other budgets scale them, as the paper does.

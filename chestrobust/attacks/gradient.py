@@ -13,6 +13,7 @@ import itertools
 import numpy as np
 import tensorflow as tf
 
+from chestrobust.attacks.checks import check, check_options
 from chestrobust.attacks.norms import LINF
 from chestrobust.losses import binary_cross_entropy
 from chestrobust.models import twin
@@ -64,6 +65,7 @@ def pgd(
     random_start=True,
     restarts=1,
     momentum=0.0,
+    nesterov=False,
     norm=LINF,
     seed=0,
     loss=binary_cross_entropy,
@@ -83,6 +85,7 @@ def pgd(
         random_start: Whether to start uniformly in the ball instead of at `images`.
         restarts: Number of random starts; the one with the highest final loss is kept for each image.
         momentum: Share of the last step's (normalized) gradient that is kept; 1 in the MI-FGSM paper.
+        nesterov: Whether the gradient is that of the point to which the momentum alone would lead.
         norm: `norms.LINF` or `norms.L2`; in the latter `epsilon` may exceed 1.
         seed: Seed of the random starts.
         loss: Function `loss(labels, logits)` returning a value per image, from `losses`.
@@ -106,9 +109,12 @@ def pgd(
     def climb(loss_gradient, start, clean):
         candidate, velocity = start, 0.0
         for _ in range(steps):
-            _, gradient = loss_gradient(candidate)
+            ahead = candidate + step_size * momentum * velocity if nesterov else candidate
+            _, gradient = loss_gradient(ahead)
             if momentum:
-                size = tf.reduce_sum(tf.abs(gradient), axis=(1, 2, 3), keepdims=True)
+                # By the L1 norm of a pixel, as in the code of NI-FGSM's authors: by that of an image, as in their
+                # formula, the look-ahead would be one over the number of pixels.
+                size = tf.reduce_mean(tf.abs(gradient), axis=(1, 2, 3), keepdims=True)
                 gradient = velocity = momentum * velocity + tf.math.divide_no_nan(gradient, size)
             candidate = move(candidate, gradient, clean, *lengths)
         return candidate
@@ -123,6 +129,40 @@ def pgd(
         seed=seed,
         loss=loss,
         indices=indices,
+        batch_size=batch_size,
+        precision=precision,
+    )
+
+
+def ni_fgsm(
+    model,
+    images,
+    labels,
+    *,
+    epsilon,
+    steps=10,
+    momentum=1.0,
+    loss=binary_cross_entropy,
+    batch_size=256,
+    precision="auto",
+):
+    """Nesterov iterative method: momentum whose gradient is taken where the momentum leads; made to be transferred.
+
+    Starts at the image, with steps of `epsilon / steps`. Arguments and result are those of `pgd`.
+
+    Reference: Lin et al., 2020, https://arxiv.org/abs/1908.06281
+    """
+    return pgd(
+        model,
+        images,
+        labels,
+        epsilon=epsilon,
+        step_size=epsilon / max(1, steps),
+        steps=steps,
+        random_start=False,
+        momentum=momentum,
+        nesterov=True,
+        loss=loss,
         batch_size=batch_size,
         precision=precision,
     )
@@ -263,37 +303,6 @@ def random_images(images, epsilon, seed, indices, norm=LINF):
 
     changes = tf.map_fn(noise, indices, fn_output_signature=images.dtype)
     return norm.project(images + epsilon * changes, images, epsilon)
-
-
-def check_options(epsilon, norm=LINF, *, steps=1, restarts=1, random_start=True, step_size=0.0):
-    """Raise ValueError unless the options of an attack make sense; every message has the value received."""
-    if epsilon < 0 or step_size < 0 or (norm is LINF and max(epsilon, step_size) > 1):
-        raise ValueError(
-            f"Lengths are in pixel units of [0, 1], as in 8 / 255. Received: epsilon={epsilon}, step_size={step_size}"
-        )
-    if steps < 1 or restarts < 1:
-        raise ValueError(f"`steps` and `restarts` must be >= 1. Received: steps={steps}, restarts={restarts}")
-    if restarts > 1 and not random_start:
-        raise ValueError(
-            f"Restarts differ by their random start alone. Received: restarts={restarts}, random_start=False"
-        )
-
-
-def check(images, labels):
-    """Raise ValueError unless these are images in [0, 1] with a row of labels each."""
-    if images.ndim != 4 or images.dtype.kind != "f" or not len(images):
-        raise ValueError(
-            "`images` must be floats in [0, 1] of shape (count, height, width, channels); divide uint8 images by 255. "
-            f"Received: {images.dtype} {images.shape}"
-        )
-    if labels.ndim != 2 or len(labels) != len(images):
-        raise ValueError(
-            f"`labels` must be of shape ({len(images)}, num_labels), a row per image. Received: {labels.shape}"
-        )
-    low, high = images.min(), images.max()
-    # Written so that NaN fails too.
-    if not (low >= 0 and high <= 1):
-        raise ValueError(f"`images` must lie in [0, 1]. Received: minimum {low}, maximum {high}")
 
 
 # A user's loop calls an attack many times with the same model: traced once per model, later calls start at once. The

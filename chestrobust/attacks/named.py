@@ -1,15 +1,11 @@
 """Attacks by name, each with its parameters, and the suites made of them."""
 
-import functools
 from dataclasses import asdict, dataclass, replace
 
-import numpy as np
-
-from chestrobust import losses, titles
-from chestrobust.attacks import blackbox, gradient
+from chestrobust import catalogue, titles
+from chestrobust.catalogue import resolve
 from chestrobust.models import twin
-
-WITHOUT_GRADIENT = ("clean", "noise", "square", "square-margin", "one-pixel")
+from chestrobust.tasks import Task
 
 
 @dataclass(frozen=True)
@@ -17,11 +13,10 @@ class Attack:
     """An attack with its parameters, as results record it; None where a parameter doesn't apply.
 
     Attributes:
-        attack: clean, noise, fgsm, pgd, apgd-bce or apgd-ce, apgd-margin, label-margin, square, square-margin, hide,
-            invent, one-pixel, or transfer (PGD on another model).
+        attack: A key of `catalogue.ATTACKS`.
         epsilon, step_size: In pixel units of [0, 1].
         steps: Gradient steps, or queries of a gradient-free attack.
-        label: Index of the label that label-margin and invent are after.
+        label: Index of the label that it is after, if it is after one.
         precision: Arithmetic of its gradients, as in `attacks.fgsm`; recorded as the data type that it means here.
     """
 
@@ -35,6 +30,15 @@ class Attack:
     label: int | None = None
     precision: str = "auto"
 
+    def __post_init__(self):
+        if self.attack not in catalogue.ATTACKS:
+            raise ValueError(f"Expected one of {', '.join(catalogue.ATTACKS)}. Received: attack={self.attack!r}")
+
+    @property
+    def row(self):
+        """The `catalogue.AttackRow`."""
+        return catalogue.ATTACKS[self.attack]
+
     @property
     def title(self):
         """Name for tables and figures, e.g. `PGD-10, epsilon 0.05`."""
@@ -43,62 +47,49 @@ class Attack:
     def record(self):
         """The parameters as results hold them."""
         record = asdict(self)
-        record["precision"] = None if self.attack in WITHOUT_GRADIENT else twin.dtype(self.precision)
+        record["precision"] = twin.dtype(self.precision) if self.row.gradient else None
         return record if self.label is not None else {key: record[key] for key in record if key != "label"}
 
     def __call__(self, model, images, labels, *, task, indices):
         """Adversarial images, by the contract of `attacks.py`."""
-        subject = (model, images, labels)
-        settings = {"epsilon": self.epsilon, "seed": self.seed, "indices": indices}
-        by_gradient = {**settings, "precision": self.precision}
-        apgd = functools.partial(gradient.apgd, **by_gradient, steps=self.steps, restarts=self.restarts)
-        linear = losses.linear_log_probability if task == "multi-class" else losses.linear
-        match self.attack:
-            case "clean":
-                return images
-            case "noise":
-                return blackbox.noise(*subject, **settings)
-            case "fgsm":
-                return gradient.fgsm(
-                    *subject, epsilon=self.epsilon, loss=losses.for_task(task), precision=self.precision
-                )
-            case "pgd" | "transfer":
-                return gradient.pgd(
-                    *subject,
-                    **by_gradient,
-                    step_size=self.step_size,
-                    steps=self.steps,
-                    restarts=self.restarts,
-                    random_start=self.random_start,
-                    loss=losses.for_task(task),
-                )
-            case "apgd-bce" | "apgd-ce":
-                return apgd(*subject, loss=losses.for_task(task))
-            case "apgd-margin":
-                return apgd(*subject, loss=losses.margin_for_task(task))
-            case "label-margin":
-                return apgd(model, images, losses.direction(labels, self.label), loss=linear)
-            case "hide":
-                # The one class of a multi-class image is hidden by any other.
-                return apgd(*subject, loss=losses.cross_entropy if task == "multi-class" else losses.hide)
-            case "invent":
-                return apgd(model, images, np.maximum(losses.direction(labels, self.label), 0), loss=linear)
-            case "square":
-                return blackbox.square(*subject, **settings, queries=self.steps, loss=losses.for_task(task))
-            case "square-margin":
-                return blackbox.square(*subject, **settings, queries=self.steps, loss=losses.margin_for_task(task))
-            case "one-pixel":
-                return blackbox.one_pixel(*subject, seed=self.seed, indices=indices, loss=losses.margin_for_task(task))
-        raise ValueError(f"Unknown attack. Received: attack={self.attack!r}")
+        row = self.row
+        if row.function is None:
+            return images
+        settings = {its: getattr(self, ours) for ours, its in row.parameters.items() if its}
+        if row.loss:
+            settings["loss"] = getattr(Task(task), row.loss)
+        if "seed" in settings:
+            settings["indices"] = indices
+        if row.weights:
+            labels = resolve(row.weights)(labels, self.label)
+        return resolve(row.function)(model, images, labels, **settings)
+
+
+def of(name, *, label=None, **settings):
+    """The `Attack` of a name, with those of the settings that it has, and its own defaults for others."""
+    row = catalogue.ATTACKS[name]
+    settings = {field: value for field, value in settings.items() if field in row.parameters}
+    return Attack(name, label=label, **{**settings, **row.defaults})
 
 
 CLEAN = Attack("clean")
 
 
-def quick_suite(config):
-    """Clean, FGSM and PGD with the evaluation options of a training script's `config`."""
-    pgd = Attack("pgd", config.epsilon, config.step_size, config.steps, config.restarts, True, config.seed)
-    return tuple(replace(attack, precision=config.precision) for attack in (CLEAN, Attack("fgsm", config.epsilon), pgd))
+def quick_suite(options):
+    """Clean, FGSM and PGD with the evaluation options of a training script."""
+    fgsm = Attack("fgsm", options.epsilon, precision=options.precision)
+    return replace(CLEAN, precision=options.precision), fgsm, reported_pgd(options)
+
+
+def reported_pgd(options, **changed):
+    """PGD with the evaluation options of a training script, but for the parameters that are `changed`."""
+    settings = {name: getattr(options, name) for name in ("epsilon", "step_size", "steps", "restarts", "seed")}
+    return Attack("pgd", **{**settings, "random_start": True, "precision": options.precision, **changed})
+
+
+def choosing_pgd(options):
+    """The PGD whose validation score chooses a checkpoint: that of the evaluation, from a single start."""
+    return reported_pgd(options, restarts=1)
 
 
 def pgd_of(epsilon, steps, restarts=0, seed=0, precision="auto"):
@@ -106,7 +97,7 @@ def pgd_of(epsilon, steps, restarts=0, seed=0, precision="auto"):
 
     Without restarts it starts at the image, which undefended models resist less than a random start.
     """
-    step_size = min(1.0, 2.5 * epsilon / steps)
+    step_size = titles.usual_step(epsilon, steps)
     return Attack("pgd", epsilon, step_size, steps, max(1, restarts), restarts > 0, seed, precision=precision)
 
 
@@ -117,8 +108,9 @@ def standard_suite(task, num_labels, *, epsilon, steps, restarts, queries, seed,
         A dictionary from a group's name to its `Attack`s: APGD on the cross-entropy and on the margin, APGD on each
         label's margin alone, and the gradient-free Square attack on both losses.
     """
-    name = f"apgd-{'ce' if task == 'multi-class' else 'bce'}"
-    auto = Attack(name, epsilon, None, steps, restarts, restarts > 1, seed, precision=precision)
+    auto = Attack(
+        f"apgd-{Task(task).loss_name}", epsilon, None, steps, restarts, restarts > 1, seed, precision=precision
+    )
     each = [replace(auto, attack="label-margin", label=label) for label in range(num_labels)]
     square = Attack("square", epsilon, None, queries, 1, True, seed)
     return {

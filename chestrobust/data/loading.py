@@ -5,12 +5,14 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from chestrobust import catalogue
+from chestrobust.catalogue import resolve
 from chestrobust.data import metadata
-from chestrobust.data.sources import covid, folders, medmnist_npz, nih, phantom
+from chestrobust.data.sources import medmnist_npz
 from chestrobust.data.splits import Splits
 from chestrobust.errors import DataError
 
-FOLDERS = {"nih": nih, "covid": covid, "folders": folders}  # each has an option --NAME-root
+FOLDERS = tuple(name for name, row in catalogue.SOURCES.items() if row.root)  # each has an option --NAME-root
 OPTIONS = ("size", "data_dir", "limit", "train_subset", "val_subset")
 ROOTS = tuple(f"{name}_root" for name in FOLDERS)
 
@@ -28,8 +30,7 @@ def load(
     """Load a data set; TensorFlow isn't needed.
 
     Args:
-        data: `"chestmnist"`, `"pneumoniamnist"`, another 2-D MedMNIST name, `"nih"`, `"covid"`, `"folders"`,
-            `"phantom"`, or a path to an npz file.
+        data: A key of `catalogue.SOURCES`, such as `"chestmnist"`, `"nih"` or `"phantom"`, or a path to an npz file.
         root: Folder of the images, if the data are one.
         size: Height and width in pixels; None takes what a file holds, else 28.
         data_dir: Folder where files are looked for by name, and downloaded to.
@@ -42,29 +43,30 @@ def load(
     data_dir, name = Path(data_dir).expanduser(), data.lower()
     subsets = {"train": train_subset, "val": val_subset, "test": None}
     limits = {part: min(filter(None, (limit, subset)), default=None) for part, subset in subsets.items()}
-    if name in FOLDERS:
-        return FOLDERS[name].load(root, size=size or 28, data_dir=data_dir, limits=limits)
-    if name == "phantom":
-        splits = phantom.load(
-            size=size or 28,
-            limit=limit,
-            progress=lambda chunks: tqdm(chunks, "Drawing the phantom", leave=False, disable=None),
-        )
+    if row := catalogue.SOURCES.get(name):
+        known = {
+            "name": name,
+            "root": root,
+            "size": size or row.size,
+            "data_dir": data_dir,
+            "limit": limit,
+            "limits": limits,
+            "progress": lambda chunks: tqdm(chunks, f"Drawing the {name}", leave=False, disable=None),
+        }
+        splits = resolve(row.loader)(**{parameter: known[parameter] for parameter in row.parameters})
     elif is_path(data):
         splits = medmnist_npz.load_path(Path(data).expanduser(), size=size, data_dir=data_dir)
-    elif name in medmnist_npz.NAMES:
-        splits = medmnist_npz.load_name(name, size=size, data_dir=data_dir)
     else:
-        known = ", ".join(("phantom", *FOLDERS, *medmnist_npz.NAMES))
-        raise DataError(f"Unknown data set {name!r}. Expected one of {known}, or a path to an .npz file.")
+        raise DataError(
+            f"Unknown data set {name!r}. Expected one of {', '.join(catalogue.SOURCES)}, or a path to an .npz file."
+        )
     return splits.limited(limits)
 
 
 def is_path(data):
     """Whether `data` is the path of an npz file, which has a size of its own, rather than the name of a data set."""
     path = Path(data).expanduser()
-    named = data.lower() in ("phantom", *FOLDERS, *medmnist_npz.NAMES)
-    return not named and (len(path.parts) > 1 or bool(path.suffix) or path.exists())
+    return data.lower() not in catalogue.SOURCES and (len(path.parts) > 1 or bool(path.suffix) or path.exists())
 
 
 def check_trainable(splits):

@@ -31,11 +31,12 @@ def shared(names, splits):
     described = f"the model has {', '.join(names)}, the data have {', '.join(splits.label_names)}"
     if not here:
         raise DataError(f"{splits.name}: expected a label that the model has too. Received none: {described}.")
-    if splits.task == "multi-class" and not len(here) == len(found) == len(names):
+    if splits.task.exclusive and not len(here) == len(found) == len(names):
         raise DataError(f"{splits.name}: expected the model's classes, no more and no fewer. Received: {described}.")
-    task = "binary" if splits.task != "multi-class" and len(here) == 1 else splits.task
     parts = {part: replace(split, labels=split.labels[:, here]) for part, split in splits.parts.items()}
-    return replace(splits, task=task, label_names=tuple(names[found[column]] for column in here), **parts)
+    return replace(
+        splits, task=splits.task.of(len(here)), label_names=tuple(names[found[column]] for column in here), **parts
+    )
 
 
 def _plain(name):

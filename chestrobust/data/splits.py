@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from chestrobust.data.lazy import Lazy, Rows
+from chestrobust.tasks import Task
 
 CHEST_LABELS = (
     "atelectasis",
@@ -77,7 +78,7 @@ class Splits:
 
     Attributes:
         name: What results call it.
-        task: `"multi-label"`, `"binary"` or `"multi-class"`.
+        task: The `Task`; its name is taken too.
         label_names: One name per column of the labels.
         train, val, test: The `Split`s.
         sha256: Identity of the data: of the file, of a folder's list of files, or of the parameters of made-up data.
@@ -86,7 +87,7 @@ class Splits:
     """
 
     name: str
-    task: str
+    task: Task
     label_names: tuple[str, ...]
     train: Split
     val: Split
@@ -94,6 +95,9 @@ class Splits:
     sha256: str
     synthetic: bool = False
     note: str = ""
+
+    def __post_init__(self):
+        object.__setattr__(self, "task", Task(self.task))
 
     @property
     def parts(self):
@@ -106,6 +110,10 @@ class Splits:
     def limited(self, limits):
         """The same data set with at most `limits[part]` images in each split; None is no limit."""
         return replace(self, **{part: split.limited(limits[part]) for part, split in self.parts.items()})
+
+    def by_label(self, values):
+        """A number of each label, as results hold it."""
+        return dict(zip(self.label_names, map(float, values), strict=True))
 
     def summary(self):
         """What `results.json` says about the data."""

@@ -10,7 +10,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import tensorflow as tf
 
-from chestrobust import losses
 from chestrobust.attacks import gradient
 from chestrobust.data import metadata
 from chestrobust.data.splits import as_floats, selection
@@ -106,7 +105,7 @@ class _Study:
     def __init__(self, model, task, split, attack, known):
         self.model, self.task, self.whole, self.attack, self.known = model, task, split, attack, known
         self.split = split[chosen(split)]
-        self.loss = losses.for_task(task)
+        self.loss = task.loss
         self.images = as_floats(self.split.images)
         self.labels = self.split.labels.astype(np.float32)
         self.clean = outcomes.answers(model, self.images)
@@ -117,7 +116,7 @@ class _Study:
 
     def auc(self, logits):
         finite = np.nan_to_num(logits, nan=0.0, posinf=np.finfo(np.float32).max, neginf=np.finfo(np.float32).min)
-        return metrics.macro(metrics.auc(self.split.labels, metrics.ranks(self.task, finite)))
+        return metrics.macro(metrics.auc(self.split.labels, self.task.ranks(finite)))
 
     def pixels(self):
         outcome, epsilon = self.outcome, self.attack.epsilon

@@ -6,23 +6,21 @@ import numpy as np
 import tensorflow as tf
 from scipy.special import logit
 from sklearn.linear_model import LogisticRegression
-from tqdm import tqdm
 
 from chestrobust import models
 from chestrobust.attacks import named
-from chestrobust.data.splits import as_floats
 from chestrobust.evaluation import metrics, outcomes, scoring
 
 THROUGH = "end to end"
 
 
-def judge(subjects, splits, chosen, options):
+def judge(subjects, splits, attack_options, options):
     """Evaluate members and their combinations.
 
     Args:
         subjects: Runs and files of the members, as `saved.Saved`.
         splits: The `Splits`. Validation images fit the stacking and choose thresholds; test images are scored.
-        chosen: The attack's options, from `subjects.settings`.
+        attack_options: The attack's options, from `saved.settings`.
         options: An `EnsembleConfig`.
 
     Returns:
@@ -31,36 +29,36 @@ def judge(subjects, splits, chosen, options):
         ModelError: If a member can't be loaded, or is for other images or labels than the data's.
     """
     members = models.opened_all(subjects, splits)
-    task, names = splits.task, list(members)
-    pgd = named.quick_suite(chosen)[-1]
-    val = answers(members, task, splits.val, named.CLEAN)[0]
-    clean = answers(members, task, splits.test, named.CLEAN)[0]
-    through = {name: answers(members, task, splits.test, pgd, model) for name, model in members.items()}
+    task, names, everyone = splits.task, list(members), list(members.values())
+    pgd = named.reported_pgd(attack_options)
+
+    def answers(split, attack, source):
+        """The logits of all members, `(members, count, num_labels)`, and the largest change of a pixel."""
+        found = outcomes.run_on_all(everyone, task, split, attack, source=source, progress=True)
+        return np.stack([outcome.logits for outcome in found]), found[0].largest
+
+    val, clean = (answers(split, named.CLEAN, everyone[0])[0] for split in (splits.val, splits.test))
+    through = {name: answers(splits.test, pgd, model) for name, model in members.items()}
     combinations = ways(task, options.weights or [1] * len(members), val, splits.val.labels)
+    # The twin knows no combinations, so gradients through one are float32.
+    exact = dataclasses.replace(pgd, precision="float32")
     whole = {
-        # The twin knows no combinations, so gradients through one are float32.
-        way: answers(
-            members,
-            task,
-            splits.test,
-            dataclasses.replace(pgd, precision="float32"),
-            Combined(list(members.values()), combine),
-        )
+        way: answers(splits.test, exact, Combined(everyone, combine))
         for way, combine in combinations.items()
         if way != "vote"
     }
     whole["vote"] = whole["mean of probabilities"]
 
     evaluations, thresholds = [], {}
-    own = dataclasses.replace(options, seed=chosen.seed)
+    resampling = dataclasses.replace(options, seed=attack_options.seed)
 
     def add(model, combine, attacks):
         before = np.asarray(combine(clean))
-        cuts = metrics.best_thresholds(splits.val.labels, metrics.probabilities(task, np.asarray(combine(val))))
+        cuts = metrics.best_thresholds(splits.val.labels, task.probabilities(np.asarray(combine(val))))
         if model == "vote":
             cuts = np.full(len(cuts), 0.5 - 10 * NEVER)  # as much weight for yes as for no is enough
-        thresholds[model] = dict(zip(splits.label_names, map(float, cuts), strict=True))
-        rows = scoring.Scores(splits, own, before, cuts, {})
+        thresholds[model] = splits.by_label(cuts)
+        rows = scoring.Scores(splits, resampling, before, cuts, {})
         evaluations.append({"model": model, "through": None, **rows.row(named.CLEAN.record(), [before])})
         for source, (logits, largest) in attacks.items():
             record = {**pgd.record(), "max_perturbation": largest}
@@ -71,33 +69,6 @@ def judge(subjects, splits, chosen, options):
     for way, combine in combinations.items():
         add(way, combine, through | {THROUGH: whole[way]})
     return {"members": names, "evaluations": evaluations, "thresholds": thresholds}
-
-
-def answers(members, task, split, attack, source=None):
-    """What all members answer to the same attacked images, batch by batch.
-
-    Args:
-        members: Models that return logits, by name.
-        task: The `Splits.task`.
-        split: A `Split`.
-        attack: An `Attack`.
-        source: The model that is attacked; None if the attack needs none.
-
-    Returns:
-        Logits, `(members, count, num_labels)`, and the largest change of a pixel.
-    """
-    size = max(8, outcomes.PIXELS_PER_BATCH // int(np.prod(split.images.shape[1:3])))
-    logits, largest = np.zeros((len(members), *split.labels.shape), np.float32), 0.0
-    with tqdm(total=len(split), desc=attack.title, unit=" images", leave=False) as bar:
-        for begin in range(0, len(split), size):
-            indices = np.arange(begin, min(begin + size, len(split)))
-            images = as_floats(split.images[indices])
-            attacked = attack(source, images, split.labels[indices].astype(np.float32), task=task, indices=indices)
-            largest = max(largest, float(np.abs(attacked - images).max()))
-            for number, model in enumerate(members.values()):
-                logits[number, indices] = outcomes.answers(model, attacked)
-            bar.update(len(indices))
-    return logits, largest
 
 
 NEVER = 1e-6  # the share of votes that stands for none, as the logit of 0 isn't finite
@@ -144,7 +115,7 @@ def mean_of_logits(weights):
 def mean_of_probabilities(task, weights):
     """The logits of the weighted mean of the members' probabilities, without leaving the logarithm."""
     shares = tf.math.log(tf.constant(weights))[:, None, None]
-    if task == "multi-class":
+    if task.exclusive:
         return lambda logits: tf.reduce_logsumexp(shares + tf.nn.log_softmax(logits), axis=0)
 
     def combine(logits):
@@ -160,20 +131,18 @@ def vote(task, weights, val_logits, val_labels):
     Thresholds are those with the best F1 on the validation images. A member of a multi-class task votes for its most
     probable class; ties go to the class with the higher mean probability.
     """
-    if task == "multi-class":
+    if task.exclusive:
 
         def combine(logits):
             chosen = np.eye(logits.shape[-1])[np.argmax(logits, axis=-1)]
-            mean = np.tensordot(weights, metrics.probabilities(task, logits), 1)
+            mean = np.tensordot(weights, task.probabilities(logits), 1)
             return np.log(np.tensordot(weights, chosen, 1) + 1e-3 * mean + NEVER).astype(np.float32)
 
         return combine
-    thresholds = np.array(
-        [metrics.best_thresholds(val_labels, metrics.probabilities(task, logits)) for logits in val_logits]
-    )
+    thresholds = np.array([metrics.best_thresholds(val_labels, task.probabilities(logits)) for logits in val_logits])
 
     def combine(logits):
-        chosen = metrics.probabilities(task, logits) >= thresholds[:, np.newaxis]
+        chosen = task.probabilities(logits) >= thresholds[:, np.newaxis]
         shares = np.tensordot(weights, chosen.astype(np.float32), 1)
         return logit(np.clip(shares, NEVER, 1 - NEVER)).astype(np.float32)
 
@@ -188,7 +157,7 @@ def stacking(task, weights, val_logits, val_labels):
     is missing in validation.
     """
     count = val_labels.shape[1]
-    if task == "multi-class":
+    if task.exclusive:
         present = val_labels.any(axis=0).all()
         return _stacked_classes(val_logits, val_labels) if present else mean_of_logits(weights)
     coefficients, offsets = np.tile(weights[:, None], (1, count)), np.zeros(count, np.float32)

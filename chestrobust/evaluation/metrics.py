@@ -3,29 +3,10 @@
 import warnings
 
 import numpy as np
-from scipy.special import expit, softmax
 from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
 from sklearn.utils import assert_all_finite
 
 F1_GRID = (0.05, 0.10, 0.15, 0.20, 0.25, 0.30, 0.35, 0.40)
-
-
-def probabilities(task, logits):
-    """Probabilities of logits, in float64."""
-    logits = np.asarray(logits, np.float64)
-    return softmax(logits, axis=-1) if task == "multi-class" else expit(logits)
-
-
-def ranks(task, logits):
-    """What an AUC is computed from, float64: logits, or of classes the log-odds of each against the rest.
-
-    They rank images as probabilities do, but a sigmoid or a softmax turns large ones into ties, which change an AUC.
-    """
-    logits = np.asarray(logits, np.float64)
-    if task != "multi-class":
-        return logits
-    others = np.stack([np.delete(logits, label, axis=-1) for label in range(logits.shape[-1])], axis=-2)
-    return logits - np.logaddexp.reduce(others, axis=-1)
 
 
 def per_label(score, labels, scores):
@@ -61,15 +42,14 @@ def macro(values):
 
 def accuracy(task, labels, scores):
     """MedMNIST's accuracy: at threshold 0.5, averaged over labels; of the most probable class if multi-class."""
-    if task == "multi-class":
+    if task.exclusive:
         return float(np.mean(labels.argmax(axis=1) == scores.argmax(axis=1)))
     return float(np.mean((scores > 0.5) == labels))
 
 
 def summary(task, label_names, labels, logits):
     """The scores that `results.json` holds for one evaluation; undefined values are None."""
-    scores = probabilities(task, logits)
-    order = ranks(task, logits)
+    scores, order = task.probabilities(logits), task.ranks(logits)
     aucs, precisions = auc(labels, order), average_precision(labels, order)
     return {
         "macro_auc": _number(macro(aucs)),

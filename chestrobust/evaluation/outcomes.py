@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from chestrobust import devices, losses, models
+from chestrobust import devices, models
 from chestrobust.attacks.named import CLEAN
 from chestrobust.data.splits import as_floats
 from chestrobust.evaluation import metrics
@@ -72,19 +72,31 @@ def run(model, task, split, attack, *, source=None, progress=False):
         source: Another model, on which the adversarial images are made instead.
         progress: Whether to show a progress bar.
     """
-    size = max(8, PIXELS_PER_BATCH // _pixels(model, split.images.shape))
+    (outcome,) = run_on_all([model], task, split, attack, source=source or model, progress=progress)
+    return outcome
+
+
+def run_on_all(models, task, split, attack, *, source, progress=False):
+    """The `Outcome` for each of several models of the same attacked images; other arguments as in `run`.
+
+    Args:
+        models: Callables returning logits.
+        source: The model that is attacked, which may be one of them.
+    """
+    size = max(8, PIXELS_PER_BATCH // max(_pixels(model, split.images.shape) for model in models))
     size = min(size, -(-len(split) // devices.replicas()))
     worker, workers = devices.worker()
     pieces = [np.arange(begin, min(begin + size, len(split))) for begin in range(0, len(split), size)]
-    logits = np.zeros(split.labels.shape, np.float32)
+    logits = np.zeros((len(models), *split.labels.shape), np.float32)
     pixels = np.zeros((len(pieces), 3), np.float32)
 
-    def answer(piece, model, source):
+    def answer(piece, source, *models):
         indices = pieces[piece]
         images = as_floats(split.images[indices])
         labels = split.labels[indices].astype(np.float32)
-        adversarial = attack(source or model, images, labels, task=task, indices=indices)
-        logits[indices] = answers(model, adversarial)
+        adversarial = attack(source, images, labels, task=task, indices=indices)
+        for number, model in enumerate(models):
+            logits[number, indices] = answers(model, adversarial)
         pixels[piece] = np.abs(adversarial - images).max(), adversarial.min(), adversarial.max()
         bar.update(len(indices))
 
@@ -96,10 +108,11 @@ def run(model, task, split, attack, *, source=None, progress=False):
         disable=not (progress and devices.chief()),
         leave=False,
     ) as bar:
-        devices.spread(answer, mine, model, source)
+        devices.spread(answer, mine, source, *models)
     # What other workers answered is zero here, so the sum is exact.
     logits, pixels = devices.total(logits), devices.total(pixels)
-    return Outcome(logits, float(pixels[:, 0].max()), float(pixels[:, 1].min()), float(pixels[:, 2].max()))
+    extremes = float(pixels[:, 0].max()), float(pixels[:, 1].min()), float(pixels[:, 2].max())
+    return [Outcome(answers, *extremes) for answers in logits]
 
 
 def _pixels(model, shape):
@@ -134,7 +147,7 @@ def thresholds(model, splits, choose=metrics.best_thresholds):
         Float64, `(num_labels,)`.
     """
     logits = run(model, splits.task, splits.val, CLEAN).logits
-    return choose(splits.val.labels, metrics.probabilities(splits.task, logits))
+    return choose(splits.val.labels, splits.task.probabilities(logits))
 
 
 def joint(task, labels, candidates):
@@ -148,8 +161,7 @@ def joint(task, labels, candidates):
     Returns:
         Logits, `(count, num_labels)`.
     """
-    loss = losses.for_task(task)
-    worst = np.argmax([loss(labels.astype(np.float32), logits) for logits in candidates], axis=0)
+    worst = np.argmax([task.loss(labels.astype(np.float32), logits) for logits in candidates], axis=0)
     return np.take_along_axis(candidates, worst[None, :, None], axis=0)[0]
 
 
@@ -161,11 +173,5 @@ def floor(task, labels, candidates):
     Returns:
         Logits of independent labels, `(count, num_labels)`; arguments as in `joint`.
     """
-    logits = metrics.ranks(task, candidates)
+    logits = task.ranks(candidates)
     return np.where(labels == 1, logits.min(axis=0), logits.max(axis=0))
-
-
-def named_thresholds(classifier, splits):
-    """The threshold of each label with the best F1 on clean validation images, by name."""
-    values = thresholds(models.logits(classifier), splits)
-    return dict(zip(splits.label_names, map(float, values), strict=True))

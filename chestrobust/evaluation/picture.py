@@ -4,7 +4,6 @@ import numpy as np
 
 from chestrobust import devices, files, models, titles
 from chestrobust.data.splits import as_floats
-from chestrobust.evaluation import metrics
 from chestrobust.reporting import figures
 
 
@@ -26,7 +25,7 @@ def draw(classifier, splits, suite, run):
         attack.title: attack(model, image, truth, task=splits.task, indices=candidates[chosen : chosen + 1])[0]
         for attack in suite
     }
-    answers = metrics.probabilities(splits.task, model(np.stack(list(pictures.values())), training=False))
+    answers = splits.task.probabilities(model(np.stack(list(pictures.values())), training=False))
     present = [name for name, label in zip(splits.label_names, truth[0], strict=True) if label]
     heading = f"{titles.data_title(splits.summary())}, test image {candidates[chosen]}: {', '.join(present)}"
     figure = figures.perturbation(

@@ -20,25 +20,27 @@ class Scores:
 
     def __init__(self, splits, options, clean, thresholds, groups):
         self.splits, self.options, self.clean, self.thresholds = splits, options, clean, thresholds
-        self.labels, self.members = splits.test.labels, groups
+        self.labels, self.groups = splits.test.labels, groups
 
     def row(self, record, candidates, *, per_label=False):
         """Scores and intervals of the worst of several answers, jointly or for each label alone."""
-        worst_of = outcomes.floor if per_label else outcomes.joint
-        logits = worst_of(self.splits.task, self.labels, np.stack(candidates))
-        names = self.splits.label_names
-        task = "multi-label" if per_label and self.splits.task == "multi-class" else self.splits.task
-        clean = worst_of(self.splits.task, self.labels, self.clean[np.newaxis])
-        answers, before = self.predicted(logits, task), self.predicted(clean, task)
-        scores, probabilities = metrics.classification(self.labels, answers), metrics.probabilities(task, logits)
-        classes = {"confusion_matrix": metrics.confusion(self.labels, logits).tolist()} if task == "multi-class" else {}
+        worst_of, names, task = (
+            outcomes.floor if per_label else outcomes.joint,
+            self.splits.label_names,
+            self.splits.task,
+        )
+        logits, clean = (worst_of(task, self.labels, np.stack(found)) for found in (candidates, [self.clean]))
+        task = task.apart() if per_label else task
+        reported, before = (task.predicted(answers, self.thresholds) for answers in (logits, clean))
+        scores, probabilities = metrics.classification(self.labels, reported), task.probabilities(logits)
+        classes = {"confusion_matrix": metrics.confusion(self.labels, logits).tolist()} if task.exclusive else {}
         return {
             **record,
             **self.scored(task, logits),
             "f1": {
                 "macro": scores["macro_f1"],
                 "micro": scores["micro_f1"],
-                "per_label": dict(zip(names, map(float, scores["f1"]), strict=True)),
+                "per_label": self.splits.by_label(scores["f1"]),
             },
             "precision": {"macro": scores["macro_precision"], "micro": scores["micro_precision"]},
             "recall": {"macro": scores["macro_recall"], "micro": scores["micro_recall"]},
@@ -46,11 +48,11 @@ class Scores:
             **classes,
             "brier": float(metrics.brier(self.labels, probabilities).mean()),
             "calibration_error": float(metrics.calibration_error(self.labels, probabilities).mean()),
-            "hidden": float(np.mean((before & ~answers).any(axis=1))),
-            "invented": float(np.mean((~before & answers).any(axis=1))),
+            "hidden": float(np.mean((before & ~reported).any(axis=1))),
+            "invented": float(np.mean((~before & reported).any(axis=1))),
             "by": {
-                name: {group: self.scored(task, logits, rows) for group, rows in members.items()}
-                for name, members in self.members.items()
+                attribute: {group: self.scored(task, logits, rows) for group, rows in groups.items()}
+                for attribute, groups in self.groups.items()
             },
         }
 
@@ -59,7 +61,7 @@ class Scores:
         labels, logits, patients = self.labels[rows], logits[rows], self.splits.test.patients
         resampled = metrics.bootstrap(
             labels,
-            metrics.ranks(task, logits),
+            task.ranks(logits),
             resamples=self.options.resamples,
             seed=self.options.seed,
             patients=None if patients is None else patients[rows],
@@ -75,12 +77,9 @@ class Scores:
             }
         return {"images": len(labels), **metrics.summary(task, names, labels, logits), "intervals": intervals}
 
-    def predicted(self, logits, task):
-        """Which labels the report names, bool: above the thresholds, or the most probable class."""
-        scores = metrics.probabilities(task, logits)
-        if task == "multi-class":
-            return np.eye(scores.shape[1], dtype=bool)[scores.argmax(axis=1)]
-        return scores >= self.thresholds
+    def predicted(self, logits):
+        """Which labels the report names, bool, `(count, num_labels)`."""
+        return self.splits.task.predicted(logits, self.thresholds)
 
 
 def _pair(ends):

@@ -2,12 +2,13 @@
 
 import dataclasses
 import hashlib
+import itertools
 import json
 
 import numpy as np
 from tqdm import tqdm
 
-from chestrobust import devices, files, models, runs
+from chestrobust import catalogue, devices, files, models, runs
 from chestrobust.attacks import named
 from chestrobust.errors import ModelError, RunError
 from chestrobust.evaluation import audit, metrics, outcomes, scoring
@@ -32,7 +33,7 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
             unknown; those of `splits` are the ones they share.
 
     Returns:
-        What was written: see `report.evaluation`.
+        What was written: see `tables.evaluation`.
     """
     model, activation = models.opened(path, splits)
     other = models.opened(source, splits)[0] if source else None
@@ -57,7 +58,7 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
         "versions": provenance.versions(),
         "commit": provenance.commit(),
         "hardware": provenance.hardware(),
-        "thresholds": dict(zip(splits.label_names, map(float, subject.thresholds), strict=True)),
+        "thresholds": splits.by_label(subject.thresholds),
         "evaluations": evaluations,
         "steps_curve": curve,
         "audit": [dataclasses.asdict(line) for line in subject.audit(reference)],
@@ -91,7 +92,7 @@ class Subject(scoring.Scores):
 
     def outcome(self, attack):
         """The `Outcome` of an attack on the test split, from disk if it was computed before."""
-        source, made_on = (self.other, self.source_identity) if attack.attack == "transfer" else (None, None)
+        source, made_on = (self.other, self.source_identity) if attack.row.source else (None, None)
         labels = hashlib.sha256(np.ascontiguousarray(self.splits.test.labels).tobytes()).hexdigest()
         seen = [self.splits.sha256, self.splits.image_shape, self.splits.label_names, labels]
         identity = json.dumps([attack.record(), self.identity, seen, made_on])
@@ -115,58 +116,59 @@ class Subject(scoring.Scores):
     def evaluations(self):
         """A row for clean images, then for each radius a row per group of attacks, the joint score and the floor."""
         rows = [self.row({"attack": "clean", "epsilon": 0.0}, [self.clean])]
-        groups = {epsilon: self.groups(epsilon) for epsilon in sorted(set(self.options.epsilons)) if epsilon > 0}
-        count = sum(len(attacks) for by in groups.values() for attacks in by.values())
+        attacks = {epsilon: self.attacks(epsilon) for epsilon in sorted(set(self.options.epsilons)) if epsilon > 0}
+        count = sum(map(len, itertools.chain.from_iterable(by_row.values() for by_row in attacks.values())))
         with tqdm(total=count, desc="Attacks", disable=not devices.chief()) as bar:
-            for epsilon, by_name in groups.items():
+            for epsilon, by_row in attacks.items():
                 candidates = [self.clean]
-                for name, attacks in by_name.items():
-                    outcomes = []
-                    for attack in attacks:
-                        outcomes.append(self.outcome(attack))
+                for name, together in by_row.items():
+                    found = []
+                    for attack in together:
+                        found.append(self.outcome(attack))
                         bar.update()
-                    logits = [outcome.logits for outcome in outcomes]
-                    record = _record(name, attacks, max(outcome.largest for outcome in outcomes))
-                    rows.append(self.row(record, logits, per_label=name == "label-margin"))
+                    logits = [outcome.logits for outcome in found]
+                    record = _record(name, together, max(outcome.largest for outcome in found))
+                    rows.append(self.row(record, logits, per_label=_each_label(together)))
                     candidates += logits
                 if self.options.suite == "standard":
                     for name, per_label in (("joint", False), ("floor", True)):
                         rows.append(self.row({"attack": name, "epsilon": epsilon}, candidates, per_label=per_label))
-        if "one-pixel" in self.options.extra:
-            # Apart from the others: its one pixel may change as much as it likes.
-            attack = named.Attack("one-pixel", 1.0, seed=self.options.seed)
+        # Apart from the others: what they change may change as much as it likes.
+        for name in dict.fromkeys(extra for extra in self.options.extra if not catalogue.attack(extra).radius):
+            attack = self._extra(name, {"seed": self.options.seed})
             outcome = self.outcome(attack)
-            rows.append(self.row(_record("one-pixel", [attack], outcome.largest), [outcome.logits]))
+            rows.append(self.row(_record(name, [attack], outcome.largest), [outcome.logits]))
         return rows
 
-    def groups(self, epsilon):
+    def attacks(self, epsilon):
         """The attacks at one radius, by the name of their row."""
-        options, names = self.options, self.splits.label_names
+        options = self.options
         settings = {"epsilon": epsilon, "seed": options.seed, "precision": options.precision}
         # The first start is at the image, as in APGD, the others are at random points.
         starts = (0, options.restarts - 1) if options.restarts > 1 else (0,)
         pgd = [named.pgd_of(steps=options.steps, restarts=count, **settings) for count in starts]
-        groups = {"fgsm": [named.Attack("fgsm", **settings)], "pgd": pgd}
+        found = {"fgsm": [named.of("fgsm", **settings)], "pgd": pgd}
         if options.suite == "standard":
-            groups |= named.standard_suite(
+            found |= named.standard_suite(
                 self.splits.task,
-                len(names),
+                len(self.splits.label_names),
                 **settings,
                 steps=options.steps,
                 restarts=options.restarts,
                 queries=options.queries,
             )
         if self.other:
-            groups["transfer"] = [dataclasses.replace(attack, attack="transfer") for attack in pgd]
-        apgd = {"steps": options.steps, "restarts": options.restarts, "random_start": options.restarts > 1, **settings}
-        for extra in options.extra:
-            name, _, finding = extra.partition("=")
-            if name == "noise":
-                groups[extra] = [named.Attack(name, **settings)]
-            elif name != "one-pixel":
-                label = names.index(finding) if finding else None
-                groups[extra] = [named.Attack(name, label=label, **apgd)]
-        return groups
+            found["transfer"] = [dataclasses.replace(attack, attack="transfer") for attack in pgd]
+        settings |= {"restarts": options.restarts, "random_start": options.restarts > 1}
+        extras = [extra for extra in options.extra if catalogue.attack(extra).radius]
+        return found | {extra: [self._extra(extra, settings)] for extra in extras}
+
+    def _extra(self, extra, settings):
+        """An attack of `--extra`."""
+        name, _, finding = extra.partition("=")
+        steps = self.options.steps if catalogue.ATTACKS[name].gradient else self.options.queries
+        label = self.splits.label_names.index(finding) if finding else None
+        return named.of(name, label=label, steps=steps, **settings)
 
     def _thresholds(self):
         """The run's own thresholds, else those with the best F1 on the clean validation split; never re-tuned."""
@@ -190,7 +192,7 @@ class Subject(scoring.Scores):
         for steps in tqdm(counts, desc="Steps", leave=False, disable=not devices.chief()):
             attack = named.pgd_of(epsilon, steps, seed=self.options.seed, precision=self.options.precision)
             logits = audit.run_on_sample(self.model, task, split, attack, known=self.outcomes).logits
-            auc = metrics.macro(metrics.auc(labels, metrics.ranks(task, logits)))
+            auc = metrics.macro(metrics.auc(labels, task.ranks(logits)))
             curve.append({"steps": steps, "macro_auc": None if np.isnan(auc) else auc})
         return {"epsilon": epsilon, "images": len(labels), "points": curve}
 
@@ -231,8 +233,15 @@ def _kept(file, identity):
 def _record(name, attacks, largest):
     """What a row says of its attacks; it is of several where they differ in their starts, losses or labels."""
     record = {**attacks[-1].record(), "attack": name, "max_perturbation": largest}
-    if name == "label-margin":
+    if _each_label(attacks):
         record.pop("label")
     elif len(attacks) > 1:
-        record["restarts"] = sum(attack.restarts for attack in attacks)
+        # Starts of one loss; the first of them may be at the image.
+        starts = [attack for attack in attacks if attack.attack == attacks[-1].attack]
+        record |= {"restarts": sum(attack.restarts for attack in starts), "random_start": starts[0].random_start}
     return record
+
+
+def _each_label(attacks):
+    """Whether the attacks are one on each label, which are scored label by label."""
+    return len({attack.label for attack in attacks}) > 1

@@ -43,7 +43,7 @@ def verify(run, results, splits):
             check(f"{prefix}{titles.title(before)}", before, outcomes.evaluate(classifier, splits, [attack])[0])
 
     check_attacks("", classifier, results["evaluations"])
-    check("thresholds", results["thresholds"], outcomes.named_thresholds(classifier, splits))
+    check("thresholds", results["thresholds"], splits.by_label(outcomes.thresholds(models.logits(classifier), splits)))
     missing = ""
     if "baseline" in results:
         path, missing = runs.baseline_of(run.path, results)

@@ -1,1 +1,1 @@
-"""What `explain.py` shows: where a model looks (`insights`), how it errs (`review`), and what both are made of."""
+"""What `explain.py` shows: where a model looks (`attribution_views`) and how it errs (`error_views`)."""

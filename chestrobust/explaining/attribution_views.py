@@ -1,6 +1,6 @@
 """Where a model looks: the views of `explain.py` that explain.
 
-Each view, here and in `review.py`, takes a `Study`, writes into RUN/explanations and returns the text to print.
+Each view, here and in `error_views.py`, takes a `Study`, writes into RUN/explanations and returns the text to print.
 """
 
 import json
@@ -30,7 +30,7 @@ class Study:
         self.models = models.opened_all(subjects, splits)
         self.name = next(iter(self.models))
         self.model = self.models[self.name]
-        self.attack = named.quick_suite(chosen)[-1]
+        self.attack = named.reported_pgd(chosen)
         self.chosen = chosen
         self.folder = subjects[0].run.path / "explanations"
         if subjects[0].run.finished and subjects[0].data.get("sha256", splits.sha256) != splits.sha256:
@@ -101,7 +101,7 @@ def explanation(study):
         row = {version: ("image", picture[0], None)}
         signed = {}
         for name, model in study.models.items():
-            answer = metrics.probabilities(splits.task, outcomes.answers(model, picture))[0, label[0]]
+            answer = splits.task.probabilities(outcomes.answers(model, picture))[0, label[0]]
             cam = attributions.grad_cam(model, picture, label, layer=options.layer)[0]
             row[f"{name}: Grad-CAM\nprobability {answer:.3f}"] = ("heat", picture[0], cam)
             contributions, line = _contributions(model, picture, label, options.path_steps)

@@ -1,4 +1,4 @@
-"""How a model errs: the views of `explain.py` beside those in `insights.py`."""
+"""How a model errs: the views of `explain.py` beside those in `attribution_views.py`."""
 
 import csv
 import dataclasses
@@ -21,7 +21,7 @@ def gallery(study):
     """Adversarial examples per radius (FGSM) and per step size (PGD), with true and predicted findings."""
     judged, splits, chosen = study.judged(), study.splits, study.chosen
     # Images of which the model finds something that is there first: there an attack has something to hide.
-    found = (judged.predicted(judged.clean, splits.task) & (splits.test.labels == 1)).any(axis=1)
+    found = (judged.predicted(judged.clean) & (splits.test.labels == 1)).any(axis=1)
     present = np.random.default_rng(0).permutation(np.flatnonzero(splits.test.labels.any(axis=1)))
     indices = np.sort(present[np.argsort(~found[present], kind="stable")][: study.options.images])
     names = np.array(splits.label_names)
@@ -32,7 +32,7 @@ def gallery(study):
     for title, file, attacks, caption in (
         ("FGSM by epsilon", "gallery-epsilon", radii, lambda attack: titles.length(attack.epsilon)),
         (
-            f"{study.attack.title} by step size",
+            f"{dataclasses.replace(study.attack, step_size=None).title} by step size",
             "gallery-step-size",
             strides,
             lambda attack: titles.length(attack.step_size),
@@ -40,7 +40,7 @@ def gallery(study):
     ):
         columns = [("clean", study.attacked(indices)[0])]
         columns += [(caption(attack), study.attacked(indices, attack=attack)[2]) for attack in attacks]
-        predicted = [judged.predicted(outcomes.answers(study.model, images), splits.task) for _, images in columns]
+        predicted = [judged.predicted(outcomes.answers(study.model, images)) for _, images in columns]
         rows = []
         for row, index in enumerate(indices):
             truth = splits.test.labels[index] == 1
@@ -86,7 +86,7 @@ def features(study):
     stacked = np.concatenate([np.concatenate(parts) for parts in seen.values()])
     perplexity = min(30, (len(stacked) - 1) / 3)
     points = TSNE(perplexity=perplexity, init="pca", random_state=study.chosen.seed).fit_transform(stacked)
-    if splits.task == "multi-class":
+    if splits.task.exclusive:
         groups = np.array(splits.label_names)[labels.argmax(axis=1)]
     else:
         groups = np.where(labels.any(axis=1), "with a finding", "no finding")
@@ -99,13 +99,13 @@ def confusion(study):
     """Confusion matrices on the test split, clean and attacked."""
     judged, splits, panels = study.judged(), study.splits, {}
     answers = {"clean": judged.clean, study.attack.title: judged.outcome(study.attack).logits}
-    if splits.task == "multi-class":
+    if splits.task.exclusive:
         for name, logits in answers.items():
             names = [name.replace("_", "\n") for name in splits.label_names]
             panels[name] = ([metrics.confusion(splits.test.labels, logits)], names, names)
     else:
         matrices = [
-            metrics.classification(splits.test.labels, judged.predicted(logits, splits.task))["confusion"]
+            metrics.classification(splits.test.labels, judged.predicted(logits))["confusion"]
             for logits in answers.values()
         ]
         for name, clean, attacked in zip(splits.label_names, *matrices, strict=True):
@@ -133,10 +133,10 @@ def scores(study):
     judged, splits = study.judged(), study.splits
     clean = judged.row({"attack": "clean", "epsilon": 0.0}, [judged.clean])
     attacked = judged.row(study.attack.record(), [judged.outcome(study.attack).logits])
-    predicted = metrics.classification(splits.test.labels, judged.predicted(judged.clean, splits.task))
+    predicted = metrics.classification(splits.test.labels, judged.predicted(judged.clean))
     rows = []
     for number, name in enumerate(splits.label_names):
-        threshold = "" if splits.task == "multi-class" else f"{judged.thresholds[number]:.3f}"
+        threshold = "" if splits.task.exclusive else f"{judged.thresholds[number]:.3f}"
         counts = [str(int(splits.test.labels[:, number].sum())), threshold]
         aucs = [
             tables.with_interval(entry["per_label_auc"][name], entry["intervals"]["per_label_auc"][name])

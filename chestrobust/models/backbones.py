@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from chestrobust.config import TRANSFORMERS
+from chestrobust.catalogue import MODELS, resolve
 from chestrobust.errors import ModelError
 from chestrobust.models import blocks, graph, loading
 
@@ -20,31 +20,6 @@ BY_IMAGENET = ([1 / 0.229, 1 / 0.224, 1 / 0.225], [-0.485 / 0.229, -0.456 / 0.22
 AROUND_ZERO = (2.0, -1.0)
 BYTES = (255.0, 0.0)  # EfficientNet normalizes them itself.
 CAFFE = (255.0, [-103.939, -116.779, -123.68])  # blue, green and red
-
-NORMALIZATIONS = {
-    "resnet18": BY_IMAGENET,
-    "resnet34": BY_IMAGENET,
-    "resnet50": CAFFE,
-    "efficientnet_b0": BYTES,
-    "densenet121": BY_IMAGENET,
-    "vgg16": CAFFE,
-    "mobilenet_v2": AROUND_ZERO,
-    "vit_b16": AROUND_ZERO,
-    "dinov2_s14": BY_IMAGENET,
-}
-APPLICATIONS = {
-    "resnet50": "ResNet50",
-    "efficientnet_b0": "EfficientNetB0",
-    "densenet121": "DenseNet121",
-    "vgg16": "VGG16",
-    "mobilenet_v2": "MobileNetV2",
-}
-PRESETS = {
-    "resnet18": "resnet_18_imagenet",
-    "resnet34": "hf://timm/resnet34.a1_in1k",
-    "vit_b16": "vit_base_patch16_224_imagenet",
-    "dinov2_s14": "dinov2_small",
-}
 
 
 def build(
@@ -62,11 +37,11 @@ def build(
     """A classifier on a backbone.
 
     Args:
-        name: A key of `NORMALIZATIONS`.
+        name: A key of `catalogue.MODELS` whose model isn't hand-made.
         input_shape: `(height, width, channels)` of the images; one channel or three, of any size.
         num_labels, activation: As in `models.build_cnn`.
         dropout: Share of features dropped before the logits.
-        attention: What follows the last feature map of a convolutional backbone; see `models.attended`.
+        attention: What follows the last feature map of a convolutional backbone; see `blocks.attended`.
         weights: `"none"`, `"imagenet"`, or a path to a `.keras` or `.h5` file of the same backbone.
         freeze: Whether the backbone keeps its weights and its BatchNorm runs in inference mode.
         size: Pixels along a side that the backbone sees; default: the images' height, at least 32, or 224 for
@@ -78,21 +53,22 @@ def build(
     Raises:
         ModelError: If the weights can't be had or are another backbone's.
     """
-    size = size or (224 if name in TRANSFORMERS else max(32, input_shape[0]))
+    row = MODELS[name]
+    scale, offset = normalization = resolve(row.normalization)
+    size = size or (224 if row.patch else max(32, input_shape[0]))
     inputs = x = layers.Input(input_shape, name="images")
     if tuple(input_shape[:2]) != (size, size):
         # Keras's layer is in training mode unless told otherwise, and all that follow it would be too.
         x = layers.Resizing(size, size, name="resize")(x, training=False)
     if input_shape[-1] == 1:
         x = layers.Concatenate(name="gray_to_rgb")([x, x, x])
-    elif NORMALIZATIONS[name] is CAFFE:
+    elif normalization is CAFFE:
         x = keras.ops.flip(x, axis=-1)
-    scale, offset = NORMALIZATIONS[name]
     x = layers.Rescaling(scale, offset, name="normalize")(x)
     backbone = _backbone(name, size, weights)
     backbone.trainable = not freeze
     x = backbone({"images": x} if isinstance(backbone.input, dict) else x)
-    if name in TRANSFORMERS:
+    if row.patch:
         x = layers.Flatten(name="class_token")(layers.Cropping1D((0, x.shape[1] - 1), name="first_token")(x))
     else:
         x = blocks.attended(x, attention, name="attention")
@@ -103,10 +79,11 @@ def build(
 
 def _backbone(name, size, weights):
     """The backbone alone, as a functional model from normalized RGB images to features."""
-    make = BUILDERS.get(name, _application)
+    row = MODELS[name]
+    make = resolve(row.builder)
     if weights == "imagenet":
         try:
-            original = make(name, size, weights)
+            original = make(row, size, pretrained=True)
         except ModelError:
             raise
         except Exception as error:  # Each of the libraries' hosts fails in its own way, Keras with a bare Exception.
@@ -115,9 +92,9 @@ def _backbone(name, size, weights):
                 "Use --weights FILE with weights that you have, or --weights none."
             ) from None
     else:
-        original = make(name, size, None)
+        original = make(row, size, pretrained=False)
     # Without keras-hub's class around it, a saved model needs nothing but the layers; transformers can't do without.
-    backbone = original if name in TRANSFORMERS else keras.Model(original.inputs, original.outputs[0], name="backbone")
+    backbone = original if row.patch else keras.Model(original.inputs, original.outputs[0], name="backbone")
     for layer in backbone.layers:
         if isinstance(layer, layers.BatchNormalization):
             layer.momentum = 0.9  # 0.999 in MobileNetV2; `models.build_cnn` says why that is too slow here.
@@ -155,34 +132,36 @@ def _reason(error):
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def _application(name, size, weights):
-    return getattr(keras.applications, APPLICATIONS[name])(
-        input_shape=(size, size, 3), include_top=False, weights=weights
-    )
+def application(row, size, *, pretrained):
+    """A backbone of `keras.applications`; as for all that follow, the row is one of `catalogue.MODELS`."""
+    make = getattr(keras.applications, row.published)
+    return make(input_shape=(size, size, 3), include_top=False, weights="imagenet" if pretrained else None)
 
 
-def _resnet(name, size, weights):
+def resnet(row, size, *, pretrained):
+    """keras-hub's ResNet of basic blocks."""
     hub, shape = _keras_hub(), (size, size, 3)
-    if weights:
-        return hub.models.ResNetBackbone.from_preset(PRESETS[name], image_shape=shape)
+    if pretrained:
+        return hub.models.ResNetBackbone.from_preset(row.published, image_shape=shape)
     return hub.models.ResNetBackbone(
         input_conv_filters=[64],
         input_conv_kernel_sizes=[7],
         stackwise_num_filters=[64, 128, 256, 512],
-        stackwise_num_blocks=[2, 2, 2, 2] if name == "resnet18" else [3, 4, 6, 3],
         stackwise_num_strides=[1, 2, 2, 2],
         block_type="basic_block",
         image_shape=shape,
+        **row.settings,
     )
 
 
-def _vit(name, size, weights):
+def vit(row, size, *, pretrained):
+    """keras-hub's ViT of the base size."""
     hub = _keras_hub()
-    if weights:
-        return hub.models.ViTBackbone.from_preset(PRESETS[name], name="backbone")
+    if pretrained:
+        return hub.models.ViTBackbone.from_preset(row.published, name="backbone")
     return hub.models.ViTBackbone(
         image_shape=(size, size, 3),
-        patch_size=16,
+        patch_size=row.patch,
         num_layers=12,
         num_heads=12,
         hidden_dim=768,
@@ -191,12 +170,13 @@ def _vit(name, size, weights):
     )
 
 
-def _dinov2(name, size, weights):
+def dinov2(row, size, *, pretrained):
+    """keras-hub's DINOv2 of the small size."""
     hub, shape = _keras_hub(), (size, size, 3)
     # Keras-hub keeps place embeddings for 518 px and resizes them at every saving, which changes them a little each
     # time. Embeddings for the size in use are saved as they are.
     backbone = hub.models.DINOV2Backbone(
-        patch_size=14,
+        patch_size=row.patch,
         num_layers=12,
         hidden_dim=384,
         num_heads=6,
@@ -205,15 +185,12 @@ def _dinov2(name, size, weights):
         position_embedding_shape=shape,
         name="backbone",
     )
-    if weights:
-        published = hub.models.DINOV2Backbone.from_preset(PRESETS[name], image_shape=shape)
+    if pretrained:
+        published = hub.models.DINOV2Backbone.from_preset(row.published, image_shape=shape)
         resized = published.embeddings.interpolated_position_embeddings
-        for own, theirs in zip(backbone.weights, published.weights, strict=True):
-            own.assign(theirs if own.shape == theirs.shape else resized)
+        for ours, theirs in zip(backbone.weights, published.weights, strict=True):
+            ours.assign(theirs if ours.shape == theirs.shape else resized)
     return backbone
-
-
-BUILDERS = {"resnet18": _resnet, "resnet34": _resnet, "vit_b16": _vit, "dinov2_s14": _dinov2}
 
 
 def _keras_hub():

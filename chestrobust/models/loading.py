@@ -100,7 +100,7 @@ def opened(path, splits):
             missing = splits.label_names[columns.index(None)]
             raise ModelError(f"{path}: expected a model that knows {missing}. Received: {', '.join(names)}.")
         model = answering(model, columns)
-    check_fits(model, activation, path, splits)
+    _check_answers(model, activation, path, splits)
     return model, activation
 
 
@@ -114,7 +114,7 @@ def opened_all(subjects, splits):
     return {name: opened(one.path, splits)[0] for name, one in zip(names, subjects, strict=True)}
 
 
-def check_fits(model, activation, path, splits):
+def _check_answers(model, activation, path, splits):
     """Refuse a model for other images or other labels than the data's."""
     wanted, count = tuple(splits.image_shape), len(splits.label_names)
     shape, outputs = model.input_shape[1:], model.output_shape[-1]
@@ -123,8 +123,6 @@ def check_fits(model, activation, path, splits):
             f"{path}: expected a model for images {wanted} and {count} labels, as in the data. "
             f"Received one for {shape} and {outputs}."
         )
-    if activation != "linear" and (activation == "softmax") != (splits.task == "multi-class"):
-        raise ModelError(
-            f"{path}: expected {'a softmax' if splits.task == 'multi-class' else 'sigmoids'} for {splits.task} data. "
-            f"Received {activation}."
-        )
+    if activation not in ("linear", splits.task.activation):
+        wanted = "a softmax" if splits.task.exclusive else "sigmoids"
+        raise ModelError(f"{path}: expected {wanted} for {splits.task} data. Received {activation}.")

@@ -87,9 +87,6 @@ def build_covid_cnn(input_shape, num_labels, *, dropout=0.5, activation="sigmoid
     return ending(inputs, x, num_labels, activation, name="covid_cnn")
 
 
-HAND_MADE = {"cnn": build_cnn, "vgg": build_vgg, "covid_cnn": build_covid_cnn}
-
-
 def with_metadata(classifier, input_shape):
     """A classifier whose features are joined by the metadata in the last channels of its images.
 

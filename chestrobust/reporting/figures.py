@@ -6,7 +6,7 @@ import matplotlib
 import numpy as np
 from matplotlib.figure import Figure
 
-from chestrobust import titles
+from chestrobust import catalogue, titles
 from chestrobust.data import metadata
 from chestrobust.reporting import tables
 
@@ -35,7 +35,7 @@ def perturbation(pictures, probabilities, label_names, *, title, present, count=
     axes = figure.subplots(2, len(names))
     for column, name in enumerate(names):
         axes[0, column].imshow(pictures[name].squeeze(), cmap="gray", vmin=0, vmax=1, interpolation="nearest")
-        axes[0, column].set_title(name, fontsize=11)
+        axes[0, column].set_title(textwrap.fill(name, 34), fontsize=11)
     changes = {name: pictures[name] - clean for name in names[1:]}
     limit = max(1e-6, *(np.abs(change).max() for change in changes.values()))
     for column, (name, change) in enumerate(changes.items(), start=1):
@@ -68,13 +68,18 @@ def curves(results):
     )
     radii, steps = figure.subplots(1, 2)
     clean, *entries = results["evaluations"]
-    names = list(dict.fromkeys(entry["attack"] for entry in entries if entry["attack"] != "one-pixel"))
+    # Without a radius there is no place for an attack; what sums up several has no row.
+    names = [
+        name
+        for name in dict.fromkeys(entry["attack"] for entry in entries)
+        if (row := catalogue.attack(name)) is None or row.radius
+    ]
     for number, name in enumerate(names):
         line = [clean, *(entry for entry in entries if entry["attack"] == name)]
         x = [entry["epsilon"] for entry in line]
         y = np.array([np.nan if entry["macro_auc"] is None else entry["macro_auc"] for entry in line])
         marker = "osv^Dx+*<>"[number % 10]
-        (drawn,) = radii.plot(x, y, marker=marker, markersize=5, linewidth=1.2, label=titles.NAMES.get(name, name))
+        (drawn,) = radii.plot(x, y, marker=marker, markersize=5, linewidth=1.2, label=titles.name(name))
         ends = [entry["intervals"]["macro_auc"] or [np.nan, np.nan] for entry in line]
         radii.fill_between(x, *np.array(ends).T, color=drawn.get_color(), alpha=0.12, linewidth=0)
     radii.set_xlabel("epsilon, in [0, 1] pixel units; bands: 95 % intervals")
@@ -173,7 +178,7 @@ def _limit(maps):
 
 
 def _plain(ax, title):
-    ax.set_title(title, fontsize=9)
+    ax.set_title("\n".join(textwrap.fill(line, 36) for line in title.split("\n")), fontsize=9)
     ax.set_xticks([])
     ax.set_yticks([])
 
@@ -263,11 +268,12 @@ def history(columns, *, best, title):
     figure = Figure(figsize=(10, 4), layout="constrained")
     figure.suptitle(title, fontsize=11)
     for ax, kind in zip(figure.subplots(1, 2), ("loss", "auc"), strict=True):
-        for number, (name, values) in enumerate((n, v) for n, v in columns.items() if n.endswith(kind)):
-            part = {"": "training"}.get(name[: -len(kind)], name.replace("_", " ").replace("val", "validation", 1))
-            epochs = np.arange(1, len(values) + 1)
-            label = part.removesuffix(kind).removesuffix(" ").replace("pgd", "PGD")
-            ax.plot(epochs, values, marker="os^D"[number % 4], markersize=4, color=PALETTE[number], label=label)
+        lines = {kind: "training", titles.validation_score(kind): "validation"}
+        for attack, row in catalogue.ATTACKS.items():
+            lines.setdefault(titles.validation_score(kind, attack), f"validation {row.title}")
+        for number, name in enumerate(name for name in columns if name in lines):
+            values, style = columns[name], {"marker": "os^D"[number % 4], "markersize": 4, "color": PALETTE[number]}
+            ax.plot(np.arange(1, len(values) + 1), values, **style, label=lines[name])
         if best:
             ax.axvline(best, color="#999999", linestyle=":", linewidth=1, label="kept")
         ax.set_xlabel("epoch")

@@ -3,6 +3,7 @@
 import sys
 from collections import Counter
 
+from chestrobust.tasks import Task
 from chestrobust.titles import data_title, title
 
 SCORES = {"macro_auc": "Macro AUC", "macro_ap": "Macro AP", "accuracy": "Accuracy"}
@@ -62,8 +63,7 @@ def evaluation(results):
 def ensemble(results):
     """Members and combinations of `ensemble.py`, clean and attacked, as text."""
     data, entries = results["data"], results["evaluations"]
-    # Of a multi-label task it would say nothing.
-    accuracy = ["Accuracy"] if data["task"] != "multi-label" else []
+    accuracy = ["Accuracy"] if Task(data["task"]).telling_accuracy else []
     rows = [
         [
             entry["model"],
@@ -173,7 +173,7 @@ def _report(results, header, rows):
         *markdown(header, rows),
         *_undefined(results["evaluations"]),
     ]
-    if data["task"] == "multi-label":
+    if not Task(data["task"]).telling_accuracy:
         lines += ["", "Accuracy says little here: answering no to every label scores high. Compare AUC and AP."]
     return "\n".join(lines)
 

@@ -69,5 +69,5 @@ def _equal_weights(images, count):
 def attack_loss(options, splits):
     """What the training's attacks climb: the task's loss, not that of a remedy for rare labels, unless asked."""
     if options.attack_loss == "task":
-        return losses.for_task(splits.task)
+        return splits.task.loss
     return losses.for_training(options.loss, splits.task, splits.train.labels)

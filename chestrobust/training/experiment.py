@@ -22,7 +22,7 @@ def train_baseline(options, splits, run):
     suite = named.quick_suite(options)
     results = {"model": describe(options, classifier), "training": summary}
     results["evaluations"] = outcomes.evaluate(classifier, splits, suite)
-    results["thresholds"] = outcomes.named_thresholds(classifier, splits)
+    results["thresholds"] = splits.by_label(outcomes.thresholds(models.logits(classifier), splits))
     picture.draw(classifier, splits, suite, run)
     return classifier, run.finish(options, splits, **results)
 
@@ -63,14 +63,15 @@ def train_robust(options, splits, run, source, baseline):
             "both models are attacked on those of this run."
         )
     print(f"Robust model ({options.model}), {titles.data_title(splits.summary())}, in {run.path}")
-    selection = dataclasses.replace(suite[-1], restarts=1)
-    classifier, summary = loop.train(classifier, shown, options, run, examples=make, selection=selection)
+    classifier, summary = loop.train(
+        classifier, shown, options, run, examples=make, selection=named.choosing_pgd(options)
+    )
     print("Attacking both models")
     results = {
         "model": describe(options, classifier),
         "evaluations": outcomes.evaluate(classifier, splits, suite),
         "training": summary,
-        "thresholds": outcomes.named_thresholds(classifier, splits),
+        "thresholds": splits.by_label(outcomes.thresholds(models.logits(classifier), splits)),
         "baseline": {
             "run": str(baseline.path),
             "data": trained_on,
@@ -88,14 +89,14 @@ def train_robust(options, splits, run, source, baseline):
 def _train_own_baseline(options, splits, run):
     """The run and the model of a baseline with the same options in `RUN/baseline`, which is trained if need be."""
     names = [field.name for field in dataclasses.fields(config.BaselineConfig)]
-    own = {**{name: getattr(options, name) for name in names}, "run": str(run.path / "baseline")}
+    settings = {**{name: getattr(options, name) for name in names}, "run": str(run.path / "baseline")}
     # A random backbone must learn, even if the one to be fine-tuned is frozen.
-    own |= {"resume": True, "overwrite": False, "freeze": options.freeze and options.weights != "none"}
-    own_options = config.BaselineConfig(**own)
-    own_run = runs.claim(own_options)
-    if devices.from_chief(lambda: own_run.finished):
-        return own_run, models.load(own_run.path / "model.keras")
-    return own_run, train_baseline(own_options, splits, own_run)[0]
+    settings |= {"resume": True, "overwrite": False, "freeze": options.freeze and options.weights != "none"}
+    options = config.BaselineConfig(**settings)
+    run = runs.claim(options)
+    if devices.from_chief(lambda: run.finished):
+        return run, models.load(run.path / "model.keras")
+    return run, train_baseline(options, splits, run)[0]
 
 
 def new_classifier(options, splits):
@@ -111,7 +112,7 @@ def new_classifier(options, splits):
             splits.image_shape,
             len(splits.label_names),
             dropout=options.dropout,
-            activation="softmax" if splits.task == "multi-class" else "sigmoid",
+            activation=splits.task.activation,
             attention=options.attention,
             weights=options.weights,
             freeze=options.freeze,

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from chestrobust import devices, files, interruption, losses, models
+from chestrobust import devices, files, interruption, losses, models, titles
 from chestrobust.attacks import named
 from chestrobust.data import batching, sampling
 from chestrobust.errors import RunError, TrainingError
@@ -120,7 +120,7 @@ def _epoch(step, running, splits, config, state, callbacks, checkpoint):
 
 def _end_epoch(classifier, selection, logs, state, run, checkpoint):
     """Keep the weights if they are the best so far, and write down that the epoch is done."""
-    score = logs["val_auc" if selection.attack == "clean" else f"val_{selection.attack}_auc"]
+    score = logs[titles.validation_score("auc", selection.attack)]
     if score > state.best:
         checkpoint.keep(classifier)
         state.best, state.best_epoch = score, state.epoch
@@ -176,10 +176,9 @@ def _optimizer(config, steps_per_epoch):
 
 def _running_metrics(splits):
     """Metrics of the training examples for the bar; the AUC among them is Keras's binned estimate."""
-    multi_class = splits.task == "multi-class"
     return (
         keras.metrics.Mean(name="loss"),
-        keras.metrics.CategoricalAccuracy() if multi_class else keras.metrics.BinaryAccuracy(),
+        keras.metrics.CategoricalAccuracy() if splits.task.exclusive else keras.metrics.BinaryAccuracy(),
         keras.metrics.AUC(multi_label=True, num_labels=len(splits.label_names), name="auc"),
     )
 
@@ -190,7 +189,7 @@ def _compiled_step(model, splits, examples, running, config, loss):
     A worker calls it with its part of a batch of `count` images.
     """
     strategy = devices.strategy()
-    activation = losses.activation(splits.task)
+    activate = splits.task.activate
     mean, accuracy, auc = running
     forward = twin.of(model, twin.dtype(config.precision))
     augmentation = augment.of(config)
@@ -206,7 +205,7 @@ def _compiled_step(model, splits, examples, running, config, loss):
             total /= tf.cast(devices.copies(count), tf.float32)
         # Keras sums the gradients of all replicas.
         model.optimizer.apply(tape.gradient(total, model.trainable_variables), model.trainable_variables)
-        return total, labels, activation(logits)
+        return total, labels, activate(logits)
 
     @tf.function(
         input_signature=[
@@ -247,8 +246,8 @@ def _validate(model, splits, selection, state, checkpoint):
         logits = outcomes.run(model, splits.task, splits.val, attack).logits
         if not np.isfinite(logits).all():
             raise checkpoint.diverged(f"logits on validation images ({attack.title})", "NaN or infinity", state)
-        prefix = "val" if attack.attack == "clean" else f"val_{attack.attack}"
-        image_losses = losses.averaged(splits.task)(splits.val.labels.astype(np.float32), logits)
-        logs[f"{prefix}_loss"] = float(np.mean(image_losses))
-        logs[f"{prefix}_auc"] = metrics.macro(metrics.auc(splits.val.labels, metrics.ranks(splits.task, logits)))
+        task, labels = splits.task, splits.val.labels
+        image_losses = task.training_loss("bce")(labels.astype(np.float32), logits)
+        logs[titles.validation_score("loss", attack.attack)] = float(np.mean(image_losses))
+        logs[titles.validation_score("auc", attack.attack)] = metrics.macro(metrics.auc(labels, task.ranks(logits)))
     return logs

@@ -18,7 +18,7 @@ from chestrobust.errors import RunError, TrainingError
 from chestrobust.reporting import figures
 from chestrobust.training import examples, experiment, loop
 
-# Ranges of system 3's search and a little more: from fine-tuning to training from scratch.
+# Wide enough for fine-tuning as for training from scratch.
 SPACE = {
     "learning_rate": lambda trial, name: trial.suggest_float(name, 1e-5, 1e-2, log=True),
     "optimizer": lambda trial, name: trial.suggest_categorical(name, ("adam", "adamw", "rmsprop", "sgd")),
@@ -93,17 +93,17 @@ def _open(options, fixed, splits, folder):
         load_if_exists=True,
         pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2),
     )
-    own = {name: value for name, value in dataclasses.asdict(options).items() if name not in FREE}
-    own |= {"data": splits.sha256, "searched": sorted(_searched(options, fixed))}
-    own = json.loads(json.dumps(own))
-    before = study.user_attrs.get("options", own)
-    changed = [name for name in own if before.get(name) != own[name]]
+    now = {name: value for name, value in dataclasses.asdict(options).items() if name not in FREE}
+    now |= {"data": splits.sha256, "searched": sorted(_searched(options, fixed))}
+    now = json.loads(json.dumps(now))
+    before = study.user_attrs.get("options", now)
+    changed = [name for name in now if before.get(name) != now[name]]
     if changed:
         raise RunError(
             f"{folder}: expected the options and data that this search was started with. "
             f"Received another {', '.join(changed)}. Choose another --run."
         )
-    study.set_user_attr("options", own)
+    study.set_user_attr("options", now)
     return study
 
 
@@ -117,13 +117,18 @@ def _searched(options, fixed):
     return names
 
 
+def selection(options):
+    """The attack under which a search compares trainings."""
+    return named.choosing_pgd(options) if options.objective == "robust" else named.CLEAN
+
+
 class Reporter(keras.callbacks.Callback):
     """Tells a trial its validation AUC after each epoch, and ends it if it is among the worse half."""
 
     def __init__(self, trial, options, bar):
         super().__init__()
         self.trial, self.bar, self.epochs = trial, bar, options.epochs
-        self.score = "val_pgd_auc" if options.objective == "robust" else "val_auc"
+        self.score = titles.validation_score("auc", selection(options).attack)
 
     def on_epoch_end(self, epoch, logs=None):
         score = logs[self.score]
@@ -140,19 +145,18 @@ def _train(trial, options, searched, splits, folder, reporter):
         if name != "weight_decay" or values.get("optimizer", options.optimizer) == "adamw":
             values[name] = SPACE[name](trial, name)
     names = [field.name for field in dataclasses.fields(config.AdversarialConfig)]
-    own = {name: getattr(options, name) for name in names}
-    own = config.AdversarialConfig(**{**own, **values, "run": str(folder)})
+    given = {name: getattr(options, name) for name in names}
+    trained = config.AdversarialConfig(**{**given, **values, "run": str(folder)})
     run = runs.Run(folder)
     shutil.rmtree(folder, ignore_errors=True)
-    run.start(own, data=splits.sha256)
-    classifier = experiment.new_classifier(own, splits)
-    pgd = dataclasses.replace(named.quick_suite(own)[-1], restarts=1)
-    ways = {"selection": pgd if options.objective == "robust" else named.CLEAN, "callback": reporter}
+    run.start(trained, data=splits.sha256)
+    classifier = experiment.new_classifier(trained, splits)
+    ways = {"selection": selection(options), "callback": reporter}
     if options.adversarial:
-        loss = examples.attack_loss(own, splits)
-        ways["examples"] = examples.adversarial_examples(models.logits(classifier), loss, own)
+        loss = examples.attack_loss(trained, splits)
+        ways["examples"] = examples.adversarial_examples(models.logits(classifier), loss, trained)
     try:
-        return loop.train(classifier, splits, own, run, **ways)[1]["best_val_auc"]
+        return loop.train(classifier, splits, trained, run, **ways)[1]["best_val_auc"]
     finally:
         for name in ("model.keras", "last.keras", "state.npz"):
             (folder / name).unlink(missing_ok=True)

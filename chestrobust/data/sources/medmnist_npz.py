@@ -10,29 +10,16 @@ from pathlib import Path
 
 import numpy as np
 
+from chestrobust.catalogue import MEDMNIST
 from chestrobust.data.sources.download import download
 from chestrobust.data.sources.fingerprint import fingerprint
 from chestrobust.data.sources.npz import Member
 from chestrobust.data.splits import CHEST_LABELS, Split, Splits
 from chestrobust.errors import DataError, printable
+from chestrobust.tasks import Task
 
 SIZES = (28, 64, 128, 224)
 URL = "https://zenodo.org/records/10519652/files/{file}?download=1"
-# The 2-D sets; a test holds this list and the table below against medmnist.info.
-NAMES = (
-    "pathmnist",
-    "chestmnist",
-    "dermamnist",
-    "octmnist",
-    "pneumoniamnist",
-    "retinamnist",
-    "breastmnist",
-    "bloodmnist",
-    "tissuemnist",
-    "organamnist",
-    "organcmnist",
-    "organsmnist",
-)
 INSTALL = "pip install --no-deps medmnist"
 
 
@@ -40,7 +27,7 @@ INSTALL = "pip install --no-deps medmnist"
 class Info:
     """A MedMNIST set: `md5` maps an image size to the checksum of its file."""
 
-    task: str
+    task: Task
     label_names: tuple[str, ...]
     channels: int
     md5: dict[int, str]
@@ -48,7 +35,7 @@ class Info:
 
 CHEST_SETS = {
     "chestmnist": Info(
-        "multi-label",
+        Task.MULTI_LABEL,
         CHEST_LABELS,
         1,
         {
@@ -59,7 +46,7 @@ CHEST_SETS = {
         },
     ),
     "pneumoniamnist": Info(
-        "binary",
+        Task.BINARY,
         ("pneumonia",),
         1,
         {
@@ -86,10 +73,11 @@ def info(name):
         ) from None
     entry = INFO[name]
     labels = tuple(entry["label"][str(column)] for column in range(len(entry["label"])))
-    task = {"multi-label, binary-class": "multi-label", "binary-class": "binary"}.get(entry["task"], "multi-class")
+    theirs = {"multi-label, binary-class": Task.MULTI_LABEL, "binary-class": Task.BINARY}
+    task = theirs.get(entry["task"], Task.MULTI_CLASS)
     return Info(
         task,
-        labels[1:] if task == "binary" else labels,
+        labels[1:] if entry["task"] == "binary-class" else labels,
         entry["n_channels"],
         {size: entry["MD5" if size == 28 else f"MD5_{size}"] for size in SIZES},
     )
@@ -134,7 +122,7 @@ def load_path(path, *, size=None, data_dir):
     """
     path = Path(path)
     name, _, suffix = path.stem.lower().partition("_")
-    set_name = name if name in NAMES and (not suffix or suffix.isdigit()) else "chestmnist"
+    set_name = name if name in MEDMNIST and (not suffix or suffix.isdigit()) else "chestmnist"
     expected = info(set_name)
     splits = {part: _read_split(path, part, expected, size, data_dir) for part in ("train", "val", "test")}
     shapes = {part: split.images.shape[1:] for part, split in splits.items()}
@@ -167,19 +155,19 @@ def _read_split(path, part, expected, size, data_dir):
         raise DataError(f"{path}: {images_key}: expected {wanted}. Received: {_describe(images)}.{hint}")
     if 0 in shape:
         raise DataError(f"{path}: {images_key}: expected at least one image. Received: {_describe(images)}.")
-    columns = len(expected.label_names) if expected.task == "multi-label" else 1
+    columns = 1 if expected.task.exclusive else len(expected.label_names)
     if labels.shape != (shape[0], columns) or labels.dtype.kind not in "bui":
         raise DataError(
             f"{path}: {labels_key}: expected integer labels ({shape[0]}, {columns}), "
             f"a row per image of {images_key}. Received: {_describe(labels)}."
         )
     labels = labels.read(data_dir)
-    largest = len(expected.label_names) - 1 if expected.task == "multi-class" else 1
+    largest = len(expected.label_names) - 1 if expected.task.exclusive else 1
     if labels.min() < 0 or labels.max() > largest:
         raise DataError(
             f"{path}: {labels_key}: expected values 0 to {largest}. Received: {labels.min()} to {labels.max()}."
         )
-    if expected.task == "multi-class":
+    if expected.task.exclusive:
         labels = np.eye(len(expected.label_names), dtype=np.uint8)[labels[:, 0]]
     return Split(images.read(data_dir).reshape(*shape[:3], expected.channels), labels.astype(np.uint8))
 
