@@ -5,26 +5,23 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
+from chestrobust.config import DATA_DIR, SIZE
 from chestrobust.data import metadata
 from chestrobust.data.sources import covid, folders, medmnist_npz, nih, phantom
 from chestrobust.data.splits import Splits
-from chestrobust.errors import DataError
+from chestrobust.errors import DataError, did_you_mean
 
-FOLDERS = {"nih": nih, "covid": covid, "folders": folders}  # each has an option --NAME-root
-OPTIONS = ("size", "data_dir", "limit", "train_subset", "val_subset")
-ROOTS = tuple(f"{name}_root" for name in FOLDERS)
+FOLDERS = {"nih": nih, "covid": covid, "folders": folders}
+OPTIONS = ("root", "size", "data_dir", "limit", "train_subset", "val_subset")
 
 
 def load_for(options) -> Splits:
     """`load` what a script's options ask for."""
-    root = getattr(options, f"{options.data.lower()}_root", None)
-    splits = load(options.data, root=root, **{name: getattr(options, name) for name in OPTIONS})
+    splits = load(options.data, **{name: getattr(options, name) for name in OPTIONS})
     return metadata.beside(splits) if options.metadata else splits
 
 
-def load(
-    data, *, root=None, size=None, data_dir="~/.medmnist", limit=None, train_subset=None, val_subset=None
-) -> Splits:
+def load(data, *, root=None, size=None, data_dir=DATA_DIR, limit=None, train_subset=None, val_subset=None) -> Splits:
     """Load a data set; TensorFlow isn't needed.
 
     Args:
@@ -43,10 +40,10 @@ def load(
     subsets = {"train": train_subset, "val": val_subset, "test": None}
     limits = {part: min(filter(None, (limit, subset)), default=None) for part, subset in subsets.items()}
     if name in FOLDERS:
-        return FOLDERS[name].load(root, size=size or 28, data_dir=data_dir, limits=limits)
+        return FOLDERS[name].load(root, size=size or SIZE, data_dir=data_dir, limits=limits)
     if name == "phantom":
         splits = phantom.load(
-            size=size or 28,
+            size=size or SIZE,
             limit=limit,
             progress=lambda chunks: tqdm(chunks, "Drawing the phantom", leave=False, disable=None),
         )
@@ -55,8 +52,11 @@ def load(
     elif name in medmnist_npz.NAMES:
         splits = medmnist_npz.load_name(name, size=size, data_dir=data_dir)
     else:
-        known = ", ".join(("phantom", *FOLDERS, *medmnist_npz.NAMES))
-        raise DataError(f"Unknown data set {name!r}. Expected one of {known}, or a path to an .npz file.")
+        known = ("phantom", *FOLDERS, *medmnist_npz.NAMES)
+        raise DataError(
+            f"Unknown data set {name!r}. Expected one of {', '.join(known)}, or a path to an .npz file."
+            f"{did_you_mean(name, known)}"
+        )
     return splits.limited(limits)
 
 

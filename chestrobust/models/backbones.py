@@ -11,7 +11,7 @@ import keras
 import numpy as np
 from keras import layers
 
-from chestrobust.config import TRANSFORMERS
+from chestrobust.config import DROPOUT, TRANSFORMERS
 from chestrobust.errors import ModelError
 from chestrobust.models import blocks, loading
 
@@ -52,7 +52,7 @@ def build(
     input_shape,
     num_labels,
     *,
-    dropout=0.5,
+    dropout=DROPOUT,
     activation="sigmoid",
     attention="none",
     weights="none",

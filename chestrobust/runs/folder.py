@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from chestrobust import devices
-from chestrobust.config import OF_ONE_RUN, BaselineConfig, to_json
+from chestrobust.config import OF_ONE_RUN, BaselineConfig, renewed, to_json
 from chestrobust.errors import RunError
 from chestrobust.files import explained, writing
 from chestrobust.runs import provenance
@@ -39,7 +39,7 @@ PARTIAL = ".*.partial*"  # names of files that are being written
 # What belongs to a name in `results.json`; the rest is read by its key alone.
 KINDS = dict.fromkeys(("data", "config", "training", "thresholds", "baseline"), dict) | {"evaluations": list}
 # Options that say where and how to run, not what.
-HOUSEKEEPING = (*OF_ONE_RUN, "data_dir", "strategy")
+HOUSEKEEPING = (*OF_ONE_RUN, "root", "data_dir", "strategy")
 
 
 @dataclass(frozen=True)
@@ -174,7 +174,7 @@ def claim(config):
         )
     if run.started:
         before, now = (
-            {key: value for key, value in options.items() if key not in HOUSEKEEPING and not key.endswith("_root")}
+            {key: value for key, value in renewed(options).items() if key not in HOUSEKEEPING}
             for options in (run.read("config.json"), asdict(config))
         )
         changed = [key for key in sorted(before | now) if before.get(key) != now.get(key)]

@@ -31,7 +31,7 @@ SPACE = {
 STATES = optuna.trial.TrialState
 ENDED = (STATES.COMPLETE, STATES.PRUNED)
 # What decides whether a search may be continued: a trial with other values can't be compared.
-FREE = ("trials", "run", "params", "data_dir", "strategy")
+FREE = ("trials", "run", "params", "root", "data_dir", "strategy")
 
 
 def search(options, fixed, splits, folder):
