@@ -185,6 +185,14 @@ def test_a_run_brings_its_folder_and_subset(tmp_path):
     options = saved.open_subject(config.EvaluateConfig(subject=str(run)))[2]
     assert (options.data, options.root, options.val_subset) == ("nih", "here", 7)
     moved = saved.open_subject(config.EvaluateConfig(subject=str(run), root="there"))[2]
+    # Older versions had a root for each source.
+    old = json.loads(config.to_json(own))
+    old |= {"nih_root": old.pop("root"), "covid_root": None, "folders_root": "elsewhere"}
+    (run / "config.json").write_text(json.dumps(old))
+    assert saved.open_subject(config.EvaluateConfig(subject=str(run)))[2] == options
+    assert saved.settings(saved.find(str(run)), config.ExplainConfig("run", None)).root == "here"
+    (run / "results.json").unlink()
+    assert runs.claim(dataclasses.replace(own, run=str(run), root="there", resume=True)).started
     assert moved.root == "there"
 
 
