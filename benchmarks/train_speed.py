@@ -26,9 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import measure
 import numpy as np
 
-from chestrobust import commandline, config, data, devices, losses, models, runs, startup
+from chestrobust import commandline, config, data, devices, models, runs, startup
 from chestrobust.data.splits import CHEST_LABELS, Split, Splits
-from chestrobust.training import examples, loop
+from chestrobust.training import examples, experiment, loop
 
 BATCHES = {28: 256, 128: 64, 224: 16}  # images per batch at each image size
 STEPS = {"clean": {28: 10, 128: 6, 224: 4}, "adversarial": {28: 3, 128: 2, 224: 2}}  # per round
@@ -148,10 +148,11 @@ class Ours(threading.Thread):
         make = examples.clean_examples
         try:
             if self.kind == "adversarial":
-                loss = losses.for_task(self.splits.task)
-                make = examples.adversarial_examples(models.logits(self.classifier), loss, self.options)
+                make = experiment.adversarial_examples(self.options, self.splits, self.classifier)
             with tempfile.TemporaryDirectory() as folder:
-                loop.train(self.classifier, self.splits, self.options, runs.Run(Path(folder)), examples=make)
+                loop.train(
+                    self.classifier, self.splits, experiment.recipe(self.options), runs.Run(Path(folder)), examples=make
+                )
         except Stopped:
             pass
         except BaseException as error:

@@ -1,7 +1,8 @@
 """How far a score depends on who happens to be in the test split: K-fold cross-validation by patient.
 
-All images of a data set are dealt out anew into K parts, whole patients at a time (images of multi-class and binary sets
-by class too). Each part is tested once, by a model that is trained on the others but the next one, which validates.
+All images of a data set are dealt out anew into K parts, whole patients at a time (images of multi-class and binary
+sets by class too). Each part is tested once, by a model that is trained on the others but the next one, which
+validates.
 """
 
 import dataclasses

@@ -12,11 +12,11 @@ import optuna
 import tensorflow as tf
 from tqdm import tqdm
 
-from chestrobust import config, files, models, runs, titles
+from chestrobust import config, files, runs, titles
 from chestrobust.attacks import named
 from chestrobust.errors import RunError, TrainingError
 from chestrobust.reporting import figures
-from chestrobust.training import examples, experiment, loop
+from chestrobust.training import experiment, loop
 
 # Ranges of system 3's search and a little more: from fine-tuning to training from scratch.
 SPACE = {
@@ -149,10 +149,9 @@ def _train(trial, options, searched, splits, folder, reporter):
     pgd = dataclasses.replace(named.quick_suite(own)[-1], restarts=1)
     ways = {"selection": pgd if options.objective == "robust" else named.CLEAN, "callback": reporter}
     if options.adversarial:
-        loss = examples.attack_loss(own, splits)
-        ways["examples"] = examples.adversarial_examples(models.logits(classifier), loss, own)
+        ways["examples"] = experiment.adversarial_examples(own, splits, classifier)
     try:
-        return loop.train(classifier, splits, own, run, **ways)[1]["best_val_auc"]
+        return loop.train(classifier, splits, experiment.recipe(own), run, **ways)[1]["best_val_auc"]
     finally:
         for name in ("model.keras", "last.keras", "state.npz"):
             (folder / name).unlink(missing_ok=True)
