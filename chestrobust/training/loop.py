@@ -58,7 +58,7 @@ def train(classifier, splits, recipe, run, *, examples=clean_examples, selection
         callback: A `keras.callbacks.Callback` that takes the place of the bar and may raise to end training.
 
     Returns:
-        The classifier with the best weights, loaded from `model.keras`, and a summary for `results.json`.
+        The classifier, with the best weights as they are in `model.keras`, and a summary for `results.json`.
 
     Raises:
         TrainingError: If losses or weights are no longer finite, or memory is short.
@@ -103,8 +103,9 @@ def train(classifier, splits, recipe, run, *, examples=clean_examples, selection
             checkpoint.save(state)
         raise
     checkpoint.finish(classifier, state)
-    best = devices.load(run.path / "model.keras", like=classifier)
-    return best, {
+    # Into the model that attacks are compiled for.
+    classifier.set_weights(devices.load(run.path / "model.keras", like=classifier).get_weights())
+    return classifier, {
         "seconds": round(state.seconds, 1),
         "checkpoint_seconds": round(state.saving, 3),
         "epochs": state.epoch,
