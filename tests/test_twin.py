@@ -51,11 +51,11 @@ def branches():
     return keras.Model(inputs, layers.Dense(3)(layers.Dropout(0.5)(layers.Activation("relu")(x))))
 
 
-@pytest.fixture(params=["cnn", "branches"])
+@pytest.fixture(params=["cnn", "robust_cnn", "branches"])
 def model(request):
     keras.utils.set_random_seed(0)
-    built = models.logits(models.build_cnn((12, 12, 1), 3)) if request.param == "cnn" else branches()
-    return shake(built)
+    branched = request.param == "branches"
+    return shake(branches() if branched else models.logits(models.build(request.param, (12, 12, 1), 3)))
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ from chestrobust.data import metadata
 from chestrobust.errors import ModelError
 from chestrobust.models import backbones
 from chestrobust.models.loading import answering, load, load_logits, logits, opened, opened_all
-from chestrobust.models.networks import build_cnn, build_covid_cnn, build_vgg, with_metadata
+from chestrobust.models.networks import build_cnn, build_covid_cnn, build_robust_cnn, build_vgg, with_metadata
 
 __all__ = [
     "ModelError",
@@ -13,6 +13,7 @@ __all__ = [
     "build",
     "build_cnn",
     "build_covid_cnn",
+    "build_robust_cnn",
     "build_vgg",
     "load",
     "load_logits",
