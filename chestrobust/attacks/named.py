@@ -88,8 +88,11 @@ def reported_pgd(options, **changed):
 
 
 def choosing_pgd(options):
-    """The PGD whose validation score chooses a checkpoint: that of the evaluation, from a single start."""
-    return reported_pgd(options, restarts=1)
+    """The PGD whose validation score chooses a checkpoint: the evaluation's from one start, maybe of another radius."""
+    epsilon = options.select_epsilon
+    if epsilon is None:
+        return reported_pgd(options, restarts=1)
+    return reported_pgd(options, restarts=1, epsilon=epsilon, step_size=titles.usual_step(epsilon, options.steps))
 
 
 def pgd_of(epsilon, steps, restarts=0, seed=0, precision="auto"):
