@@ -10,7 +10,7 @@ from PIL import Image
 
 import diagnosis
 from chestrobust import config, data, runs
-from chestrobust.data.sources import decoded, images, nih, splitting
+from chestrobust.data.sources import decoded, images, people, splitting
 from chestrobust.data.splits import CHEST_LABELS, Rows
 from chestrobust.errors import DataError
 from chestrobust.runs import saved
@@ -67,7 +67,7 @@ def load(tmp_path):
     return lambda source, root, **settings: data.load(source, root=str(root), data_dir=tmp_path / "data", **settings)
 
 
-def people(splits):
+def patients(splits):
     return [set(split.patients.tolist()) for split in splits.parts.values()]
 
 
@@ -108,7 +108,7 @@ def test_only_the_images_of_a_subset_are_decoded(tmp_path, load, monkeypatch):
 
 
 def test_no_patient_is_in_two_splits(tmp_path, load):
-    train, val, test = people(load("nih", nih_folder(tmp_path / "nih", patients=40)))
+    train, val, test = patients(load("nih", nih_folder(tmp_path / "nih", patients=40)))
     assert train | val | test == set(range(1, 41))
     assert not (train & val or train & test or val & test)
 
@@ -120,7 +120,7 @@ def test_official_lists_decide_the_test_split_and_validation_comes_from_the_rest
     # The first patient is in no list.
     (root / "train_val_list.txt").write_text("\n".join(names[2:-8]))
     splits = load("nih", root)
-    train, val, test = people(splits)
+    train, val, test = patients(splits)
     assert test == {17, 18, 19, 20}
     assert train | val == set(range(2, 17))
     assert not train & val
@@ -151,16 +151,75 @@ def test_a_table_without_patients_and_views_is_enough(tmp_path, load):
     table = root / "Data_Entry_2017.csv"
     table.write_text("\n".join(",".join(line.split(",")[:2]) for line in table.read_text().splitlines()))
     splits = load("nih", root)
-    assert set().union(*people(splits)) == set(range(1, 21))
+    assert set().union(*patients(splits)) == set(range(1, 21))
     assert np.isnan(splits.train.attributes["age"]).all()
     assert set(splits.train.attributes["view"]) == {""}
 
 
 @pytest.mark.parametrize(
-    ("text", "age"), [("58", 58), ("058Y", 58), ("006M", 0.5), ("411Y", np.nan), ("", np.nan), ("x", np.nan)]
+    ("text", "age"),
+    [
+        *(("58", 58), ("58.0", 58), ("058Y", 58), ("006M", 0.5), ("13d", 13 / 365.25)),
+        *((text, np.nan) for text in ("411Y", "", "x", "-1", "nan", "inf", "1" * 5000, "9" * 400)),
+    ],
 )
 def test_ages_are_years(text, age):
-    np.testing.assert_allclose(nih._age(text), age, atol=0.01)
+    np.testing.assert_allclose(people.age(text), age, atol=0.01)
+
+
+def test_ages_and_sexes_are_known_as_other_programs_write_them(tmp_path, load, capsys):
+    root = nih_folder(tmp_path / "nih")
+    table = root / "Data_Entry_2017.csv"
+    text = table.read_text().replace(",F,", ",Female,").replace(",M,", ",male,")
+    table.write_text(text.replace(",21,male", ",21.0,male").replace(",22,", ",old,"))
+    splits = load("nih", root)
+    for split in splits.parts.values():
+        np.testing.assert_array_equal(split.attributes["sex"], np.where(split.patients % 2, "M", "F"))
+        known = split.patients != 2
+        np.testing.assert_array_equal(split.attributes["age"][known], 20 + split.patients[known])
+    assert "nih: 2 of 39 ages are none of 0 to 120 years. The first: old. Unknown." in capsys.readouterr().out
+
+
+def test_a_lone_test_list_is_followed(tmp_path, load):
+    root = nih_folder(tmp_path / "nih")
+    (root / "test_list.txt").write_text("\n".join(f"{patient:08}_000.png" for patient in (1, 2, 3)))
+    splits = load("nih", root)
+    assert splits.test.patients.tolist() == [1, 2, 3]
+    assert splits.note == "test list of its folder, 2 patients in several splits"
+    assert len(splits.train) + len(splits.val) == 36
+    (root / "val_list.txt").write_text("00000004_000.png")
+    with pytest.raises(DataError, match=r"expected train_list\.txt beside val_list\.txt, test_list\.txt"):
+        load("nih", root)
+
+
+@pytest.mark.parametrize(
+    ("line", "encoding"),
+    [("{}", "utf-8-sig"), ("images_001/images/{}", "utf-8"), ("C:\\my disk\\{} 0 1", "utf-8"), ("./{},1\r", "utf-8")],
+)
+def test_lists_of_other_programs_lose_no_image(tmp_path, load, line, encoding):
+    root = nih_folder(tmp_path / "nih")
+    names = [f"{patient:08}_{visit:03}.png" for patient in range(1, 21) for visit in (0, 1)]
+    for part, chosen in (("train_val", names[:30]), ("test", names[30:])):
+        (root / f"{part}_list.txt").write_bytes("\n".join(map(line.format, chosen)).encode(encoding))
+    splits = load("nih", root)
+    assert set(splits.test.patients) == {16, 17, 18, 19, 20}
+    assert sum(map(len, splits.parts.values())) == 39
+
+
+def test_lists_that_name_no_images_are_refused(tmp_path, load):
+    root = nih_folder(tmp_path / "nih")
+    (root / "test_list.txt").write_bytes("00000001_000.png\n".encode("utf-16"))
+    with pytest.raises(DataError, match=r"test_list\.txt: expected the name of a PNG image in each line"):
+        load("nih", root)
+
+
+def test_a_patient_of_thousands_of_digits_is_refused(tmp_path, load):
+    root = nih_folder(tmp_path / "nih")
+    table = root / "Data_Entry_2017.csv"
+    table.write_text(table.read_text().replace(",1,21,", f",{'1' * 5000},21,"))
+    with pytest.raises(DataError, match=r"expected a number in Patient ID\. Received: '111") as error:
+        load("nih", root)
+    assert len(str(error.value)) < 400
 
 
 def test_wrong_nih_folders_are_refused(tmp_path, load):
@@ -323,11 +382,20 @@ def test_covid_takes_pa_views_and_puts_patients_who_share_an_image_together(tmp_
     assert (splits.task, splits.label_names) == ("binary", ("covid-19",))
     assert [len(split) for split in splits.parts.values()] == [51, 7, 6]
     assert sum(int(split.labels.sum()) for split in splits.parts.values()) == 44
-    train, val, test = people(splits)
+    train, val, test = patients(splits)
     assert not (train & val or train & test or val & test)
     assert len(train | val | test) == 61
     contents = [{image.tobytes() for image in split.images[:]} for split in splits.parts.values()]
     assert not (contents[0] & contents[1] or contents[0] & contents[2] or contents[1] & contents[2])
+
+
+def test_what_has_no_diagnosis_yet_is_left_out_of_covid(tmp_path, load, capsys):
+    findings = ["Pneumonia/Viral/COVID-19"] * 20 + ["No Finding"] * 12 + ["todo", "Unknown", "", "TODO"]
+    rows = [(number, finding, "PA", f"{number}.png", number) for number, finding in enumerate(findings)]
+    splits = load("covid", covid_folder(tmp_path / "covid", rows))
+    assert set().union(*patients(splits)) == set(range(32))
+    assert sum(int(split.labels.sum()) for split in splits.parts.values()) == 20
+    assert "4 of the 36 PA X-rays in metadata.csv have no finding yet" in capsys.readouterr().out
 
 
 def test_a_covid_table_cannot_name_files_outside_its_folder(tmp_path, load):
@@ -457,7 +525,7 @@ def test_the_real_nih_folder(samples, load, capsys):
         **{"pneumonia": 198, "pneumothorax": 12, "consolidation": 33, "edema": 60, "emphysema": 10, "fibrosis": 8},
         **{"pleural": 28, "hernia": 3},
     }
-    train, val, test = people(splits)
+    train, val, test = patients(splits)
     assert len(train | val | test) == 314
     assert not (train & val or train & test or val & test)
 
