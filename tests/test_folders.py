@@ -372,6 +372,20 @@ def test_a_damaged_image_is_named_and_left_out_and_many_are_refused(tmp_path, lo
         load("nih", root)
 
 
+def test_12_bits_in_16_keep_their_gray_levels_alike_in_the_whole_folder(tmp_path, load, capsys):
+    root = class_folders(tmp_path / "classes")
+    rng = np.random.default_rng(0)
+    for number, path in enumerate(sorted(root.glob("test/*/*.png"))):
+        pixels = rng.integers(0, 4096 if number else 2000, (20, 16), dtype=np.uint16)
+        Image.fromarray(pixels).save(path)
+    for _ in range(2):
+        splits = load("folders", root)
+        assert "images of 16 bits hold values up to 409" in capsys.readouterr().out
+        assert splits.test.images[0].max() < 150  # below 2000 of 4095, not stretched by itself
+        assert splits.test.images[:].max() > 240
+        np.testing.assert_array_equal(splits.test.images[3], images.read(root / "test/healthy/11.png", 28, bits=12))
+
+
 def test_covid_takes_pa_views_and_puts_patients_who_share_an_image_together(tmp_path, load):
     rows = [(patient, "COVID-19" if patient % 3 else "SARS", "PA", f"{patient}.png", patient) for patient in range(60)]
     rows += [(patient, "COVID-19", "AP", f"ap{patient}.png", 500 + patient) for patient in range(5)]
