@@ -453,14 +453,68 @@ def test_test_images_that_are_also_training_images_are_said_and_noted(tmp_path, 
     assert "byte for byte" in capsys.readouterr().out
 
 
-def test_what_is_no_image_of_a_class_is_passed_over(tmp_path, load):
+def test_what_is_no_image_of_a_class_is_left_out_and_named(tmp_path, load, capsys):
     root = class_folders(tmp_path / "mri")
     (root / "train" / "ill" / "Thumbs.db").write_text("")
     (root / "train" / "ill" / "._0.png").write_text("")
     (root / "train" / "ill" / "gone.png").symlink_to(tmp_path / "gone.png")
     picture(root / "__MACOSX" / "train" / "0.png")
     picture(root / "train" / "__MACOSX" / "0.png")
+    picture(root / "test" / "ill" / "0.bmp")
+    picture(root / "more" / "ill" / "0.png")
+    picture(root / "train" / "0.png")
+    (root / "test" / "ill" / "there").symlink_to(root / "more")
     assert load("folders", root).summary()["counts"] == {"train": 32, "val": 4, "test": 36}
+    out = capsys.readouterr().out
+    assert "1 folders beside train and test are left out. The first: more." in out
+    assert "1 images outside of classes are left out. The first: train/0.png." in out
+    assert "3 files that are no PNG or JPEG images are left out. The first: train/ill/Thumbs.db." in out
+    assert "1 links to folders are left out. The first: test/ill/there." in out
+
+
+def test_masks_beside_images_are_no_xrays(tmp_path, load, capsys):
+    root = tmp_path / "radiography"
+    for name in ("with_mask", "without_mask"):  # Classes may be called so.
+        for number in range(10):
+            picture(root / name / "images" / f"{number}.png")
+            picture(root / name / "Lung Masks" / f"{number}.png")
+            picture(root / name / "images" / f"{number}_mask.png")
+            picture(root / name / "images" / f"face_mask_{number}.png")
+    assert sum(load("folders", root).summary()["counts"].values()) == 40
+    out = capsys.readouterr().out
+    assert "40 masks beside images are left out. The first: with_mask/Lung Masks/0.png." in out
+    assert "taken as of this class: of with_mask/images and of 1 more." in out
+
+
+def test_splits_within_classes_are_not_merged(tmp_path, load):
+    for name in ("healthy", "ill"):
+        for part in ("train", "test"):
+            picture(tmp_path / "x" / name / part / "0.png")
+    with pytest.raises(DataError, match=r"Received healthy/train: splits within classes. Move them to train/healthy"):
+        load("folders", tmp_path / "x")
+
+
+@pytest.mark.parametrize("others", [(), ("other",), ("readme",), ("pictures",)])
+@pytest.mark.parametrize("parts", [(".",), ("train", "test")])
+def test_a_root_one_level_too_high_is_refused_and_the_likely_one_named(tmp_path, load, others, parts):
+    class_folders(tmp_path / "high" / "chest_xray", parts, count=2)
+    for other in others:
+        if other == "other":
+            class_folders(tmp_path / "high" / other, parts, count=2)
+        elif other == "pictures":
+            picture(tmp_path / "high" / other / "0.png")
+        else:
+            (tmp_path / "high" / other).mkdir()
+    with pytest.raises(DataError, match=r"expected .*Is it .*high/chest_xray\?"):
+        load("folders", tmp_path / "high")
+
+
+def test_a_folder_per_patient_may_lie_below_a_class(tmp_path, load, capsys):
+    for number in range(20):
+        for visit in range(2):
+            picture(tmp_path / "ct" / ("healthy", "ill")[number % 2] / f"patient{number}" / f"{visit}.png")
+    assert sum(load("folders", tmp_path / "ct").summary()["counts"].values()) == 40
+    assert "healthy/patient0 and of 19 more" in capsys.readouterr().out
 
 
 def test_links_to_nothing_count_as_missing(tmp_path, load, capsys):
