@@ -332,7 +332,7 @@ def test_training_attacks_climb_the_loss_of_the_task_unless_asked(splits):
     assert examples.attack_loss(options, splits) is losses.binary_cross_entropy
     asked = examples.attack_loss(dataclasses.replace(options, attack_loss="training"), splits)
     labels, logits = splits.train.labels.astype(np.float32), np.ones(splits.train.labels.shape, np.float32)
-    expected = losses.weighted(losses.rarity("multi-label", splits.train.labels), labels, logits)
+    expected = losses.weighted(losses.rarity(splits.task, splits.train.labels), labels, logits)
     np.testing.assert_allclose(asked(labels, logits), expected)
 
 

@@ -93,7 +93,7 @@ def test_a_search_trains_and_writes_what_the_training_scripts_read(here, capsys,
 
 
 def test_a_killed_search_continues(here, monkeypatch, capsys):
-    code = "import os, signal, search, tune, sys\n"
+    code = "import os, signal, sys, tune; from chestrobust.training import search\n"
     code += "def train(trial, *rest):\n    if trial.number == 2: os.kill(os.getpid(), signal.SIGKILL)\n"
     code += "    return trial.suggest_float('learning_rate', 1e-5, 1e-2, log=True)\n"
     code += "search._train = train\ntune.main(sys.argv[1:])"
