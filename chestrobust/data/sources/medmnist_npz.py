@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from chestrobust.catalogue import MEDMNIST
+from chestrobust.config import SIZE, SIZES
 from chestrobust.data.sources import copies, decoded, label_names
 from chestrobust.data.sources.download import download
 from chestrobust.data.sources.fingerprint import fingerprint, remembered
@@ -19,7 +20,6 @@ from chestrobust.data.splits import CHEST_LABELS, Split, Splits
 from chestrobust.errors import DataError, printable
 from chestrobust.tasks import Task
 
-SIZES = (28, 64, 128, 224)
 URL = "https://zenodo.org/records/10519652/files/{file}?download=1"
 HINT = " Labels other than ChestMNIST's are named by --labels, or in the file by an array label_names."
 INSTALL = "pip install --no-deps medmnist"
@@ -100,7 +100,7 @@ def file_name(name, size):
 
 def load_name(name, *, size=None, data_dir):
     """Load a set by name from `data_dir`, downloading it first if it isn't there; `size` defaults to 28."""
-    size = size or 28
+    size = size or SIZE
     if size not in SIZES:
         raise DataError(f"--size: expected one of {', '.join(map(str, SIZES))} for {name}. Received: {size}.")
     expected = info(name).md5[size]
