@@ -188,6 +188,7 @@ def test_boxes_are_found_where_folders_of_images_are_links(boxed_folder, tmp_pat
         ("Image Index,Finding Label\na.png,Mass\n", "Bbox"),
         ("Image Index,Finding Label,Bbox [x,y,w,h]\n00000009_000.png,Mass,1,1,1,1\n", "none of them"),
         ("Image Index,Finding Label,Bbox [x,y,w,h]\n00000001_000.png,Mass,1,one,1,1\n", "'one'"),
+        ("Image Index,Finding Label,Bbox [x,y,w,h]\n00000001_000.png,Mass,nan,1,1,1\n", "'nan'"),
         ("Image Index,Finding Label,Bbox [x,y,w,h]\n00000001_000.png,Headache,1,1,1,1\n", "headache"),
     ],
 )
