@@ -195,6 +195,8 @@ def test_labels_are_named_of_files_alone_and_a_strangers_file_says_how(tmp_path,
         load("phantom", labels="a")
     with pytest.raises(DataError, match=r"\(6, 14\).*\(6, 5\)\. Labels other than ChestMNIST's are named by --labels"):
         load(write(tmp_path / "mine.npz", **arrays(columns=5)))
+    with pytest.raises(DataError, match=r"\(6, 28, 28, 3\)\. Labels other than ChestMNIST's are named by --labels"):
+        load(write(tmp_path / "mine.npz", **arrays(channels=(3,))))
 
 
 def test_test_images_that_are_training_images_are_said_each_time_and_noted(tmp_path, load, capsys):

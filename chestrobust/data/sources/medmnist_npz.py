@@ -187,7 +187,8 @@ def _read_split(path, part, expected, size, data_dir):
     good = images.dtype == np.uint8 and len(shape) == 3 + len(colours) and shape[3:] == colours
     if not good or pixels[0] != pixels[1] or (size and pixels[0] != size):
         fits = good and pixels[0] == pixels[1]
-        hint = " Leave out --size, or choose the file of that size." if fits else ""
+        colour = expected.hint if shape[3:] == (3,) and not colours else ""
+        hint = " Leave out --size, or choose the file of that size." if fits else colour
         raise DataError(f"{path}: {images.key}: expected {wanted}. Received: {_describe(images)}.{hint}")
     if 0 in shape:
         raise DataError(f"{path}: {images.key}: expected at least one image. Received: {_describe(images)}.")
