@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import chestrobust
-from chestrobust import catalogue, commandline, config
+from chestrobust import catalogue, commandline, config, data
 from chestrobust.errors import ExpectedError
 from chestrobust.tasks import Task
 
