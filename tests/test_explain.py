@@ -13,6 +13,7 @@ from scipy.stats import spearmanr
 
 import explain
 from chestrobust import config, data, models, runs
+from chestrobust.config import trained
 from chestrobust.errors import ExpectedError
 from chestrobust.evaluation import metrics
 from chestrobust.explaining import attributions, boxes
@@ -251,7 +252,7 @@ def test_every_view_of_one_model_is_written(here, monkeypatch, capsys, boxed_fol
         "--step-sizes",
         "0.01",
     ]
-    explain.main(["one", "--show", *config.SHOWN, "--boxes", listed, *quick])
+    explain.main(["one", "--show", *trained.SHOWN, "--boxes", listed, *quick])
     printed = capsys.readouterr().out
     folder = here / "one" / "explanations"
     for name in ("gallery-epsilon", "gallery-step-size", "features", "confusion", "curves"):
