@@ -102,7 +102,12 @@ class Subject(scoring.Scores):
         file = self.cache / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npz"
         outcome = devices.from_chief(lambda: _kept(file, identity))
         if outcome is None:
-            outcome = outcomes.run(self.model, self.splits.task, self.splits.test, attack, source=source, progress=True)
+            outcome = outcomes.run(
+                *(self.model, self.splits.task, self.splits.test, attack),
+                source=source,
+                progress=True,
+                known=None if source else self.outcomes,
+            )
             if not np.isfinite(outcome.logits).all():
                 raise ModelError(
                     f"Expected finite logits under {attack.title}. Received NaN or infinity. Is the model trained?"
@@ -133,15 +138,23 @@ class Subject(scoring.Scores):
                     record = _record(name, together, max(outcome.largest for outcome in found))
                     rows.append(self.row(record, logits, per_label=_each_label(together)))
                     candidates += logits
+                    if len(logits) > 1 and not _each_label(together):
+                        candidates.append(self.worst(np.stack(logits), False))  # Or joint might be above this row.
                 if self.options.suite == "standard":
-                    for name, per_label in (("joint", False), ("floor", True)):
-                        rows.append(self.row({"attack": name, "epsilon": epsilon}, candidates, per_label=per_label))
+                    rows += self._worst_rows(epsilon, candidates)
         # Apart from the others: what they change may change as much as it likes.
         for name in dict.fromkeys(extra for extra in self.options.extra if not catalogue.attack(extra).radius):
             attack = self._extra(name, {"seed": self.options.seed})
             outcome = self.outcome(attack)
             rows.append(self.row(_record(name, [attack], outcome.largest), [outcome.logits]))
         return rows
+
+    def _worst_rows(self, epsilon, candidates):
+        """The joint score and the floor of all answers at one radius."""
+        task, joint, floor = self.splits.task, *({"attack": name, "epsilon": epsilon} for name in ("joint", "floor"))
+        if task.telling_accuracy:
+            joint["robust_accuracy"] = outcomes.robust_accuracy(task, self.labels, candidates)
+        return self.row(joint, candidates), self.row(floor, candidates, per_label=True)
 
     def attacks(self, epsilon):
         """The attacks at one radius, by the name of their row."""
@@ -151,6 +164,8 @@ class Subject(scoring.Scores):
         starts = (0, options.restarts - 1) if options.restarts > 1 else (0,)
         pgd = [named.pgd_of(steps=options.steps, restarts=count, **settings) for count in starts]
         found = {"fgsm": [named.of("fgsm", **settings)], "pgd": pgd}
+        if self.splits.task.several:
+            found["pgd-auc"] = [dataclasses.replace(attack, attack="pgd-auc") for attack in pgd]
         if options.suite == "standard":
             found |= named.standard_suite(
                 self.splits.task,
@@ -241,6 +256,8 @@ def _kept(file, identity):
 def _record(name, attacks, largest):
     """What a row says of its attacks; it is of several where they differ in their starts, losses or labels."""
     record = {**attacks[-1].record(), "attack": name, "max_perturbation": largest}
+    if attacks[-1].row.note:
+        record["note"] = attacks[-1].row.note
     if _each_label(attacks):
         record.pop("label")
     elif len(attacks) > 1:

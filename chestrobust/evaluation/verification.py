@@ -64,7 +64,13 @@ def _suite(run, config, evaluations):
         suite = [
             # None where there are no gradients, and so no arithmetic to choose.
             replace(attack, precision=entry["precision"] or "auto")
-            for attack, entry in zip(named.quick_suite(SimpleNamespace(**config)), evaluations, strict=True)
+            for attack, entry in zip(
+                named.quick_suite(
+                    SimpleNamespace(**config), any(entry["attack"] == "pgd-auc" for entry in evaluations)
+                ),
+                evaluations,
+                strict=True,
+            )
         ]
         same = all(attack.record().items() <= entry.items() for attack, entry in zip(suite, evaluations, strict=True))
     except (AttributeError, KeyError, TypeError, ValueError):

@@ -19,7 +19,7 @@ def train_baseline(options, splits, run):
     run.start(options, data=splits.sha256)
     print(f"Baseline ({options.model}), {titles.data_title(splits.summary())}, in {run.path}")
     classifier, summary = loop.train(classifier, splits, options, run)
-    suite = named.quick_suite(options)
+    suite = named.quick_suite(options, splits.task.several)
     results = {"model": describe(options, classifier), "training": summary}
     results["evaluations"] = outcomes.evaluate(classifier, splits, suite)
     results["thresholds"] = splits.by_label(outcomes.thresholds(models.logits(classifier), splits))
@@ -55,7 +55,7 @@ def train_robust(options, splits, run, source, baseline):
     else:
         loss = examples.attack_loss(options, splits)
         make, shown = examples.adversarial_examples(models.logits(classifier), loss, options), splits
-    suite = named.quick_suite(options)
+    suite = named.quick_suite(options, splits.task.several)
     trained_on = baseline.read("results.json", "data")["data"]
     if any(trained_on.get(key) != splits.summary()[key] for key in ("sha256", "counts")):
         print(
@@ -64,7 +64,7 @@ def train_robust(options, splits, run, source, baseline):
         )
     print(f"Robust model ({options.model}), {titles.data_title(splits.summary())}, in {run.path}")
     classifier, summary = loop.train(
-        classifier, shown, options, run, examples=make, selection=named.choosing_pgd(options)
+        classifier, shown, options, run, examples=make, selection=named.choosing_pgd(options, splits.task.several)
     )
     print("Attacking both models")
     results = {
