@@ -14,6 +14,7 @@ from chestrobust import config, losses, models, runs
 from chestrobust.attacks import named
 from chestrobust.attacks.named import Attack
 from chestrobust.evaluation import audit, checks, lines, published
+from chestrobust.tasks import Task
 from chestrobust.training import examples, loop
 
 EPSILON = 0.05
@@ -45,12 +46,17 @@ def robust(splits, tmp_path_factory):
 
 
 def pgd(kind=Attack):
+    """Of a kind, on the cross-entropy, as attacks on an AUC are bound to a split first."""
     return kind(**dataclasses.asdict(named.pgd_of(EPSILON, 20)))
+
+
+def pgd_auc():
+    return audit.in_question(Task.MULTI_LABEL, EPSILON, 20)
 
 
 def failed(model, splits, attack=None, **settings):
     """Names of the audit's lines that failed."""
-    found = audit.of_split(model, splits.task, splits.test, attack or pgd(), **settings)
+    found = audit.of_split(model, splits.task, splits.test, attack or pgd_auc(), **settings)
     assert len({line.name for line in found}) == len(found) == NUM_LINES
     assert {line.severity for line in found if line.status == audit.FAILED} <= {audit.INVALID, audit.WEAK_MODEL}
     return {line.name for line in found if line.status == audit.FAILED}
@@ -79,7 +85,7 @@ def test_an_honest_robust_model_passes_every_line(robust, splits):
         models.logits(robust),
         splits.task,
         splits.test,
-        pgd(),
+        pgd_auc(),
         variables=robust.variables,
         thorough=True,
         source=models.logits(models.build_cnn((8, 8, 1), 3)),
@@ -93,13 +99,13 @@ def test_an_honest_robust_model_passes_every_line(robust, splits):
 
 def test_every_line_stands_in_the_docs(robust, splits):
     text = (Path(__file__).resolve().parents[1] / "docs" / "audit.md").read_text()
-    names = [line.name for line in audit.of_split(models.logits(robust), splits.task, splits.test[:2], pgd())]
+    names = [line.name for line in audit.of_split(models.logits(robust), splits.task, splits.test[:2], pgd_auc())]
     assert re.findall(r"^### (.*)$", text, re.MULTILINE) == names
     assert lines.judged("falls with epsilon", False, 0.5, "").text.endswith("See docs/audit.md#falls-with-epsilon")
 
 
 def test_what_is_not_run_says_what_it_needs(robust, splits):
-    found = audit.of_split(models.logits(robust), splits.task, splits.test, pgd())
+    found = audit.of_split(models.logits(robust), splits.task, splits.test, pgd_auc())
     text = {line.name: line.text for line in found if line.status == audit.NOT_RUN}
     assert text["Square is weaker"] == text["floor without gradients"] == "needs --suite standard"
     assert text["transfer is weaker"] == "needs --transfer-from"
@@ -111,7 +117,7 @@ def test_few_images_prove_nothing(robust, splits):
     few = splits.test[:7]
     rows = [row | {"images": 7} for row in ROWS]
     settings = {"thorough": True, "undefended": undefended, "rows": rows, "variables": robust.variables}
-    found = audit.of_split(models.logits(robust), splits.task, few, pgd(), **settings)
+    found = audit.of_split(models.logits(robust), splits.task, few, pgd_auc(), **settings)
     told = {line.name for line in found if line.status != audit.NOT_RUN}
     assert told == {"rows stay in the ball", "weights untouched"}
     assert next(line.text for line in found if line.name == "falls with epsilon") == "needs 32 images; received 7"
@@ -121,7 +127,7 @@ def test_any_callable_is_audited_from_python(robust, splits):
     model, test = models.logits(robust), splits.test
     images, labels = test.images / np.float32(255), test.labels
     found = audit.audit(model, images, labels, epsilon=EPSILON, undefended=undefended)
-    expected = audit.of_split(model, splits.task, test, pgd(), thorough=True, undefended=undefended)
+    expected = audit.of_split(model, splits.task, test, pgd_auc(), thorough=True, undefended=undefended)
     assert [(line.name, line.status) for line in found] == [(line.name, line.status) for line in expected]
     with pytest.raises(ValueError, match=r"lie in \[0, 1\]"):
         audit.audit(model, test.images.astype(np.float32), labels, epsilon=EPSILON)
@@ -320,21 +326,21 @@ def test_a_model_that_knows_nothing_is_weak_and_nothing_else(splits):
     model = models.logits(models.build_cnn((8, 8, 1), 3))
     test = splits.test
     half = dataclasses.replace(test, labels=np.random.default_rng(0).permutation(test.labels))
-    found = {line.name: line for line in audit.of_split(model, splits.task, half, pgd(), undefended=model)}
+    found = {line.name: line for line in audit.of_split(model, splits.task, half, pgd_auc(), undefended=model)}
     assert found["clean above chance"].severity == audit.WEAK_MODEL
     for name in ("falls with epsilon", "undefended model collapses", "corners"):
         assert found[name].status == audit.NOT_RUN
 
 
 def test_a_small_radius_needs_no_collapse(splits):
-    few = pgd(lambda **settings: Attack(**settings | {"epsilon": 0.004, "step_size": 0.001}))
+    few = audit.in_question(Task.MULTI_LABEL, 0.004, 20)
     strong = audit.of_split(undefended, splits.task, splits.test, few, undefended=undefended)
     assert next(line for line in strong if line.name == "undefended model collapses").status == audit.PASSED
 
 
 def test_copies_of_training_images_are_noted(robust, splits):
     train = dataclasses.replace(splits.train, images=np.concatenate([splits.train.images, splits.test.images[5:8]]))
-    found = audit.of_split(models.logits(robust), splits.task, splits.test, pgd(), train=train)
+    found = audit.of_split(models.logits(robust), splits.task, splits.test, pgd_auc(), train=train)
     line = next(line for line in found if line.name == "copies of training images")
     assert (line.status, line.severity, line.value) == (audit.PASSED, audit.NOTE, 3)
     assert str(line).startswith("   note  copies of training images: 3: ")
@@ -348,13 +354,13 @@ def test_a_label_burnt_into_a_corner_is_noted(splits):
     def reads_the_corner(images, training=False):
         return 10 * images[:, 0, 0] + 0.1 * tf.reduce_mean(images, axis=(1, 2)) - 5
 
-    line = next(line for line in audit.of_split(reads_the_corner, "binary", test, pgd()) if line.name == "corners")
+    line = next(line for line in audit.of_split(reads_the_corner, Task.BINARY, test, pgd()) if line.name == "corners")
     assert (line.status, line.severity) == (audit.PASSED, audit.NOTE)
 
 
 def test_facts_that_the_loader_found_become_lines(robust, splits):
     fact = {"passed": False, "value": 0.3, "text": "0 to 255 fits better"}
-    found = audit.of_split(models.logits(robust), splits.task, splits.test, pgd(), facts={"input range": fact})
+    found = audit.of_split(models.logits(robust), splits.task, splits.test, pgd_auc(), facts={"input range": fact})
     status = {line.name: line.status for line in found}
     assert (status["input range"], status["logits give the answers"]) == (audit.FAILED, audit.NOT_RUN)
 

@@ -33,6 +33,7 @@ __all__ = [
     "Line",
     "audit",
     "chosen",
+    "in_question",
     "of_split",
     "run_on_sample",
 ]
@@ -53,7 +54,7 @@ def audit(model, images, labels, *, epsilon, task=Task.MULTI_LABEL, steps=20, th
         task: A `Task` or its name: `"multi-label"`, `"binary"` or `"multi-class"` (one-hot labels).
         steps: Steps of the PGD that is in question, unless `attack` is given.
         thorough: Whether to run the expensive checks without gradients too.
-        attack: The iterative gradient attack in question, a `named.Attack` such as `named.pgd_of(4 / 255, 20)`.
+        attack: The iterative gradient attack in question, a `named.Attack`; default: as `in_question` makes it.
         **settings: `variables`, `source`, `undefended` and `facts`, as in `of_split`.
 
     Returns:
@@ -63,11 +64,20 @@ def audit(model, images, labels, *, epsilon, task=Task.MULTI_LABEL, steps=20, th
         ValueError: If the images or the labels are out of range or shape.
     """
     images, labels = np.asarray(images), np.asarray(labels)
-    check(images, labels)
+    task = Task(task)
+    check(images, labels, task.loss)
     # Splits hold 0 to 255. As floats nothing is rounded to whole numbers, and 255 / 255 is 1 exactly.
     split = Split(images.astype(np.float32) * 255, labels.astype(np.uint8))
-    attack = attack or named.pgd_of(epsilon, steps)
-    return of_split(model, Task(task), split, attack, thorough=thorough, **settings)
+    return of_split(model, task, split, attack or in_question(task, epsilon, steps), thorough=thorough, **settings)
+
+
+def in_question(task, epsilon, steps, **settings):
+    """The PGD that an audit asks about, as `named.pgd_of` makes it: of several labels the one on their AUC.
+
+    A cross-entropy is steep only where logits happen to be small, so that of several labels PGD on it is no measure.
+    """
+    attack = named.pgd_of(epsilon, steps, **settings)
+    return replace(attack, attack="pgd-auc") if task.several else attack
 
 
 def of_split(

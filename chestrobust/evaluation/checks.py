@@ -1,16 +1,15 @@
 """What the audit tries on a model, some images and an attack: each check is a method that returns its `Line`."""
 
-import functools
 from dataclasses import replace
 
 import numpy as np
 import tensorflow as tf
 
-from chestrobust.attacks import blackbox, gradient
+from chestrobust.attacks import aim, blackbox, gradient
 from chestrobust.attacks.named import Attack
 from chestrobust.data import metadata
 from chestrobust.data.splits import as_floats, selection
-from chestrobust.evaluation import aimed, metrics, outcomes
+from chestrobust.evaluation import metrics, outcomes
 from chestrobust.evaluation.lines import INVALID, NOTE, WEAK_MODEL, judged, not_run
 from chestrobust.evaluation.published import LEAST as LEAST_FOR_SHARES
 from chestrobust.evaluation.published import SLACK
@@ -61,13 +60,11 @@ class Study:
     def run(self, attack, source=None):
         return run_on_sample(self.model, self.task, self.whole, attack, known=self.known, source=source)
 
-    @functools.cached_property
-    def loss(self):
-        return aimed.auc_loss(self.task, self.labels, np.nan_to_num(self.clean))
-
-    def aimed(self, epsilon, steps, loss=None, precision=None):
-        settings = {"epsilon": epsilon, "steps": steps, "precision": precision or self.attack.precision}
-        return aimed.Aimed(gradient.apgd, settings, loss or self.loss)
+    def aimed(self, epsilon, steps, precision=None):
+        """An attack on the score itself, which finds its own step size: the strongest there is for its cost."""
+        name = "apgd-auc" if self.task.several else f"apgd-{self.task.loss_name}"
+        precision = precision or self.attack.precision
+        return Attack(name, epsilon, None, steps, 1, False, self.attack.seed or 0, precision=precision)
 
     def auc(self, logits):
         finite = np.nan_to_num(logits, nan=0.0, posinf=np.finfo(np.float32).max, neginf=np.finfo(np.float32).min)
@@ -190,14 +187,13 @@ class Study:
 
     def harm(self, logits):
         """How far each image's logits are on the wrong side, in units of the labels' clean spread, `(count,)`."""
-        present, absent = aimed.weights(self.task, self.labels, np.nan_to_num(self.clean))
-        weights = np.where(self.labels > 0, -present, absent)
+        weights = aim.weights(self.labels, self.task.ranks(np.nan_to_num(self.clean))) / (2 * self.labels.shape[1])
         return np.where(weights, weights * self.task.ranks(logits), 0).sum(axis=-1)
 
     def square(self):
-        """The gradient-free attack on the loss that aims at the AUC."""
-        settings = {"epsilon": self.attack.epsilon, "queries": QUERIES, "seed": self.attack.seed or 0}
-        return aimed.Aimed(blackbox.square, settings, self.loss)
+        """The gradient-free attack on what an AUC sees, the logits without saturation."""
+        name = "square-auc" if self.task.several else "square-margin"
+        return Attack(name, self.attack.epsilon, None, QUERIES, 1, True, self.attack.seed or 0)
 
     def noise(self):
         return Attack("noise", self.attack.epsilon, seed=self.attack.seed or 0)
@@ -255,12 +251,10 @@ class Study:
         def calibrated(images, training=False):
             return self.model(images, training=training) * factors + offsets
 
-        aucs = []
-        for model, clean in ((self.model, self.clean), (calibrated, self.clean * factors + offsets)):
-            attack = self.aimed(
-                self.attack.epsilon, self.attack.steps, aimed.auc_loss(self.task, self.labels, clean), "float32"
-            )
-            aucs.append(self.auc(outcomes.run(model, self.task, self.split, attack).logits))
+        attack = self.aimed(self.attack.epsilon, self.attack.steps, "float32")
+        aucs = [
+            self.auc(outcomes.run(model, self.task, self.split, attack).logits) for model in (self.model, calibrated)
+        ]
         gap = abs(aucs[0] - aucs[1])
         text = (
             "change of the macro AUC under an attack aimed at it when labels' logits are multiplied by 0.1 or 10 "
@@ -291,13 +285,11 @@ class Study:
             return not_run(name, undefended)
         if reason := self.missing(LEAST_FOR_SHARES):
             return not_run(name, reason)
-        clean = outcomes.answers(undefended, self.images)
-        before = self.auc(clean)
+        before = self.auc(outcomes.answers(undefended, self.images))
         if not before > 0.5 + SLACK:
             return not_run(name, f"needs an undefended model above chance; its clean macro AUC is {before:.3f}")
         # The attack in question, and one that aims at the AUC: what either breaks is broken.
-        loss = aimed.auc_loss(self.task, self.labels, clean)
-        attacks = self.attack, self.aimed(self.attack.epsilon, max(20, self.attack.steps), loss)
+        attacks = self.attack, self.aimed(self.attack.epsilon, max(20, self.attack.steps))
         after = min(self.auc(outcomes.run(undefended, self.task, self.split, attack).logits) for attack in attacks)
         limit = before * (1 - 0.5 * min(1.0, self.attack.epsilon / TELLING))
         text = (

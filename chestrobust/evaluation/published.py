@@ -7,7 +7,6 @@ from chestrobust.evaluation.lines import judged, not_run
 
 # What scores each label on images of its own is no single attack: a joint score may be above it.
 EACH_LABEL = ("label-margin", "floor")
-SEARCH = ("pgd", "apgd")  # what climbs a gradient in many steps, by the start of its name
 LEAST = 32  # images that an AUC must be of to tell anything
 SLACK = 0.03  # of macro AUC: what chance and rounding may explain on some hundred images
 
@@ -98,7 +97,11 @@ def _by_radius(rows, without=()):
 
 
 def _searches(row):
-    return row["attack"].startswith(SEARCH)
+    """Whether it climbs the model's own gradient in many steps."""
+    named = catalogue.attack(row["attack"])
+    return (
+        _attacks(row) and named is not None and named.gradient and "restarts" in named.parameters and not named.source
+    )
 
 
 def _attacks(row):

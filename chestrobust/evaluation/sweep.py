@@ -216,11 +216,12 @@ class Subject(scoring.Scores):
 
     def audit(self, epsilon, rows):
         """The audit's lines for PGD at one radius, and for all rows."""
+        task, settings = self.splits.task, {"seed": self.options.seed, "precision": self.options.precision}
         return audit.of_split(
             self.model,
-            self.splits.task,
+            task,
             self.splits.test,
-            named.pgd_of(epsilon, self.options.steps, seed=self.options.seed, precision=self.options.precision),
+            audit.in_question(task, epsilon, self.options.steps, **settings),
             variables=self.model.variables,
             thorough=self.options.suite == "standard",
             source=self.other,
