@@ -4,21 +4,26 @@ import hashlib
 
 import numpy as np
 
-from chestrobust.data.lazy import Lazy
+from chestrobust.data.lazy import Lazy, Rows
 
 AT_ONCE = 1024  # images read together
 
 
 def count(images, others):
-    """How many of the images are among the others, byte by byte; None if either is made when asked for (`Lazy`).
+    """How many of the images are among the others, byte by byte; None if some are only made when asked for.
 
     Args:
         images, others: uint8, `(count, height, width, channels)`; memory-mapped ones are read piece by piece.
     """
-    if isinstance(images, Lazy) or isinstance(others, Lazy):
+    if not (_held(images) and _held(others)):
         return None
     known = set(_digests(others))
     return sum(digest in known for digest in _digests(images))
+
+
+def _held(images):
+    """Whether the images lie in an array, so that none must be decoded."""
+    return _held(images.array) if isinstance(images, Rows) else not isinstance(images, Lazy)
 
 
 def _digests(images):
