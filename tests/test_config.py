@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 import chestrobust
-from chestrobust import commandline, config, data
+from chestrobust import catalogue, commandline, config, data
+from chestrobust.config import recipes
 from chestrobust.errors import ExpectedError
 from chestrobust.tasks import Task
 
@@ -55,7 +56,7 @@ def test_a_bare_eight_is_refused_with_the_reason_and_the_way_out(capsys):
         ["--dropout", "1"],
         ["--limit", "-3"],
         ["--seed", "x"],
-        ["--size", "32"],
+        ["--size", "7"],
         ["--optimizer", "adagrad"],
         ["--epoch", "3"],
         ["--learning-rate", "0"],
@@ -168,7 +169,7 @@ def test_a_mistyped_data_set_and_a_mistyped_option_in_a_file_get_it_too(tmp_path
 
 
 def test_one_root_serves_all_folders_and_the_old_names_are_taken_but_not_shown():
-    assert set(config.FOLDERS) == set(data.FOLDERS)
+    assert set(config.FOLDERS) == {name for name, row in catalogue.SOURCES.items() if row.root}
     assert config.parse(config.BaselineConfig, ["--data=nih", "--root=a"]).root == "a"
     both = ["--covid-root=a", "--nih-root=b", "--folders-root=c"]
     for source, root in (("covid", "a"), ("nih", "b"), ("folders", "c"), ("NIH", "b")):
@@ -225,3 +226,35 @@ def test_a_loss_that_the_task_does_not_have_is_refused():
     config.check_task(options, Task("multi-label"))
     with pytest.raises(ExpectedError, match="multi-class"):
         config.check_task(options, Task("multi-class"))
+
+
+def test_a_recipe_is_a_set_of_options_that_the_command_line_overrides():
+    best = config.parse(config.AdversarialConfig, ["--recipe=best", "--epochs=3"])
+    wanted = recipes.RECIPES["best"].options | {"epochs": 3, "recipe": "best"}
+    assert {name: getattr(best, name) for name in wanted} == wanted
+    assert dataclasses.replace(best, **{name: getattr(config.AdversarialConfig, name) for name in wanted}) == (
+        config.AdversarialConfig()
+    )
+    assert json.loads(config.to_json(best))["recipe"] == "best"
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_every_recipe_names_options_of_the_scripts_and_is_in_the_help(name):
+    recipe = recipes.RECIPES[name]
+    assert set(recipe.options) <= {field.name for field in commandline.options(config.AdversarialConfig)}
+    for kind in (config.BaselineConfig, config.AdversarialConfig):
+        read = config.parse(kind, [f"--recipe={name}"])
+        assert read.recipe == name and read.model == recipe.options.get("model", "cnn")
+        assert f"{name}: {recipe.help}" in " ".join(commandline.parser_of(kind).format_help().split())
+
+
+def test_a_recipe_gives_way_to_another_method_and_to_a_file(tmp_path):
+    assert config.parse(config.AdversarialConfig, ["--recipe=best", "--method=fast"]).model == "robust_cnn"
+    (tmp_path / "best.json").write_text('{"learning_rate": 0.5}')
+    read = config.parse(config.AdversarialConfig, ["--recipe=best", f"--params={tmp_path / 'best.json'}"])
+    assert (read.learning_rate, read.ema) == (0.5, recipes.RECIPES["best"].options["ema"])
+
+
+def test_all_but_the_best_recipe_name_it():
+    assert recipes.better("best") is None
+    assert all("--recipe best" in recipes.better(name) for name in recipes.RECIPES if name != "best")

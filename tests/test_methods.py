@@ -1,5 +1,6 @@
 """What each `--method` trains on, and what becomes of a model that learns single steps alone."""
 
+import csv
 import dataclasses
 
 import keras
@@ -10,6 +11,7 @@ from conftest import make_splits
 from test_training import fit, weights
 
 from chestrobust import config, losses, models
+from chestrobust.attacks import named
 from chestrobust.errors import ExpectedError
 from chestrobust.training import divergences, loop, methods
 from chestrobust.training.examples import Examples, clean_examples
@@ -144,6 +146,35 @@ def test_a_collapse_takes_the_best_weights_back_and_training_goes_on(tmp_path, m
     assert starts[3] == best[0.85]  # after the collapse of the third epoch
     assert starts[4] != best[0.82] and starts[2] != best[0.85]  # else the weights themselves go on, not their average
     assert (summary["epochs"], summary["best_val_auc"], summary["collapses"]) == (5, 0.9, 1)
+
+
+def test_a_model_that_is_made_to_collapse_is_caught_by_its_attacked_validation_score(tmp_path, monkeypatch):
+    splits = make_splits((120, 60, 60), task="binary", num_labels=1)
+    options = config.AdversarialConfig(method="fast", epochs=6, batch_size=20, learning_rate=0.01, dropout=0.0)
+    options = dataclasses.replace(options, train_epsilon=0.02, epsilon=0.02, step_size=0.01, steps=3)
+    epoch, numbers = loop._epoch, iter(range(7))
+
+    def spoiled(*arguments):
+        logs = epoch(*arguments)
+        if next(numbers) == 4:
+            for weight in classifiers[0].get_layer("logits").weights:
+                weight.assign(-weight)  # All that was right is wrong now.
+        return logs
+
+    classifiers = []
+    monkeypatch.setattr(loop, "_epoch", spoiled)
+
+    def make(classifier):
+        classifiers.append(classifier)
+        return methods.examples_of(options, splits, classifier)
+
+    ways = {"selection": named.choosing_pgd(options, several=False), "collapse": methods.COLLAPSE["fast"]}
+    _, summary = fit(tmp_path / "run", options, splits, make_examples=make, **ways)
+    with (tmp_path / "run" / "history.csv").open() as file:
+        scores = [float(row["val_pgd_auc"]) for row in csv.DictReader(file)]
+    assert summary["collapses"] == 1
+    assert scores[4] < 0.5 < 0.8 < scores[3]
+    assert scores[5] > 0.8  # It went on from the best weights.
 
 
 def test_options_that_a_method_does_not_have_are_refused():

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
+from chestrobust.tasks import Task
 from chestrobust.training import loop, schedules
 
 
@@ -45,8 +46,21 @@ def test_gradients_are_shortened_together_and_short_ones_stay():
     assert loop._clipped(gradients, 0) is gradients
 
 
-def test_labels_are_softened_towards_a_half_or_towards_all_classes():
-    labels = tf.constant([[1.0, 0.0, 0.0, 0.0]])
-    np.testing.assert_allclose(loop._softened(labels, 0.2, exclusive=False), [[0.9, 0.1, 0.1, 0.1]], rtol=1e-6)
-    np.testing.assert_allclose(loop._softened(labels, 0.2, exclusive=True), [[0.85, 0.05, 0.05, 0.05]], rtol=1e-6)
-    assert loop._softened(labels, 0, exclusive=False) is labels
+@pytest.mark.parametrize(
+    ("task", "labels", "softened"),
+    [("binary", [[1.0], [0.0]], [[0.9], [0.1]]), ("multi-class", [[1.0, 0, 0, 0]], [[0.85, 0.05, 0.05, 0.05]])],
+)
+def test_a_smoothed_loss_is_that_of_softer_labels(task, labels, softened):
+    task = Task(task)
+    logits = tf.constant([[1.5, -2.0, 0.3, 0.0]] if task.exclusive else [[1.5], [-2.0]])
+    with_logits = tf.nn.softmax_cross_entropy_with_logits
+    expected = (
+        with_logits(softened, logits)
+        if task.exclusive
+        else tf.nn.sigmoid_cross_entropy_with_logits(tf.constant(softened), logits)[:, 0]
+    )
+    loss = task.training_loss("bce")
+    np.testing.assert_allclose(
+        loop._smoothed(loss, 0.2, task.exclusive)(tf.constant(labels), logits), expected, rtol=1e-6
+    )
+    assert loop._smoothed(loss, 0, task.exclusive) is loss

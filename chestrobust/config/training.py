@@ -5,7 +5,7 @@ from pathlib import Path
 
 from chestrobust import catalogue
 from chestrobust.commandline import length, number, option
-from chestrobust.config import shared
+from chestrobust.config import recipes, shared
 from chestrobust.config.shared import FoldersConfig
 from chestrobust.errors import ExpectedError
 
@@ -42,6 +42,12 @@ class BaselineConfig(FoldersConfig):
     overwrite: bool = shared.overwrite()
     resume: bool = option(False, "continue an unfinished run in the folder", bool, group="run")
     seed: int = shared.seed(0, "weights, shuffling, dropout and attacks")
+    recipe: str = option(
+        "default",
+        f"set of options, which those of the command line win over: {recipes.described()}",
+        group="training",
+        choices=tuple(recipes.RECIPES),
+    )
     params: str | None = option(
         None,
         "JSON file of options, such as tune.py's best.json or a run's config.json; the command line wins over it",
@@ -140,7 +146,7 @@ class BaselineConfig(FoldersConfig):
     )
     label_smoothing: float = option(
         0.0,
-        "share of the way that the labels of the loss are moved towards a half",
+        "share of the way that the labels of the loss are moved towards a half, or towards all classes alike",
         number(float, 0, 1),
         group="more: training",
     )
@@ -270,7 +276,7 @@ class AdversarialConfig(BaselineConfig):
 class TuneConfig(AdversarialConfig):
     """Options of `tune.py`: those of training, but for what would continue or compare a single run."""
 
-    WITHOUT = ("overwrite", "resume", "folds", "init_from", "baseline", "strategy", "method", "beta")
+    WITHOUT = ("overwrite", "resume", "folds", "init_from", "baseline", "strategy", "recipe", "method", "beta")
 
     run: str = shared.run("runs/tune", "folder of the search")
     trials: int = option(30, "trainings in all, over all starts and processes", number(int, 1), group="search")

@@ -61,7 +61,7 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
         "thresholds": splits.by_label(subject.thresholds),
         "evaluations": evaluations,
         "steps_curve": curve,
-        "audit": [dataclasses.asdict(line) for line in subject.audit(reference)],
+        "audit": [dataclasses.asdict(line) for line in subject.audit(reference, evaluations)],
     }
     if devices.chief():
         figure = figures.curves(results)
@@ -84,7 +84,10 @@ class Subject(scoring.Scores):
     def __init__(self, model, splits, options, known, cache, path, other, source, groups):
         self.model, self.splits, self.options, self.cache, self.other = model, splits, options, cache, other
         self.known, self.outcomes = known or {}, {}
-        self.undefended = self._undefended(path)
+        self.undefended, baseline = self._undefended(path)
+        if source is None and baseline:
+            # A defence that only hides its gradient falls to images made on another model; this one is at hand.
+            self.other, source = self.undefended, baseline
         self.identity = provenance.sha256(path)
         self.source_identity = provenance.sha256(source) if source else None
         clean = self.outcome(named.CLEAN).logits
@@ -99,7 +102,12 @@ class Subject(scoring.Scores):
         file = self.cache / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npz"
         outcome = devices.from_chief(lambda: _kept(file, identity))
         if outcome is None:
-            outcome = outcomes.run(self.model, self.splits.task, self.splits.test, attack, source=source, progress=True)
+            outcome = outcomes.run(
+                *(self.model, self.splits.task, self.splits.test, attack),
+                source=source,
+                progress=True,
+                known=None if source else self.outcomes,
+            )
             if not np.isfinite(outcome.logits).all():
                 raise ModelError(
                     f"Expected finite logits under {attack.title}. Received NaN or infinity. Is the model trained?"
@@ -130,15 +138,23 @@ class Subject(scoring.Scores):
                     record = _record(name, together, max(outcome.largest for outcome in found))
                     rows.append(self.row(record, logits, per_label=_each_label(together)))
                     candidates += logits
+                    if len(logits) > 1 and not _each_label(together):
+                        candidates.append(self.worst(np.stack(logits), False))  # Or joint might be above this row.
                 if self.options.suite == "standard":
-                    for name, per_label in (("joint", False), ("floor", True)):
-                        rows.append(self.row({"attack": name, "epsilon": epsilon}, candidates, per_label=per_label))
+                    rows += self._worst_rows(epsilon, candidates)
         # Apart from the others: what they change may change as much as it likes.
         for name in dict.fromkeys(extra for extra in self.options.extra if not catalogue.attack(extra).radius):
             attack = self._extra(name, {"seed": self.options.seed})
             outcome = self.outcome(attack)
             rows.append(self.row(_record(name, [attack], outcome.largest), [outcome.logits]))
         return rows
+
+    def _worst_rows(self, epsilon, candidates):
+        """The joint score and the floor of all answers at one radius."""
+        task, joint, floor = self.splits.task, *({"attack": name, "epsilon": epsilon} for name in ("joint", "floor"))
+        if task.telling_accuracy:
+            joint["robust_accuracy"] = outcomes.robust_accuracy(task, self.labels, candidates)
+        return self.row(joint, candidates), self.row(floor, candidates, per_label=True)
 
     def attacks(self, epsilon):
         """The attacks at one radius, by the name of their row."""
@@ -148,6 +164,8 @@ class Subject(scoring.Scores):
         starts = (0, options.restarts - 1) if options.restarts > 1 else (0,)
         pgd = [named.pgd_of(steps=options.steps, restarts=count, **settings) for count in starts]
         found = {"fgsm": [named.of("fgsm", **settings)], "pgd": pgd}
+        if self.splits.task.several:
+            found["pgd-auc"] = [dataclasses.replace(attack, attack="pgd-auc") for attack in pgd]
         if options.suite == "standard":
             found |= named.standard_suite(
                 self.splits.task,
@@ -196,28 +214,34 @@ class Subject(scoring.Scores):
             curve.append({"steps": steps, "macro_auc": None if np.isnan(auc) else auc})
         return {"epsilon": epsilon, "images": len(labels), "points": curve}
 
-    def audit(self, epsilon):
-        """The audit's lines for PGD at one radius."""
-        return audit.audit(
+    def audit(self, epsilon, rows):
+        """The audit's lines for PGD at one radius, and for all rows."""
+        task, settings = self.splits.task, {"seed": self.options.seed, "precision": self.options.precision}
+        return audit.of_split(
             self.model,
-            self.splits.task,
+            task,
             self.splits.test,
-            named.pgd_of(epsilon, self.options.steps, seed=self.options.seed, precision=self.options.precision),
+            audit.in_question(task, epsilon, self.options.steps, **settings),
             variables=self.model.variables,
             thorough=self.options.suite == "standard",
             source=self.other,
             undefended=self.undefended,
             known=self.outcomes,
+            rows=rows,
+            train=self.splits.train,
         )
 
     def _undefended(self, path):
-        """The baseline that the run was compared with, the model itself if it is one, or a text why there is none."""
+        """The baseline that the run was compared with, the model itself if it is one, or a text why there is none.
+
+        The second is the baseline's file, if it isn't the model itself.
+        """
         if not self.known:
-            return audit.UNKNOWN
+            return audit.UNKNOWN, None
         if "baseline" not in self.known:
-            return self.model
+            return self.model, None
         baseline, reason = runs.baseline_of(path.parent, self.known)
-        return models.opened(baseline, self.splits)[0] if baseline else reason
+        return (models.opened(baseline, self.splits)[0], baseline) if baseline else (reason, None)
 
 
 def _kept(file, identity):
@@ -233,6 +257,8 @@ def _kept(file, identity):
 def _record(name, attacks, largest):
     """What a row says of its attacks; it is of several where they differ in their starts, losses or labels."""
     record = {**attacks[-1].record(), "attack": name, "max_perturbation": largest}
+    if attacks[-1].row.note:
+        record["note"] = attacks[-1].row.note
     if _each_label(attacks):
         record.pop("label")
     elif len(attacks) > 1:

@@ -7,7 +7,6 @@ number is a function of (seed, epoch, image) or of a saved variable.
 """
 
 import csv
-import functools
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -85,6 +84,8 @@ def train(
         average = Average(model, recipe.ema)
         checkpoint = Checkpoint(run, model, running, average)
         state = checkpoint.restore()
+    if stranger := twin.stranger(model):
+        print(f"Note: the fast twin doesn't know {stranger}, so this model is trained as it is, which takes longer.")
     step = _compiled_step(model, splits, examples, running, recipe, average)
     callbacks = keras.callbacks.CallbackList(
         [keras.callbacks.TensorBoard(str(run.path / "logs"), write_graph=False), *filter(None, [callback])]
@@ -228,7 +229,7 @@ def _compiled_step(model, splits, examples, running, recipe, average):
     mean, accuracy, auc = running
     forward = twin.of(model, twin.dtype(recipe.precision))
     loss = losses.for_training(recipe.loss, splits.task, splits.train.labels)
-    soften = functools.partial(_softened, share=recipe.label_smoothing, exclusive=splits.task.exclusive)
+    loss = _smoothed(loss, recipe.label_smoothing, splits.task.exclusive)
 
     def replica_step(images, labels, indices, count, seed):
         images, labels, indices, positions = devices.deal(count, images, labels, indices)
@@ -237,7 +238,7 @@ def _compiled_step(model, splits, examples, running, recipe, average):
         made = examples(images, labels, seed, indices, positions, count)
         with tf.GradientTape() as tape:
             logits = forward(made.images, training=True)
-            total = tf.reduce_sum(made.weights * made.losses(loss, soften(made.labels), logits))
+            total = tf.reduce_sum(made.weights * made.losses(loss, made.labels, logits))
             total /= tf.cast(devices.copies(count), tf.float32)
         gradients = _clipped(tape.gradient(total, model.trainable_variables), recipe.clip_norm)
         # Keras sums the gradients of all replicas.
@@ -266,9 +267,20 @@ def _compiled_step(model, splits, examples, running, recipe, average):
     return step
 
 
-def _softened(labels, share, exclusive):
-    """Labels moved by a share of the way towards a half, or of classes towards all of them alike."""
-    return labels * (1 - share) + share / (labels.shape[-1] if exclusive else 2) if share else labels
+def _smoothed(loss, share, exclusive):
+    """A loss whose labels are moved by a share of the way towards a half, or of classes towards all of them alike.
+
+    As a mean of the loss at whole labels, because losses take no others.
+    """
+    if not share:
+        return loss
+    if exclusive:
+        return lambda labels, logits: (
+            (1 - share) * loss(labels, logits)
+            + share
+            * tf.reduce_mean([loss(tf.roll(labels, shift, -1), logits) for shift in range(labels.shape[-1])], axis=0)
+        )
+    return lambda labels, logits: (1 - share / 2) * loss(labels, logits) + share / 2 * loss(1 - labels, logits)
 
 
 def _clipped(gradients, norm):
@@ -292,9 +304,10 @@ def _synchronize(model):
 
 def _validate(model, splits, selection, state, checkpoint):
     """Scores on the validation split: clean, and under the attack that selects the checkpoint."""
-    logs = {}
+    logs, known = {}, {}
     for attack in dict.fromkeys((named.CLEAN, selection)):
-        logits = outcomes.run(model, splits.task, splits.val, attack).logits
+        outcome = known[attack] = outcomes.run(model, splits.task, splits.val, attack, known=known)
+        logits = outcome.logits
         if not np.isfinite(logits).all():
             raise checkpoint.diverged(f"logits on validation images ({attack.title})", "NaN or infinity", state)
         task, labels = splits.task, splits.val.labels

@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import shutil
+import sqlite3
 import warnings
 from contextlib import contextmanager
 
@@ -58,7 +59,7 @@ def search(options, fixed, splits, folder):
 
         def objective(trial):
             try:
-                reporter = Reporter(trial, options, bar)
+                reporter = Reporter(trial, options, splits, bar)
                 return _train(trial, options, searched, splits, folder / "trials" / f"{trial.number:04d}", reporter)
             except TrainingError as error:  # A diverged training is a bad one, not a broken search.
                 trial.set_user_attr("error", str(error))
@@ -80,9 +81,11 @@ def _open(options, fixed, splits, folder):
     """The study in a folder, new or as it was left; others take the place of trainings that were killed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # about the heartbeat
+        path = str(folder / "study.db")
         storage = optuna.storages.RDBStorage(
-            f"sqlite:///{folder / 'study.db'}",
-            engine_kwargs={"connect_args": {"timeout": 60}},  # seconds to wait for another process
+            "sqlite:///study.db",  # No path here: in a URL, ? and % mean something else.
+            # The pool's threads are not the one that connects; 60 seconds to wait for another process.
+            engine_kwargs={"creator": lambda: sqlite3.connect(path, timeout=60, check_same_thread=False)},
             heartbeat_interval=10,
             grace_period=60,
         )
@@ -117,18 +120,18 @@ def _searched(options, fixed):
     return names
 
 
-def selection(options):
+def selection(options, splits):
     """The attack under which a search compares trainings."""
-    return named.choosing_pgd(options) if options.objective == "robust" else named.CLEAN
+    return named.choosing_pgd(options, splits.task.several) if options.objective == "robust" else named.CLEAN
 
 
 class Reporter(keras.callbacks.Callback):
     """Tells a trial its validation AUC after each epoch, and ends it if it is among the worse half."""
 
-    def __init__(self, trial, options, bar):
+    def __init__(self, trial, options, splits, bar):
         super().__init__()
         self.trial, self.bar, self.epochs = trial, bar, options.epochs
-        self.score = titles.validation_score("auc", selection(options).attack)
+        self.score = titles.validation_score("auc", selection(options, splits).attack)
 
     def on_epoch_end(self, epoch, logs=None):
         score = logs[self.score]
@@ -151,7 +154,7 @@ def _train(trial, options, searched, splits, folder, reporter):
     shutil.rmtree(folder, ignore_errors=True)
     run.start(trained, data=splits.sha256)
     classifier = experiment.new_classifier(trained, splits)
-    ways = {"selection": selection(options), "callback": reporter}
+    ways = {"selection": selection(options, splits), "callback": reporter}
     if options.adversarial:
         ways["examples"] = methods.examples_of(trained, splits, classifier)
     try:
