@@ -16,7 +16,7 @@ import evaluate
 from chestrobust import catalogue, config, losses, models, runs
 from chestrobust.attacks import named
 from chestrobust.errors import ExpectedError
-from chestrobust.evaluation import outcomes, sweep
+from chestrobust.evaluation import audit, outcomes, sweep
 from chestrobust.reporting import figures, tables
 from chestrobust.tasks import Task
 
@@ -34,7 +34,7 @@ def write_npz(path, splits):
 def folder(tmp_path_factory):
     """A folder with `data.npz`, 14 labels at 28 px, and an untrained but working `model.keras`."""
     path = tmp_path_factory.mktemp("evaluate")
-    splits = make_splits((20, 20, 30), size=28, num_labels=14)
+    splits = make_splits((20, 20, 40), size=28, num_labels=14)
     write_npz(path / "data.npz", splits)
     keras.utils.set_random_seed(0)
     classifier = models.build_cnn((28, 28, 1), 14)
@@ -66,12 +66,16 @@ def test_any_keras_file_gets_rows_intervals_curves_and_an_audit(here, capsys):
         assert low <= entry["macro_auc"] <= high
         assert 0 <= entry["f1"]["macro"] <= 1
         assert 0 <= entry["brier"] <= 1
-        assert np.sum(entry["confusion"]["mass"]) == 30
+        assert np.sum(entry["confusion"]["mass"]) == 40
     clean, *_, worst = found["evaluations"]
     assert (clean["hidden"], clean["invented"]) == (0, 0)
     assert worst["hidden"] + worst["invented"] > 0
     assert [point["steps"] for point in found["steps_curve"]["points"]] == [1, 2, 5]
-    assert len(found["audit"]) == 16
+    names = [line["name"] for line in found["audit"]]
+    assert len(set(names)) == len(names)
+    rows = {line["name"]: line["status"] for line in found["audit"]}
+    for name in ("rows fall with epsilon", "rows stay in the ball", "copies of training images"):
+        assert rows[name] != "not run"
     assert (found["architecture"], found["parameters"]) == ("cnn", 111_662)
     printed = capsys.readouterr().out
     assert printed.strip().splitlines()[-1] == tables.verdict(found["audit"])
@@ -121,10 +125,16 @@ def test_an_interrupted_evaluation_continues_attack_by_attack(here, monkeypatch)
     assert len(found["evaluations"]) == 7
 
 
-def test_strict_turns_a_failed_audit_into_exit_code_1(here):
-    # A handful of images tells little, so some line must fail.
-    assert run("model.keras", "--data", "data.npz", "--limit", "4", "--strict")[0] == 1
+@pytest.mark.parametrize(
+    ("status", "severity", "code"), [("failed", "invalid", 1), ("failed", "weak model", 1), ("passed", "note", 0)]
+)
+def test_strict_turns_a_failed_audit_into_exit_code_1(here, monkeypatch, capsys, status, severity, code):
+    monkeypatch.setattr(sweep.Subject, "audit", lambda *_: [audit.Line("planted", status, 0.5, "a text", severity)])
+    assert run("model.keras", "--data", "data.npz", "--limit", "4", "--strict")[0] == code
     assert run("model.keras", "--data", "data.npz", "--limit", "4")[0] == 0
+    printed = capsys.readouterr().out
+    assert (f"failed  planted ({severity}): 0.5: a text" if code else "   note  planted: 0.5: a text") in printed
+    assert f"Audit: {1 - code} passed, {code} failed, 0 not run" in printed
 
 
 @pytest.mark.parametrize(

@@ -61,7 +61,7 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
         "thresholds": splits.by_label(subject.thresholds),
         "evaluations": evaluations,
         "steps_curve": curve,
-        "audit": [dataclasses.asdict(line) for line in subject.audit(reference)],
+        "audit": [dataclasses.asdict(line) for line in subject.audit(reference, evaluations)],
     }
     if devices.chief():
         figure = figures.curves(results)
@@ -84,7 +84,10 @@ class Subject(scoring.Scores):
     def __init__(self, model, splits, options, known, cache, path, other, source, groups):
         self.model, self.splits, self.options, self.cache, self.other = model, splits, options, cache, other
         self.known, self.outcomes = known or {}, {}
-        self.undefended = self._undefended(path)
+        self.undefended, baseline = self._undefended(path)
+        if source is None and baseline:
+            # A defence that only hides its gradient falls to images made on another model; this one is at hand.
+            self.other, source = self.undefended, baseline
         self.identity = provenance.sha256(path)
         self.source_identity = provenance.sha256(source) if source else None
         clean = self.outcome(named.CLEAN).logits
@@ -211,28 +214,34 @@ class Subject(scoring.Scores):
             curve.append({"steps": steps, "macro_auc": None if np.isnan(auc) else auc})
         return {"epsilon": epsilon, "images": len(labels), "points": curve}
 
-    def audit(self, epsilon):
-        """The audit's lines for PGD at one radius."""
-        return audit.audit(
+    def audit(self, epsilon, rows):
+        """The audit's lines for PGD at one radius, and for all rows."""
+        task, settings = self.splits.task, {"seed": self.options.seed, "precision": self.options.precision}
+        return audit.of_split(
             self.model,
-            self.splits.task,
+            task,
             self.splits.test,
-            named.pgd_of(epsilon, self.options.steps, seed=self.options.seed, precision=self.options.precision),
+            audit.in_question(task, epsilon, self.options.steps, **settings),
             variables=self.model.variables,
             thorough=self.options.suite == "standard",
             source=self.other,
             undefended=self.undefended,
             known=self.outcomes,
+            rows=rows,
+            train=self.splits.train,
         )
 
     def _undefended(self, path):
-        """The baseline that the run was compared with, the model itself if it is one, or a text why there is none."""
+        """The baseline that the run was compared with, the model itself if it is one, or a text why there is none.
+
+        The second is the baseline's file, if it isn't the model itself.
+        """
         if not self.known:
-            return audit.UNKNOWN
+            return audit.UNKNOWN, None
         if "baseline" not in self.known:
-            return self.model
+            return self.model, None
         baseline, reason = runs.baseline_of(path.parent, self.known)
-        return models.opened(baseline, self.splits)[0] if baseline else reason
+        return (models.opened(baseline, self.splits)[0], baseline) if baseline else (reason, None)
 
 
 def _kept(file, identity):

@@ -55,7 +55,7 @@ def evaluation(results):
         *_undefined(entries),
         *_by_group(entries),
         "",
-        *(_audit_line(line) for line in results["audit"]),
+        *(audit_line(line) for line in results["audit"]),
         verdict(results["audit"]),
     ]
     return "\n".join(lines)
@@ -117,10 +117,14 @@ def verdict(audit):
     return f"Audit: {count['passed']} passed, {count['failed']} failed, {count['not run']} not run"
 
 
-def _audit_line(line):
+def audit_line(line):
+    """A line of an audit, as stored in results. A note is called so, though it counts as passed: the score holds."""
+    severity = line.get("severity")  # Results of earlier versions have none.
+    word = severity if severity == "note" else line["status"]
+    name = f"{line['name']} ({severity})" if line["status"] == "failed" and severity else line["name"]
     value = "" if line["value"] is None else f" {line['value']:.4g}:"
-    text = f"{line['status']:>7}  {line['name']}:{value} {line['text']}"
-    return f"\033[31m{text}\033[0m" if line["status"] == "failed" and sys.stdout.isatty() else text
+    text = f"{word:>7}  {name}:{value} {line['text']}"
+    return f"\033[31m{text}\033[0m" if word == "failed" and sys.stdout.isatty() else text
 
 
 def _per_label(results):

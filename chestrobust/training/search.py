@@ -4,6 +4,7 @@ import dataclasses
 import json
 import os
 import shutil
+import sqlite3
 import warnings
 from contextlib import contextmanager
 
@@ -80,9 +81,11 @@ def _open(options, fixed, splits, folder):
     """The study in a folder, new or as it was left; others take the place of trainings that were killed."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # about the heartbeat
+        path = str(folder / "study.db")
         storage = optuna.storages.RDBStorage(
-            f"sqlite:///{folder / 'study.db'}",
-            engine_kwargs={"connect_args": {"timeout": 60}},  # seconds to wait for another process
+            "sqlite:///study.db",  # No path here: in a URL, ? and % mean something else.
+            # The pool's threads are not the one that connects; 60 seconds to wait for another process.
+            engine_kwargs={"creator": lambda: sqlite3.connect(path, timeout=60, check_same_thread=False)},
             heartbeat_interval=10,
             grace_period=60,
         )
