@@ -106,5 +106,8 @@ def parser_of(config_class, settings):
         # A suppressed default keeps "(default: None)" out of the help; the dataclass supplies the value.
         hidden = field.default is None or isinstance(field.default, tuple)
         default = argparse.SUPPRESS if hidden else field.default
-        parser.add_argument("--" + field.name.replace("_", "-"), dest=field.name, default=default, **settings)
+        # `import` can't be the name of a field.
+        parser.add_argument(
+            "--" + field.name.rstrip("_").replace("_", "-"), dest=field.name, default=default, **settings
+        )
     return parser

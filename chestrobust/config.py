@@ -40,6 +40,25 @@ def _root(source):
     return option(None, f"folder with {catalogue.SOURCES[source].root}, for --data {source}", metavar="DIR")
 
 
+def _input_range():
+    return option(
+        (),
+        "pixels that a .keras file takes, epsilon stays in [0, 1]: LOW HIGH, standardized MEAN DEVIATION, imagenet, or "
+        "per-image (default: 0 1; it is checked)",
+        nargs="+",
+        metavar="RANGE",
+    )
+
+
+def _import():
+    return option(
+        None,
+        "Python file that registers the classes of a .keras file; it is run, so it must be one that you trust, while "
+        "no code in a model file ever is",
+        metavar="FILE",
+    )
+
+
 def _subset(part):
     return option(None, f"use only this many {part} images, by a fixed shuffle", number(int, 1))
 
@@ -197,6 +216,8 @@ class EvaluateConfig(FoldersConfig):
     subject: str = option(
         ARGUMENT, "run folder, or a .keras file with sigmoid, softmax or logit outputs", metavar="RUN"
     )
+    input_range: tuple[str, ...] = _input_range()
+    import_: str | None = _import()
     data: str | None = option(None, "data set as in diagnosis.py, labels are matched by name (default: the run's own)")
     size: int | None = option(None, "image size in pixels (default: the run's own)", int, choices=(28, 64, 128, 224))
     data_dir: str = option("~/.medmnist", "folder of the MedMNIST files")
@@ -347,6 +368,8 @@ class SubjectConfig(FoldersConfig):
     size: int | None = option(None, "image size in pixels", int, choices=(28, 64, 128, 224))
     data_dir: str | None = option(None, "folder of the MedMNIST files")
     limit: int | None = option(None, "use only this many images of each split", number(int, 1))
+    input_range: tuple[str, ...] = _input_range()
+    import_: str | None = _import()
     epsilon: float | None = option(None, "radius of the attack in pixel units of [0, 1]", length)
     step_size: float | None = option(None, "length of one PGD step, same units", length)
     steps: int | None = option(None, "PGD steps", number(int, 1))

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from chestrobust import catalogue, devices, files, models, runs
 from chestrobust.attacks import named
+from chestrobust.data import ranges
 from chestrobust.errors import ModelError, RunError
 from chestrobust.evaluation import audit, metrics, outcomes, scoring
 from chestrobust.reporting import figures
@@ -35,8 +36,9 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
     Returns:
         What was written: see `tables.evaluation`.
     """
-    model, activation = models.opened(path, splits)
-    other = models.opened(source, splits)[0] if source else None
+    found = models.opened(path, splits, ranges.chosen(options))
+    model = found.model
+    other = models.opened(source, splits, ranges.chosen(options)).model if source else None
     folder = run.path / "evaluations"
     stem = "" if path.name == "model.keras" else f"{path.stem}-"
     name = options.name or files.portable(f"{stem}{splits.name}-{options.suite}")
@@ -51,7 +53,7 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
         "model": str(path),
         "architecture": model.name.removesuffix("_logits"),
         "parameters": model.count_params(),
-        "activation": activation,
+        **found.record(),
         "data": splits.summary(),
         "labels": labels,
         "config": dataclasses.asdict(options),
@@ -61,7 +63,7 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
         "thresholds": splits.by_label(subject.thresholds),
         "evaluations": evaluations,
         "steps_curve": curve,
-        "audit": [dataclasses.asdict(line) for line in subject.audit(reference)],
+        "audit": [dataclasses.asdict(line) for line in (*subject.audit(reference), *understanding(found))],
     }
     if devices.chief():
         figure = figures.curves(results)
@@ -76,6 +78,30 @@ def reference_epsilon(epsilons):
     """The radius that audit and curve over steps use: the one in the middle of those above 0."""
     positive = sorted(epsilon for epsilon in epsilons if epsilon > 0)
     return positive[(len(positive) - 1) // 2] if positive else 4 / 255
+
+
+def understanding(found):
+    """The audit's lines on whether a model was understood, from a `models.Opened`; whatever wasn't is refused."""
+    others = [loss for name, loss in found.fits.items() if name != found.pixel_range]
+    own = found.fits.get(found.pixel_range)
+    ranges = f"validation loss with pixels in {found.pixel_range.replace(' ', ' ... ')}"
+    return (
+        audit.Line(
+            "model understood",
+            audit.PASSED,
+            found.agreement,
+            f"largest difference of the model's answers and those of its logits; expected {found.tolerance:g} at most, "
+            "else logits were taken from the wrong place",
+        ),
+        audit.Line(
+            "input range",
+            audit.PASSED if others else audit.NOT_RUN,
+            own,
+            f"{ranges}; the best of other ranges has {min(others):.3f}"
+            if others
+            else "a model of this program takes pixels in 0 ... 1",
+        ),
+    )
 
 
 class Subject(scoring.Scores):
@@ -217,7 +243,7 @@ class Subject(scoring.Scores):
         if "baseline" not in self.known:
             return self.model
         baseline, reason = runs.baseline_of(path.parent, self.known)
-        return models.opened(baseline, self.splits)[0] if baseline else reason
+        return models.opened(baseline, self.splits).model if baseline else reason
 
 
 def _kept(file, identity):
