@@ -103,7 +103,10 @@ def understood(classifier, splits, *, pixel_range=None, names=None, own=False):
     if len(tail.logits.output.shape) != 2:
         raise ModelError(f"expected one row of answers. Received: {tuple(tail.logits.output.shape)}.")
     inner, put_before = _put_before(tail.logits, splits, pixel_range)
-    agreement, tolerance = _agreement(_answers(inner, images), tail.activation, answers), _tolerance(whole)
+    logits = _answers(inner, images)
+    if not np.isfinite(logits).all():
+        raise ModelError("expected finite logits. Received NaN or infinity on validation images. Is the model trained?")
+    agreement, tolerance = _agreement(logits, tail.activation, answers), _tolerance(whole)
     if not agreement <= tolerance:
         raise ModelError(
             f"expected logits whose {tail.activation} is what the model answers. Received a difference of "
