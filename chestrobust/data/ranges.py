@@ -23,6 +23,16 @@ class Range:
     offset: float | tuple[float, ...] = 0.0
     per_image: bool = False
 
+    @property
+    def shown(self):
+        """The name in a sentence."""
+        return shown(self.name)
+
+
+def shown(name):
+    """The name of a range in a sentence: `0 ... 255`."""
+    return " ... ".join(name.split()) if name.count(" ") == 1 else name
+
 
 def between(low, high):
     """The range from `low` to `high`."""

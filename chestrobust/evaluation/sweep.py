@@ -37,25 +37,37 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
         What was written: see `tables.evaluation`.
     """
     found = models.opened(path, splits, ranges.chosen(options))
-    model = found.model
     other = models.opened(source, splits, ranges.chosen(options)).model if source else None
     folder = run.path / "evaluations"
     stem = "" if path.name == "model.keras" else f"{path.stem}-"
     name = options.name or files.portable(f"{stem}{splits.name}-{options.suite}")
     if devices.chief():
         runs.clear(folder / name)
-    subject = Subject(model, splits, options, known, folder / name, path, other, source, groups or {})
+    subject = Subject(found.model, splits, options, known, folder / name, path, other, source, groups or {})
+    results = {"schema": runs.SCHEMA, "model": str(path), **study(found, subject), "labels": labels}
+    if devices.chief():
+        write(results, folder, name)
+    devices.wait()
+    return results
+
+
+def study(found, subject):
+    """What results say of a model under attack, without where it lies.
+
+    Args:
+        found: The `models.Opened`.
+        subject: The `Subject` of its model.
+    """
+    splits, options = subject.splits, subject.options
     evaluations = subject.evaluations()
     reference = reference_epsilon(options.epsilons)
     curve = subject.curve_over_steps(reference)
-    results = {
-        "schema": runs.SCHEMA,
-        "model": str(path),
-        "architecture": model.name.removesuffix("_logits"),
-        "parameters": model.count_params(),
+    lines = (*subject.audit(reference), *understanding(found))
+    return {
+        "architecture": found.model.name.removesuffix("_logits"),
+        "parameters": found.model.count_params(),
         **found.record(),
         "data": splits.summary(),
-        "labels": labels,
         "config": dataclasses.asdict(options),
         "versions": provenance.versions(),
         "commit": provenance.commit(),
@@ -63,15 +75,16 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
         "thresholds": splits.by_label(subject.thresholds),
         "evaluations": evaluations,
         "steps_curve": curve,
-        "audit": [dataclasses.asdict(line) for line in (*subject.audit(reference), *understanding(found))],
+        "audit": [dataclasses.asdict(line) for line in lines],
     }
-    if devices.chief():
-        figure = figures.curves(results)
-        with files.writing(folder / f"{name}.png") as temporary:
-            figures.save(figure, temporary)
-        runs.Run(folder).write(f"{name}.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
-    devices.wait()
-    return results
+
+
+def write(results, folder, name):
+    """Write results and their curves as `NAME.json` and `NAME.png` into a folder."""
+    figure = figures.curves(results)
+    with files.writing(folder / f"{name}.png") as temporary:
+        figures.save(figure, temporary)
+    runs.Run(folder).write(f"{name}.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
 
 
 def reference_epsilon(epsilons):
@@ -84,7 +97,7 @@ def understanding(found):
     """The audit's lines on whether a model was understood, from a `models.Opened`; whatever wasn't is refused."""
     others = [loss for name, loss in found.fits.items() if name != found.pixel_range]
     own = found.fits.get(found.pixel_range)
-    ranges = f"validation loss with pixels in {found.pixel_range.replace(' ', ' ... ')}"
+    text = f"validation loss with pixels in {ranges.shown(found.pixel_range)}"
     return (
         audit.Line(
             "model understood",
@@ -97,7 +110,7 @@ def understanding(found):
             "input range",
             audit.PASSED if others else audit.NOT_RUN,
             own,
-            f"{ranges}; the best of other ranges has {min(others):.3f}"
+            f"{text}; the best of other ranges has {min(others):.3f}"
             if others
             else "a model of this program takes pixels in 0 ... 1",
         ),
@@ -107,14 +120,14 @@ def understanding(found):
 class Subject(scoring.Scores):
     """A model under evaluation, with what its rows share."""
 
-    def __init__(self, model, splits, options, known, cache, path, other, source, groups):
+    def __init__(self, model, splits, options, known, cache, path, other, source, groups, thresholds=None):
         self.model, self.splits, self.options, self.cache, self.other = model, splits, options, cache, other
         self.known, self.outcomes = known or {}, {}
         self.undefended = self._undefended(path)
-        self.identity = provenance.sha256(path)
+        self.identity = provenance.sha256(path) if path else None  # of a model in memory, nothing outlives it
         self.source_identity = provenance.sha256(source) if source else None
         clean = self.outcome(named.CLEAN).logits
-        super().__init__(splits, options, clean, self._thresholds(), groups)
+        super().__init__(splits, options, clean, self._thresholds() if thresholds is None else thresholds, groups)
 
     def outcome(self, attack):
         """The `Outcome` of an attack on the test split, from disk if it was computed before."""

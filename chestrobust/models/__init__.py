@@ -4,7 +4,7 @@ from chestrobust.catalogue import MODELS, resolve
 from chestrobust.data import metadata
 from chestrobust.errors import ModelError
 from chestrobust.models import backbones
-from chestrobust.models.loading import load, load_logits, logits
+from chestrobust.models.loading import copied, load, load_logits, logits
 from chestrobust.models.networks import build_cnn, build_covid_cnn, build_vgg, with_metadata
 from chestrobust.models.opening import Opened, opened, opened_all, understood
 
@@ -15,6 +15,7 @@ __all__ = [
     "build_cnn",
     "build_covid_cnn",
     "build_vgg",
+    "copied",
     "load",
     "load_logits",
     "logits",

@@ -39,7 +39,7 @@ def before(images, wanted, pixel_range):
     elif channels not in (None, x.shape[-1]):
         raise ModelError(f"expected images of {x.shape[-1]} channels, as in the data. Received a model for {channels}.")
     if pixel_range != ranges.OWN:
-        said.append(f"pixels from 0 ... 1 to {pixel_range.name}")
+        said.append(f"pixels from 0 ... 1 to {pixel_range.shown}")
         x = _ranged(x, pixel_range)
     if len(wanted) < 3:
         said.append(f"shape {tuple(x.shape[1:])} to {tuple(wanted)}")

@@ -112,14 +112,33 @@ def in_float32(model):
     """
     try:
         config = keras.saving.serialize_keras_object(model)
-        config.pop("compile_config", None)
         before = json.dumps(config, sort_keys=True, default=str)
-        config = _retyped(config)
-        if json.dumps(config, sort_keys=True, default=str) == before:
+        if json.dumps(_retyped(config), sort_keys=True, default=str) == before:
             return model
-        renewed = keras.saving.deserialize_keras_object(config)
+        return _from_config(_retyped(config), model)
     except (NotImplementedError, TypeError, ValueError):  # A class of the user's own, without a configuration.
         return model
+
+
+def copied(model):
+    """A copy of a model, with weights of its own, in float32.
+
+    Raises:
+        ModelError: If it can't be copied.
+    """
+    try:
+        return _from_config(_retyped(keras.saving.serialize_keras_object(model)), model)
+    except (NotImplementedError, TypeError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise ModelError(
+            f"{model.name}: expected a model that Keras can copy: functional, Sequential, or with get_config and "
+            f"registered. Received: {reason:.200}"
+        ) from None
+
+
+def _from_config(config, model):
+    config.pop("compile_config", None)
+    renewed = keras.saving.deserialize_keras_object(config)
     renewed.set_weights(model.get_weights())
     return renewed
 
@@ -131,7 +150,7 @@ def _retyped(part):
     if not isinstance(part, dict):
         return part
     if part.get("class_name") == "DTypePolicy":
-        return "float32"
+        return part if part["config"]["name"] == "float32" else "float32"
     renewed = {key: _retyped(value) for key, value in part.items()}
     if renewed.get("dtype") in ("float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16"):
         renewed["dtype"] = "float32"

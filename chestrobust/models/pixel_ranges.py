@@ -4,11 +4,12 @@ import keras
 import numpy as np
 from keras import layers
 
+from chestrobust.data import ranges
 from chestrobust.errors import ModelError
 from chestrobust.models import graph
 
 BETTER = 0.8  # of the validation loss: what a range must reach to be clearly the better one
-AUC_SLACK = 0.01
+AUC_SLACK, CLEARLY = 0.01, 0.05  # of the AUC: what may be chance, and what isn't
 # From which divisor or mean on pixels can't have been in [0, 1].
 BYTES = 50
 
@@ -56,17 +57,19 @@ def check(losses, declared, first_layers=None):
     # Unless it was trained on pixels that its first layers then made still smaller.
     if first_layers not in (None, declared) and BETTER * losses[first_layers][0] <= loss:
         raise ModelError(
-            f"expected a model of pixels in {declared.replace(' ', ' ... ')}. Received one whose first layers take "
-            f"pixels of {first_layers.replace(' ', ' ... ')} (validation loss {loss:.3f}, there "
+            f"expected a model of pixels in {ranges.shown(declared)}. Received one whose first layers take "
+            f"pixels of {ranges.shown(first_layers)} (validation loss {loss:.3f}, there "
             f"{losses[first_layers][0]:.3f}). {hint.format(first_layers)}"
         )
     best = min(losses, key=lambda name: losses[name][0])
     other, better_auc, chance = losses[best]
-    # One that only fits better than nonsense is no evidence: it must know more than how frequent the labels are.
-    if other < BETTER * loss and other < chance and better_auc >= auc - AUC_SLACK:
+    # Stretched pixels make an unsure model surer, and nonsense is no better than other nonsense. So the one must know
+    # less than how frequent the labels are, or rank clearly worse, and the other must know more than that.
+    worse = loss >= chance or better_auc >= auc + CLEARLY
+    if worse and other < min(BETTER * loss, chance) and better_auc >= auc - AUC_SLACK:
         raise ModelError(
-            f"expected a model of pixels in {declared.replace(' ', ' ... ')}. Received one that fits "
-            f"{best.replace(' ', ' ... ')} better: validation loss {other:.3f} against {loss:.3f}, "
+            f"expected a model of pixels in {ranges.shown(declared)}. Received one that fits "
+            f"{ranges.shown(best)} better: validation loss {other:.3f} against {loss:.3f}, "
             f"AUC {better_auc:.3f} against {auc:.3f}. {hint.format(best)}"
         )
 
