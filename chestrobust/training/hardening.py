@@ -79,7 +79,7 @@ def harden(
             experiment.recipe(settings),
             run,
             examples=make,
-            selection=named.choosing_pgd(settings),
+            selection=named.choosing_pgd(settings, splits.task.several),
         )
         classifier.set_weights(best.get_weights())
     return copy
