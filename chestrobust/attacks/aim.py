@@ -77,7 +77,9 @@ def _references(chosen, scores):
     for label, count in enumerate(counts):
         if 0 < count < len(chosen):
             kept = min(size, count)
-            values[label, :kept] = np.quantile(scores[chosen[:, label], label], (np.arange(kept) + 0.5) / kept)
+            values[label, :kept] = np.quantile(
+                scores[chosen[:, label], label], (np.arange(kept) + 0.5) / kept, method="hazen"
+            )
             # One image of the other class, of which there are the rest.
             shares[label, :kept] = len(chosen) / (kept * (len(chosen) - count))
     return values, shares

@@ -4,7 +4,7 @@ import sys
 from collections import Counter
 
 from chestrobust.tasks import Task
-from chestrobust.titles import data_title, title
+from chestrobust.titles import data_title, length, title
 
 SCORES = {"macro_auc": "Macro AUC", "macro_ap": "Macro AP", "accuracy": "Accuracy"}
 
@@ -49,6 +49,7 @@ def evaluation(results):
         *markdown(header, rows),
         "",
         LEGEND,
+        *_notes(entries),
         "",
         *_per_label(results),
         *_undefined(entries),
@@ -91,6 +92,17 @@ def _way(entry, members):
         return title(entry)
     through = f"through {entry['through']}" if entry["through"] in members else entry["through"]
     return f"{title(entry)}, {through}"
+
+
+def _notes(entries):
+    """What single rows say besides their scores."""
+    lost = [
+        f"{entry['robust_accuracy']:.4f} at epsilon {length(entry['epsilon'])}"
+        for entry in entries
+        if "robust_accuracy" in entry
+    ]
+    accuracy = [f"Robust accuracy, an image being lost if any attack fools it: {', '.join(lost)}."] if lost else []
+    return [*dict.fromkeys(entry["note"] for entry in entries if "note" in entry), *accuracy]
 
 
 def _cells(entry):
