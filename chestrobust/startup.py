@@ -1,6 +1,7 @@
 """How every script ends: what went wrong in one line, if it is something that the user can put right."""
 
 import os
+import runpy
 import sys
 import traceback
 
@@ -34,6 +35,21 @@ def run_script(main, *, after_interrupt="The same command with --resume continue
             return 1
         print(f"{os.path.basename(sys.argv[0])}: error: {' '.join(expected.split())}", file=sys.stderr)
         return 2
+
+
+def run_file(path):
+    """Run a Python file of the user's, which registers the classes of a model by Keras's own means; None runs nothing.
+
+    Raises:
+        ExpectedError: If there is no such file, or it fails.
+    """
+    if path is None:
+        return
+    try:
+        runpy.run_path(os.path.expanduser(path), run_name="imported")
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ExpectedError(f"--import {path}: expected a Python file that runs. Received: {reason:.300}") from None
 
 
 def _expected(error, after_interrupt):

@@ -19,6 +19,22 @@ def size(text):
     )
 
 
+def input_range():
+    text = (
+        "pixels that a .keras file takes, while epsilon stays in [0, 1]: LOW HIGH, standardized MEAN DEVIATION, "
+        "imagenet, or per-image (default: 0 1; it is checked)"
+    )
+    return option((), text, group="model", nargs="+", metavar="RANGE")
+
+
+def import_():
+    text = (
+        "Python file that registers the classes of a .keras file. It is run, so take one that you trust; no code in a "
+        "model file ever is"
+    )
+    return option(None, text, group="more: model", metavar="FILE")
+
+
 def data_dir(default):
     text = "folder of the MedMNIST files, shared with the medmnist package"
     return option(default, text, group="more: data", metavar="DIR")

@@ -9,15 +9,15 @@ from chestrobust.data.lazy import Lazy, Rows
 AT_ONCE = 1024  # images read together
 
 
-def count(images, others):
+def count(images, *others):
     """How many of the images are among the others, byte by byte; None if some are only made when asked for.
 
     Args:
         images, others: uint8, `(count, height, width, channels)`; memory-mapped ones are read piece by piece.
     """
-    if not (_held(images) and _held(others)):
+    if not all(map(_held, (images, *others))):
         return None
-    known = set(_digests(others))
+    known = {digest for each in others for digest in _digests(each)}
     return sum(digest in known for digest in _digests(images))
 
 

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from chestrobust import catalogue, devices, files, models, runs
 from chestrobust.attacks import named
+from chestrobust.data import ranges
 from chestrobust.errors import ModelError, RunError
 from chestrobust.evaluation import audit, metrics, outcomes, scoring
 from chestrobust.reporting import figures
@@ -35,25 +36,38 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
     Returns:
         What was written: see `tables.evaluation`.
     """
-    model, activation = models.opened(path, splits)
-    other = models.opened(source, splits)[0] if source else None
+    found = models.opened(path, splits, ranges.chosen(options))
+    other = models.opened(source, splits, ranges.chosen(options)).model if source else None
     folder = run.path / "evaluations"
     stem = "" if path.name == "model.keras" else f"{path.stem}-"
     name = options.name or files.portable(f"{stem}{splits.name}-{options.suite}")
     if devices.chief():
         runs.clear(folder / name)
-    subject = Subject(model, splits, options, known, folder / name, path, other, source, groups or {})
+    subject = Subject(found.model, splits, options, known, folder / name, path, other, source, groups or {})
+    results = {"schema": runs.SCHEMA, "model": str(path), **study(found, subject), "labels": labels}
+    if devices.chief():
+        write(results, folder, name)
+    devices.wait()
+    return results
+
+
+def study(found, subject):
+    """What results say of a model under attack, without where it lies.
+
+    Args:
+        found: The `models.Opened`.
+        subject: The `Subject` of its model.
+    """
+    splits, options = subject.splits, subject.options
     evaluations = subject.evaluations()
     reference = reference_epsilon(options.epsilons)
     curve = subject.curve_over_steps(reference)
-    results = {
-        "schema": runs.SCHEMA,
-        "model": str(path),
-        "architecture": model.name.removesuffix("_logits"),
-        "parameters": model.count_params(),
-        "activation": activation,
+    lines = subject.audit(reference, evaluations, facts(found))
+    return {
+        "architecture": found.model.name.removesuffix("_logits"),
+        "parameters": found.model.count_params(),
+        **found.record(),
         "data": splits.summary(),
-        "labels": labels,
         "config": dataclasses.asdict(options),
         "versions": provenance.versions(),
         "commit": provenance.commit(),
@@ -61,15 +75,16 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
         "thresholds": splits.by_label(subject.thresholds),
         "evaluations": evaluations,
         "steps_curve": curve,
-        "audit": [dataclasses.asdict(line) for line in subject.audit(reference, evaluations)],
+        "audit": [dataclasses.asdict(line) for line in lines],
     }
-    if devices.chief():
-        figure = figures.curves(results)
-        with files.writing(folder / f"{name}.png") as temporary:
-            figures.save(figure, temporary)
-        runs.Run(folder).write(f"{name}.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
-    devices.wait()
-    return results
+
+
+def write(results, folder, name):
+    """Write results and their curves as `NAME.json` and `NAME.png` into a folder."""
+    figure = figures.curves(results)
+    with files.writing(folder / f"{name}.png") as temporary:
+        figures.save(figure, temporary)
+    runs.Run(folder).write(f"{name}.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
 
 
 def reference_epsilon(epsilons):
@@ -78,20 +93,45 @@ def reference_epsilon(epsilons):
     return positive[(len(positive) - 1) // 2] if positive else 4 / 255
 
 
+def facts(found):
+    """What the audit is told of how a model was understood, by `audit.FACTS`; what wasn't understood is refused before.
+
+    Args:
+        found: A `models.Opened`.
+    """
+    others = [loss for name, loss in found.fits.items() if name != found.pixel_range]
+    known = {
+        "logits give the answers": {
+            "passed": found.agreement <= found.tolerance,
+            "value": found.agreement,
+            "text": "largest difference of the model's answers and those of its logits; expected "
+            f"{found.tolerance:g} at most, else logits were taken from the wrong place",
+        }
+    }
+    if others:
+        known["input range"] = {
+            "passed": True,
+            "value": found.fits[found.pixel_range],
+            "text": f"validation loss with pixels in {ranges.shown(found.pixel_range)}; "
+            f"the best of other ranges has {min(others):.3f}",
+        }
+    return known
+
+
 class Subject(scoring.Scores):
     """A model under evaluation, with what its rows share."""
 
-    def __init__(self, model, splits, options, known, cache, path, other, source, groups):
+    def __init__(self, model, splits, options, known, cache, path, other, source, groups, thresholds=None):
         self.model, self.splits, self.options, self.cache, self.other = model, splits, options, cache, other
         self.known, self.outcomes = known or {}, {}
         self.undefended, baseline = self._undefended(path)
         if source is None and baseline:
             # A defence that only hides its gradient falls to images made on another model; this one is at hand.
             self.other, source = self.undefended, baseline
-        self.identity = provenance.sha256(path)
+        self.identity = provenance.sha256(path) if path else None  # of a model in memory, nothing outlives it
         self.source_identity = provenance.sha256(source) if source else None
         clean = self.outcome(named.CLEAN).logits
-        super().__init__(splits, options, clean, self._thresholds(), groups)
+        super().__init__(splits, options, clean, self._thresholds() if thresholds is None else thresholds, groups)
 
     def outcome(self, attack):
         """The `Outcome` of an attack on the test split, from disk if it was computed before."""
@@ -214,8 +254,8 @@ class Subject(scoring.Scores):
             curve.append({"steps": steps, "macro_auc": None if np.isnan(auc) else auc})
         return {"epsilon": epsilon, "images": len(labels), "points": curve}
 
-    def audit(self, epsilon, rows):
-        """The audit's lines for PGD at one radius, and for all rows."""
+    def audit(self, epsilon, rows, facts):
+        """The audit's lines for PGD at one radius, and for all rows; `facts` are what the loader found out."""
         task, settings = self.splits.task, {"seed": self.options.seed, "precision": self.options.precision}
         return audit.of_split(
             self.model,
@@ -229,6 +269,7 @@ class Subject(scoring.Scores):
             known=self.outcomes,
             rows=rows,
             train=self.splits.train,
+            facts=facts,
         )
 
     def _undefended(self, path):
@@ -241,7 +282,7 @@ class Subject(scoring.Scores):
         if "baseline" not in self.known:
             return self.model, None
         baseline, reason = runs.baseline_of(path.parent, self.known)
-        return (models.opened(baseline, self.splits)[0], baseline) if baseline else (reason, None)
+        return (models.opened(baseline, self.splits).model, baseline) if baseline else (reason, None)
 
 
 def _kept(file, identity):

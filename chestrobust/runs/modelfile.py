@@ -10,7 +10,7 @@ import json
 from pathlib import PurePosixPath
 
 from chestrobust.errors import ExpectedError, ModelError
-from chestrobust.files import SLACK, open_zip
+from chestrobust.files import SLACK, open_regular, open_zip
 
 MAX_CONFIG = 1 << 24  # bytes; those of the largest models in keras.applications have about one million
 MAX_GROWTH = 10  # members together, or the weights, to what is stored of them; Keras itself doesn't compress
@@ -18,13 +18,16 @@ MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
 
 
 def check(path):
-    """Refuse a `.keras` file that is damaged, has code in it, or would write or read anything but itself.
+    """Refuse a `.keras` or `.h5` file that is damaged, has code in it, or would write or read anything but itself.
 
     Raises:
         ModelError: If so.
         DataError: If it is no regular file.
     """
     try:
+        if path.suffix.lower() == ".h5":
+            _check_h5(path)
+            return
         with open_zip(path, "a .keras file") as archive:
             _check_members(archive)
             _check_config(archive.read("config.json"))
@@ -34,6 +37,33 @@ def check(path):
     except Exception as error:  # What zipfile, json and h5py raise at damaged files is of many kinds.
         reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
         raise ModelError(f"{path}: expected a model as Keras saves it. Received: {reason:.300}.") from None
+
+
+def keras_version(path):
+    """The version of Keras that a file says it was saved by, or None."""
+    import h5py
+
+    try:
+        if path.suffix.lower() == ".h5":
+            with h5py.File(path, "r") as file:
+                return str(file.attrs["keras_version"])
+        with open_zip(path, "a .keras file") as archive:
+            return str(json.loads(archive.read("metadata.json"))["keras_version"])
+    except (ExpectedError, OSError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _check_h5(path):
+    import h5py
+
+    with open_regular(path, "an .h5 file") as file:
+        content = file.read()
+    with h5py.File(io.BytesIO(content), "r") as file:
+        config = file.attrs.get("model_config")
+    if config is None:
+        raise ValueError("weights without a model. Save it whole, by model.save")
+    _check_config(config)
+    _check_weights(content)
 
 
 def _check_members(archive):
@@ -58,7 +88,8 @@ def _check_config(text):
         raise ValueError("a config.json that is nested too deeply") from None
     if not isinstance(config, dict):
         raise ValueError("a config.json that is no object")
-    parts = [config]
+    # How it was trained is never loaded.
+    parts = [{key: part for key, part in config.items() if key != "compile_config"}]
     while parts:
         part = parts.pop()
         if isinstance(part, dict):

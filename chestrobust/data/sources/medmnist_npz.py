@@ -12,7 +12,8 @@ import numpy as np
 
 from chestrobust.catalogue import MEDMNIST
 from chestrobust.config import SIZE, SIZES
-from chestrobust.data.sources import copies, decoded, label_names
+from chestrobust.data import copies
+from chestrobust.data.sources import decoded, label_names
 from chestrobust.data.sources.download import download
 from chestrobust.data.sources.fingerprint import fingerprint, remembered
 from chestrobust.data.sources.npz import Member
@@ -140,7 +141,8 @@ def load_path(path, *, size=None, labels=None, data_dir):
     if len(set(shapes.values())) > 1:
         raise DataError(f"{path}: expected one image shape in all splits. Received: {shapes}.")
     hashes = fingerprint(path, data_dir, check=lambda: [Member(path, f"{part}_images").check() for part in splits])
-    kept = remembered(path, data_dir, ("copies",), lambda: {"copies": copies.count(splits, printable(path.name))})
+    images = [splits[part].images for part in ("test", "train", "val")]
+    kept = remembered(path, data_dir, ("copies",), lambda: {"copies": copies.count(*images)})
     notes = [] if hashes["md5"] in expected.md5.values() else ["not the official release"]
     if kept["copies"]:
         notes.append(f"{kept['copies']} test images also in train")
