@@ -90,7 +90,7 @@ def test_a_search_trains_and_writes_what_the_training_scripts_read(here, capsys,
     left = {path.name for path in (here / "runs" / "tune" / "trials" / "0000").iterdir()}
     assert left - {".lock"} == {"config.json", "origin.json", "history.csv"}
     header = (here / "runs" / "tune" / "trials" / "0000" / "history.csv").read_text().splitlines()[0]
-    assert ("val_pgd_auc" in header) == (objective == "robust")
+    assert ("val_pgd-auc_auc" in header) == (objective == "robust")
 
 
 def test_a_killed_search_continues(here, monkeypatch, capsys):
