@@ -54,7 +54,7 @@ def load(path, custom_objects=None):
             shutil.copyfile(path, copied)
             return keras.models.load_model(copied, custom_objects, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises whatever its reader meets: OSError, ValueError, TypeError, KeyError ...
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = str(error).strip() or type(error).__name__
         raise ModelError(f"{path}: expected a model as Keras saves it. {_received(path, reason)}") from None
 
 
@@ -73,7 +73,7 @@ def _received(path, reason):
             f"Received one with {name}, which Keras doesn't know, and no code is ever taken from a file. Name the "
             f"module that registers {name} by --import FILE."
         )
-    return f"Received: {reason:.300}"
+    return f"Received: {reason.splitlines()[0]:.300}"
 
 
 def load_logits(path):
