@@ -1,6 +1,5 @@
 """Saved classifiers, loaded in safe mode, and the logits of our own."""
 
-import json
 import re
 import shutil
 import tempfile
@@ -54,7 +53,7 @@ def load(path, custom_objects=None):
             shutil.copyfile(path, copied)
             return keras.models.load_model(copied, custom_objects, compile=False, safe_mode=True)
     except Exception as error:  # Keras raises whatever its reader meets: OSError, ValueError, TypeError, KeyError ...
-        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        reason = str(error).strip() or type(error).__name__
         raise ModelError(f"{path}: expected a model as Keras saves it. {_received(path, reason)}") from None
 
 
@@ -73,7 +72,7 @@ def _received(path, reason):
             f"Received one with {name}, which Keras doesn't know, and no code is ever taken from a file. Name the "
             f"module that registers {name} by --import FILE."
         )
-    return f"Received: {reason:.300}"
+    return f"Received: {reason.splitlines()[0]:.300}"
 
 
 def load_logits(path):
@@ -110,12 +109,11 @@ def in_float32(model):
     Low precision hides gradients from an attack: in float16 those below 6e-8 are 0. Quantized layers stay as they are,
     as Keras lets their gradients through.
     """
+    kinds = {kind for layer in graph.layers(model) for kind in (layer.compute_dtype, layer.variable_dtype)}
+    if kinds <= {"float32"} and all(tensor.shape[0] is None for tensor in model.inputs):
+        return model
     try:
-        config = keras.saving.serialize_keras_object(model)
-        before = json.dumps(config, sort_keys=True, default=str)
-        if json.dumps(_retyped(config), sort_keys=True, default=str) == before:
-            return model
-        return _from_config(_retyped(config), model)
+        return _from_config(_retyped(keras.saving.serialize_keras_object(model)), model)
     except (NotImplementedError, TypeError, ValueError):  # A class of the user's own, without a configuration.
         return model
 
