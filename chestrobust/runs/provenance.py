@@ -13,7 +13,7 @@ from chestrobust import devices
 def versions():
     """Versions of Python and of the packages that results depend on."""
     found = {"python": platform.python_version()}
-    for package in ("tensorflow", "keras", "keras-hub", "numpy", "scikit-learn", "medmnist"):
+    for package in ("tensorflow", "keras", "keras-hub", "numpy", "scipy", "scikit-learn", "pillow", "medmnist"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
