@@ -122,10 +122,13 @@ def test_a_run_stopped_at_any_step_ends_as_if_it_had_not_been(
     monkeypatch.setattr(checkpoints, "SAVE_EVERY", 0 if how == "killed" else 3600)
     # Without a checkpoint before it, a signal has the best weights so far to write too.
     monkeypatch.setattr(checkpoints, "SHARE", 1e9 if how == "killed" else 0)
-    with monkeypatch.context() as patch, interruption.sigterm_raises():
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(KeyboardInterrupt if how != "killed" else Killed) as stop,
+        interruption.handled(),
+    ):
         patch.setattr(loop, "_compiled_step", stopped)
-        with pytest.raises(KeyboardInterrupt if how != "killed" else Killed) as stop:
-            fit(tmp_path / "stopped", options, splits)
+        fit(tmp_path / "stopped", options, splits)
     assert (stop.type is interruption.Terminated) == (how == signal.SIGTERM)
     if how != "killed":
         state = json.loads(str(np.load(tmp_path / "stopped" / "state.npz")["state"]))
@@ -168,7 +171,7 @@ def test_a_run_killed_outside_a_step_goes_on(tmp_path, options, splits, whole, m
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_during_validation_stops_it_at_once_and_loses_no_step(tmp_path, options, splits, monkeypatch, number):
     monkeypatch.setattr(loop, "_validate", lambda *_: os.kill(os.getpid(), number))
-    with interruption.sigterm_raises(), pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), interruption.handled():
         fit(tmp_path / "run", options, splits)
     assert json.loads(str(np.load(tmp_path / "run" / "state.npz")["state"]))["step"] == 3
 

@@ -118,7 +118,8 @@ def _check_answers(model, activation, path, splits):
     """Refuse a model for other images or other labels than the data's."""
     wanted, count = tuple(splits.image_shape), len(splits.label_names)
     shape, outputs = model.input_shape[1:], model.output_shape[-1]
-    if any(size not in (None, ours) for size, ours in zip(shape, wanted, strict=True)) or outputs != count:
+    fits = len(shape) == len(wanted) and all(map(lambda size, ours: size in (None, ours), shape, wanted))
+    if not fits or outputs != count:
         raise ModelError(
             f"{path}: expected a model for images {wanted} and {count} labels, as in the data. "
             f"Received one for {shape} and {outputs}."
