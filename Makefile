@@ -9,9 +9,9 @@ PHANTOM := --data phantom --limit 2500 --epsilon 4/255 --step-size 1/255
 setup: $(VENV)/ready
 
 # medmnist without its dependencies, which would bring PyTorch: its labels and its evaluator need none of them.
-$(VENV)/ready: requirements.txt requirements-dev.txt
+$(VENV)/ready: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet -r requirements-dev.txt
+	$(BIN)/python -m pip install --quiet --editable ".[dev]"
 	$(BIN)/python -m pip install --quiet --no-deps "medmnist>=3.0.2,<4"
 	touch $@
 
@@ -30,9 +30,9 @@ test-slow: setup
 peers: $(VENV)-peers/ready
 	$(VENV)-peers/bin/python -m pytest -q -m peers
 
-$(VENV)-peers/ready: requirements-peers.txt requirements.txt requirements-dev.txt
+$(VENV)-peers/ready: requirements.txt pyproject.toml
 	$(PYTHON) -m venv $(VENV)-peers
-	$(VENV)-peers/bin/python -m pip install --quiet -r requirements-peers.txt
+	$(VENV)-peers/bin/python -m pip install --quiet --editable ".[peers]"
 	touch $@
 
 lint: setup

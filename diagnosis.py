@@ -2,8 +2,10 @@
 
     python diagnosis.py                    ChestMNIST, 28 px
     python diagnosis.py --data phantom     built-in made-up data, nothing to download
+    python diagnosis.py --folds 5          cross-validation by patient: mean and spread of the scores
 
-Writes RUN/model.keras, RUN/results.json, RUN/history.csv and RUN/chestxray.png, and prints a table.
+Writes RUN/model.keras, RUN/results.json, RUN/history.csv and RUN/chestxray.png, and prints a table. With --folds, a run
+for each fold in RUN/fold1of5 ..., and RUN/kfold.json; interrupted, the same command continues with the fold it was at.
 """
 
 import sys
@@ -16,16 +18,20 @@ def main(arguments=None):
     """Train, attack, report."""
     options = config.parse(config.BaselineConfig, arguments, description=__doc__)
     devices.join(options.strategy)
-    run = runs.claim(options)
-    if run.finished and options.resume:
+    run = None if options.folds else runs.claim(options)
+    if run and run.finished and options.resume:
         results = run.read("results.json", "data", "training", "evaluations")
     else:
         splits = data.load_for(options)
-        data.check_trainable(splits)
+        if run:
+            data.check_trainable(splits)
         config.check_task(options, splits.task)
         devices.start()
-        from chestrobust.training import experiment
+        from chestrobust.training import experiment, folds
 
+        if options.folds:
+            print(folds.cross_validate(options, splits))
+            return
         _, results = experiment.train_baseline(options, splits, run)
     print(tables.table(results), f"\nFigure: {run.path / 'chestxray.png'}", sep="\n")
 

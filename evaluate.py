@@ -4,7 +4,7 @@
     python evaluate.py runs/robust --suite standard          APGD, each label alone, and the gradient-free Square attack
     python evaluate.py model.keras --data chestmnist         any Keras model with sigmoid, softmax or logit outputs
     python evaluate.py runs/robust --verify                  do the numbers in the run's results.json hold?
-    python evaluate.py RUN --data nih --nih-root DIR         other data than the model's own, on the labels they share
+    python evaluate.py RUN --data nih --root DIR             other data than the model's own, on the labels they share
     python evaluate.py RUN --by sex age view                 broken down by what is known of the patients
 
 Writes RUN/evaluations/NAME.json and NAME.png, prints tables and an audit. Interrupted, the same command continues.

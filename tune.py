@@ -6,7 +6,7 @@
 
 Options that are given here are fixed, the others of learning rate, optimizer, batch size, schedule, dropout, weight
 decay and (adversarial) the weight of the adversarial loss are searched. The same command continues a search that was
-stopped, and run several times at once it shares one. Needs requirements-tune.txt.
+stopped, and run several times at once it shares one. Needs the package optuna.
 """
 
 import sys
@@ -23,7 +23,7 @@ def main(arguments=None):
         import optuna  # noqa: F401
     except ImportError:
         raise ExpectedError(
-            "tune.py: expected the package optuna. Received none. Use pip install -r requirements-tune.txt."
+            "tune.py: expected the package optuna. Received none. Install it by: pip install optuna"
         ) from None
     fixed = config.given(config.TuneConfig, arguments)
     folder = Path(options.run).expanduser()

@@ -7,7 +7,7 @@
 Every contestant attacks the same batch of made-up images once per round, in random order; a ratio is the median over
 rounds of its time divided by ours, with the least and the largest. All maximize the BCE of 14 labels from a random
 start in the same ball; the last columns check that they do, evaluated in float32. Libraries that aren't installed are
-left out; requirements-peers.txt and a PyTorch give all rows.
+left out; the environment of `make peers` and a PyTorch give all rows.
 
 With --run nothing is timed: it attacks the test split of a finished run in every precision and compares the scores.
 """

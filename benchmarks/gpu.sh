@@ -16,7 +16,7 @@ fi
 VENV=${VENV:-.venv-gpu}
 if [ ! -e "$VENV/ready" ]; then
     "${PYTHON:-python3}" -m venv "$VENV"
-    "$VENV/bin/python" -m pip install --quiet -r requirements-peers.txt "tensorflow[and-cuda]"
+    "$VENV/bin/python" -m pip install --quiet --editable ".[peers]" "tensorflow[and-cuda]"
     "$VENV/bin/python" -m pip install --quiet torch
     touch "$VENV/ready"
 fi

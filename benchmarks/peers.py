@@ -2,7 +2,7 @@
 
     python benchmarks/peers.py --data phantom --run runs/baseline
 
-Needs requirements-peers.txt; about 5 minutes on two cores. RUN holds a finished run of diagnosis.py or diagnosis_adv.py
+Needs `make peers`; about 5 minutes on two cores. RUN holds a finished run of diagnosis.py or diagnosis_adv.py
 on multi-label or binary data, whose test images are attacked. "BCE" is our loss, handed to a library or put in
 by a subclass; "as it comes" is a library's attack with no part replaced. PGD from the image must be equal in all rows,
 up to float32's rounding; from a random start it differs as the starts do.

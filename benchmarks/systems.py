@@ -16,8 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 ALZHEIMER = (
-    "--data folders --folders-root {samples}/alzheimer_mri --size 64 --batch-size 32 --epsilon 0.005 "
-    "--step-size 0.00125"
+    "--data folders --root {samples}/alzheimer_mri --size 64 --batch-size 32 --epsilon 0.005 --step-size 0.00125"
 )
 BACKBONES = {
     "resnet34": "",
@@ -25,10 +24,10 @@ BACKBONES = {
     "dinov2_s14": "--backbone-size 56 --learning-rate 0.0003",
 }
 COVID = (
-    "--data covid --covid-root {samples}/covid_chestxray --size 64 --model covid_cnn --augment covid_cnn "
+    "--data covid --root {samples}/covid_chestxray --size 64 --model covid_cnn --augment covid_cnn "
     "--batch-size 8 --learning-rate 0.0001 --epsilon 0.025 --step-size 0.005"
 )
-NIH = "--data nih --nih-root {samples}/nih_folder --size 128"
+NIH = "--data nih --root {samples}/nih_folder --size 128"
 SYSTEMS = {
     2: [
         "diagnosis.py --data {samples}/nih_mini/chestmnist_28.npz --model vgg --augment vgg --patience 3 "

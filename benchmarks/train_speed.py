@@ -144,17 +144,17 @@ class Ours(threading.Thread):
 
     def run(self):
         """The thread."""
-        from chestrobust import models
-        from chestrobust.training import examples, loop
+        from chestrobust.training import examples, experiment, loop
 
         self.go.wait()
         make = examples.clean_examples
         try:
             if self.kind == "adversarial":
-                loss = self.splits.task.loss
-                make = examples.adversarial_examples(models.logits(self.classifier), loss, self.options)
+                make = experiment.adversarial_examples(self.options, self.splits, self.classifier)
             with tempfile.TemporaryDirectory() as folder:
-                loop.train(self.classifier, self.splits, self.options, runs.Run(Path(folder)), examples=make)
+                loop.train(
+                    self.classifier, self.splits, experiment.recipe(self.options), runs.Run(Path(folder)), examples=make
+                )
         except Stopped:
             pass
         except BaseException as error:

@@ -4,16 +4,25 @@ import argparse
 import dataclasses
 import math
 
-from chestrobust import catalogue, files
-from chestrobust.errors import printable
+from chestrobust import __version__, catalogue, files
+from chestrobust.errors import did_you_mean, printable
 
 
-def option(default, text, parse=str, **settings):
+def option(default, text, parse=str, *, group=None, formerly=(), **settings):
     """A dataclass field that is also a command-line option, or an argument if the default is `ARGUMENT`.
 
-    `parse` and `settings` go to argparse.
+    A flag has `parse=bool`: it can only be switched on if its default is False, and on or off (`--no-`) if it is None.
+
+    Args:
+        default: Value of the field where the option isn't given; the help shows it.
+        text: What the help says.
+        parse: From the text of the command line to a value, or bool.
+        group: Title in the help; groups that begin with "more" come last.
+        formerly: Names that older versions had for it: still taken, not shown.
+        settings: Go to argparse.
     """
-    return dataclasses.field(default=default, metadata={"help": text, "parse": parse, **settings})
+    metadata = {"help": text, "parse": parse, "group": group, "formerly": formerly, **settings}
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 ARGUMENT = dataclasses.MISSING
@@ -56,6 +65,24 @@ def number(kind, low, high=math.inf, *, open_low=False, open_high=False):
     return parse
 
 
+def one_of(choices, parse=str):
+    """A parser for one of several values."""
+
+    def parse_choice(text):
+        try:
+            value = parse(text)
+        except ValueError:
+            value = None
+        if value not in choices:
+            names = [str(choice) for choice in choices]
+            raise argparse.ArgumentTypeError(
+                f"expected one of {', '.join(names)}. Received: {text}.{did_you_mean(text, names)}"
+            )
+        return value
+
+    return parse_choice
+
+
 def file_name(text):
     """Check a name that becomes a file's: no folder in it, and nothing that some system wouldn't take."""
     if text.startswith(".") or not files.is_portable(text):
@@ -73,38 +100,112 @@ def extra_attack(text):
     return text
 
 
-class HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
-    """Descriptions as they are written, and the default of every option."""
-
-
 class OneLineParser(argparse.ArgumentParser):
-    """argparse without abbreviations, whose errors are one line."""
+    """argparse without abbreviations, whose errors are one line and name the option that was meant."""
 
     def __init__(self, **settings):
-        super().__init__(allow_abbrev=False, formatter_class=HelpFormatter, **settings)
+        super().__init__(allow_abbrev=False, formatter_class=argparse.RawDescriptionHelpFormatter, **settings)
+
+    def parse_args(self, args=None, namespace=None):
+        read, unknown = self.parse_known_args(args, namespace)
+        if unknown:
+            shown = [name for name in self.format_help().replace(",", " ").split() if name.startswith("--")]
+            hints = [did_you_mean(name.partition("=")[0], shown) for name in unknown if name.startswith("-")]
+            self.error(f"unrecognized arguments: {' '.join(unknown)}.{next(filter(None, hints), '')}")
+        return read
 
     def error(self, message):
         self.exit(2, f"{self.prog}: error: {printable(message)}\n")
 
 
-def parser_of(config_class, settings):
-    """The parser of a dataclass whose fields are `option`s; `settings` go to argparse."""
-    parser = OneLineParser(**settings)
+def parser_of(config_class, **settings):
+    """The parser of a dataclass whose fields are `option`s; what isn't given is left to the dataclass.
+
+    Args:
+        config_class: The dataclass; options in its `WITHOUT` are left out.
+        settings: Go to argparse.
+    """
+    parser = OneLineParser(argument_default=argparse.SUPPRESS, **settings)
+    parser.add_argument("--version", action="version", version=f"%(prog)s {__version__}")
     # In the help, a script's own options come before those it shares.
-    for field in sorted(dataclasses.fields(config_class), key=lambda field: field.kw_only):
-        settings = dict(field.metadata)
-        kind = settings.pop("parse")
-        if field.name in getattr(config_class, "WITHOUT", ()):
-            continue
-        if kind is bool:
-            settings["action"] = argparse.BooleanOptionalAction
-        else:
-            settings["type"] = kind
+    fields = sorted(options(config_class), key=lambda field: field.kw_only)
+    titles = dict.fromkeys(field.metadata["group"] for field in fields if field.default is not ARGUMENT)
+    groups = {title: parser.add_argument_group(title) for title in sorted(titles, key=_comes_last)}
+    usage = ["%(prog)s"]
+    for field in fields:
+        settings = {name: value for name, value in field.metadata.items() if name not in ("parse", "group", "formerly")}
+        settings = _reading(field.metadata["parse"], field.default, settings.pop("choices", None)) | settings
         if field.default is ARGUMENT:
-            parser.add_argument(field.name, **settings)
+            parser.add_argument(field.name, default=None, **settings)
+            usage.append({"?": "[{}]", "+": "{} ..."}.get(settings.get("nargs"), "{}").format(settings["metavar"]))
             continue
-        # A suppressed default keeps "(default: None)" out of the help; the dataclass supplies the value.
-        hidden = field.default is None or isinstance(field.default, tuple)
-        default = argparse.SUPPRESS if hidden else field.default
-        parser.add_argument("--" + field.name.replace("_", "-"), dest=field.name, default=default, **settings)
+        if field.default is not None and field.default is not False and field.default != ():
+            settings["help"] += f" (default: {_shown(field.default)})"
+        groups[field.metadata["group"]].add_argument(dashed(field.name), dest=field.name, **settings)
+        for former in field.metadata["formerly"]:
+            parser.add_argument(dashed(former), dest=former, **settings | {"help": argparse.SUPPRESS})
+    parser.usage = " ".join([*usage, "[options]"])
     return parser
+
+
+def options(config_class):
+    """The fields of a dataclass that are options or arguments."""
+    return [
+        field for field in dataclasses.fields(config_class) if field.name not in getattr(config_class, "WITHOUT", ())
+    ]
+
+
+def _comes_last(title):
+    return bool(title) and title.startswith("more")
+
+
+def dashed(name):
+    """A field's name as the command line has it."""
+    return f"--{name.replace('_', '-')}"
+
+
+def _reading(parse, default, choices):
+    """How argparse is to read a value."""
+    if parse is bool:
+        return {"action": "store_true" if default is False else argparse.BooleanOptionalAction}
+    if choices is None:
+        return {"type": parse}
+    return {"type": one_of(choices, parse), "metavar": f"{{{','.join(map(str, choices))}}}"}
+
+
+def _shown(value):
+    """A default as a user would write it: lengths that have no short decimal as k/255."""
+    if isinstance(value, tuple):
+        return " ".join(map(_shown, value))
+    if isinstance(value, float):
+        return f"{value:g}" if float(f"{value:g}") == value else f"{255 * value:g}/255"
+    return str(value)
+
+
+def given(config_class, arguments=None, **settings):
+    """The options that are on the command line, by name; wrong ones end the program with one line and code 2.
+
+    Args:
+        config_class: The dataclass.
+        arguments: Instead of the command line's.
+        settings: Go to argparse.
+    """
+    return vars(parser_of(config_class, **settings).parse_args(arguments))
+
+
+def as_arguments(values, config_class):
+    """Options by name as the command line has them; those that a dataclass hasn't are left out.
+
+    So is a flag that is off where it can only be switched on.
+    """
+    fields = {field.name: field for field in options(config_class)}
+    fields |= {former: field for field in fields.values() for former in field.metadata["formerly"]}
+    arguments = []
+    for name, value in values.items():
+        if name not in fields:
+            continue
+        if not isinstance(value, bool):
+            arguments.append(f"{dashed(name)}={value}")
+        elif value or fields[name].default is not False:
+            arguments.append(dashed(name) if value else dashed(f"no_{name}"))
+    return arguments

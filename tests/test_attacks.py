@@ -6,7 +6,6 @@ import tensorflow as tf
 from chestrobust import attacks, losses, models
 from chestrobust.attacks import gradient
 from chestrobust.attacks.norms import L2, LINF
-from chestrobust.config import AdversarialConfig
 from chestrobust.training import examples
 
 
@@ -371,9 +370,9 @@ def test_an_attack_without_a_model_fails(batch):
         attacks.fgsm(None, *batch, epsilon=0.1)
 
 
-def examples_of(model, images, labels, **options):
-    config = AdversarialConfig(train_epsilon=0.1, train_step_size=0.03, train_steps=5, **options)
-    make = examples.adversarial_examples(model, losses.binary_cross_entropy, config)
+def examples_of(model, images, labels, adv_weight=0.5):
+    settings = {"epsilon": 0.1, "step_size": 0.03, "steps": 5, "precision": "auto"}
+    make = examples.adversarial_examples(model, losses.binary_cross_entropy, adv_weight=adv_weight, **settings)
     numbers = tf.range(len(images))
     return make(tf.constant(images), tf.constant(labels), (0, 0), tf.cast(numbers, tf.int64), numbers, len(images))
 

@@ -8,11 +8,11 @@ import pytest
 import tensorflow as tf
 from conftest import make_splits
 
-from chestrobust import config, losses, models, runs
+from chestrobust import config, models, runs
 from chestrobust.attacks import named
 from chestrobust.attacks.named import Attack
 from chestrobust.evaluation import audit
-from chestrobust.training import examples, loop
+from chestrobust.training import experiment, loop
 
 EPSILON = 0.05
 
@@ -36,9 +36,9 @@ def robust(splits, tmp_path_factory):
     )
     keras.utils.set_random_seed(0)
     classifier = models.build_cnn((8, 8, 1), 3)
-    made = examples.adversarial_examples(models.logits(classifier), losses.binary_cross_entropy, options)
+    made = experiment.adversarial_examples(options, splits, classifier)
     run = runs.Run(tmp_path_factory.mktemp("robust"))
-    return loop.train(classifier, splits, options, run, examples=made, selection=pgd())[0]
+    return loop.train(classifier, splits, experiment.recipe(options), run, examples=made, selection=pgd())[0]
 
 
 def pgd(kind=Attack):

@@ -9,7 +9,7 @@ import tensorflow as tf
 from conftest import make_splits
 
 from chestrobust import config, models, runs
-from chestrobust.training import augment, examples, loop
+from chestrobust.training import augment, examples, experiment, loop
 from chestrobust.training.augment import Augmentation
 
 EVERYTHING = Augmentation(rotation=30, translation=0.1, flip=True, crop=0.8)
@@ -105,10 +105,10 @@ def test_a_crop_enlarges_a_part_that_lies_inside_the_picture():
 
 
 def test_options_change_a_preset_and_flips_are_off_unless_asked_for():
-    assert augment.of(config.BaselineConfig()) == Augmentation()
-    assert not augment.of(config.BaselineConfig(rotation=10.0)).flip
+    assert experiment.recipe(config.BaselineConfig()).augmentation == Augmentation()
+    assert not experiment.recipe(config.BaselineConfig(rotation=10.0)).augmentation.flip
     vgg = config.parse(config.BaselineConfig, ["--augment", "vgg", "--no-flip", "--rotation", "5"])
-    assert augment.of(vgg) == Augmentation(rotation=5, translation=0.1)
+    assert experiment.recipe(vgg).augmentation == Augmentation(rotation=5, translation=0.1)
     choices = next(field.metadata["choices"] for field in dataclasses.fields(vgg) if field.name == "augment")
     assert set(choices) == set(augment.PRESETS)
 
@@ -134,7 +134,7 @@ def test_training_images_alone_are_changed_once_per_epoch_before_they_are_attack
 
     classifier = models.build_cnn(splits.image_shape, 3)
     options = config.BaselineConfig(epochs=2, batch_size=10, augment="vgg")
-    loop.train(classifier, splits, options, runs.Run(tmp_path), examples=make)
+    loop.train(classifier, splits, experiment.recipe(options), runs.Run(tmp_path), examples=make)
     assert set(seen) == {(epoch, index) for epoch in (0, 1) for index in range(24)}
     for (_, index), times in seen.items():
         assert len(times) == 1
@@ -152,5 +152,7 @@ def test_augmented_training_learns_what_does_not_depend_on_place(tmp_path):
     splits = dataclasses.replace(splits, **{part: bright(split) for part, split in splits.parts.items()})
     keras.utils.set_random_seed(0)
     options = config.BaselineConfig(epochs=4, batch_size=20, learning_rate=0.01, dropout=0.0, augment="covid_cnn")
-    _, summary = loop.train(models.build_cnn(splits.image_shape, 1), splits, options, runs.Run(tmp_path))
+    _, summary = loop.train(
+        models.build_cnn(splits.image_shape, 1), splits, experiment.recipe(options), runs.Run(tmp_path)
+    )
     assert summary["best_val_auc"] > 0.9

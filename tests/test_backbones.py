@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import http.server
+import sys
 import threading
 
 import h5py
@@ -212,7 +213,7 @@ def test_keras_hub_weights_come_from_its_preset(tmp_path, monkeypatch):
 
 @pytest.mark.slow
 def test_dinov2_keeps_published_weights_through_saving_and_resizes_its_places_once(tmp_path, monkeypatch):
-    hub = pytest.importorskip("keras_hub", reason="needs keras-hub (requirements.txt)")
+    hub = pytest.importorskip("keras_hub", reason="needs keras-hub: make setup installs it")
     published = hub.models.DINOV2Backbone(
         patch_size=14, num_layers=12, hidden_dim=384, num_heads=6, intermediate_dim=1536, image_shape=(70, 70, 3)
     )
@@ -232,7 +233,18 @@ def test_dinov2_keeps_published_weights_through_saving_and_resizes_its_places_on
     )
 
 
-def test_without_keras_hub_the_message_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(__import__("sys").modules, "keras_hub", None)
-    with pytest.raises(ExpectedError, match=r"keras-hub.*requirements\.txt"):
-        models.build("resnet18", (28, 28, 1), 2, weights="imagenet")
+@pytest.mark.parametrize(("name", "weights"), [("resnet18", "imagenet"), ("vit_b16", "none"), ("resnet34", "none")])
+def test_without_keras_hub_the_message_says_what_to_install(name, weights, monkeypatch):
+    monkeypatch.setitem(sys.modules, "keras_hub", None)
+    with pytest.raises(ExpectedError, match=r"expected keras-hub.*pip install keras-hub safetensors$"):
+        models.build(name, (28, 28, 1), 2, weights=weights)
+    assert models.build("mobilenet_v2", (32, 32, 1), 2).count_params()
+
+
+def test_weights_that_need_safetensors_say_so(monkeypatch):
+    def converted(name, size, weights):
+        raise ImportError("No module named 'safetensors'")
+
+    monkeypatch.setitem(backbones.BUILDERS, "resnet34", converted)
+    with pytest.raises(ExpectedError, match=r"safetensors'\. Install them by: pip install keras-hub safetensors$"):
+        models.build("resnet34", (28, 28, 1), 2, weights="imagenet")

@@ -46,7 +46,7 @@ def test_a_model_leads_to_its_builder(name):
 def test_a_source_leads_to_its_loader(name):
     row = catalogue.SOURCES[name]
     assert set(row.parameters) <= set(inspect.signature(catalogue.resolve(row.loader)).parameters)
-    assert ("root" in row.parameters) == bool(row.root) == (name in data.FOLDERS)
+    assert ("root" in row.parameters) == bool(row.root) == (name in config.FOLDERS)
 
 
 def test_names_and_help_need_no_tensorflow():

@@ -1,16 +1,26 @@
 import dataclasses
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
 
-from chestrobust import commandline, config
+import chestrobust
+from chestrobust import commandline, config, data
 from chestrobust.errors import ExpectedError
 from chestrobust.tasks import Task
 
 ROOT = Path(__file__).resolve().parents[1]
+SCRIPTS = {
+    "diagnosis.py": config.BaselineConfig,
+    "diagnosis_adv.py": config.AdversarialConfig,
+    "evaluate.py": config.EvaluateConfig,
+    "explain.py": config.ExplainConfig,
+    "tune.py": config.TuneConfig,
+    "ensemble.py": config.EnsembleConfig,
+}
 
 
 @pytest.mark.parametrize(
@@ -78,16 +88,7 @@ def test_every_option_reaches_its_field_and_the_json():
     assert json.loads(config.to_json(options)) == dataclasses.asdict(options)
 
 
-@pytest.mark.parametrize(
-    ("script", "config_class"),
-    [
-        ("diagnosis.py", config.BaselineConfig),
-        ("diagnosis_adv.py", config.AdversarialConfig),
-        ("explain.py", config.ExplainConfig),
-        ("tune.py", config.TuneConfig),
-        ("ensemble.py", config.EnsembleConfig),
-    ],
-)
+@pytest.mark.parametrize(("script", "config_class"), SCRIPTS.items())
 def test_help_names_every_option_without_loading_tensorflow(script, config_class):
     code = f"import sys, runpy; sys.argv = [{script!r}, '--help']\n"
     code += f"try: runpy.run_path({script!r}, run_name='__main__')\n"
@@ -95,10 +96,105 @@ def test_help_names_every_option_without_loading_tensorflow(script, config_class
     code += "assert 'tensorflow' not in sys.modules and 'keras' not in sys.modules and 'sklearn' not in sys.modules\n"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    for field in dataclasses.fields(config_class):
-        if field.default is commandline.ARGUMENT or field.name in getattr(config_class, "WITHOUT", ()):
-            continue
-        assert "--" + field.name.replace("_", "-") in done.stdout
+    for field in commandline.options(config_class):
+        assert is_argument(field) or commandline.dashed(field.name) in done.stdout
+
+
+@pytest.mark.parametrize("config_class", SCRIPTS.values())
+def test_help_has_every_option_in_a_titled_group_and_more_of_them_last(config_class):
+    text = commandline.parser_of(config_class).format_help()
+    titles = re.findall(r"^(\S.*):$", text, re.MULTILINE)
+    own = titles[titles.index("options") + 1 :]
+    later = [title.startswith("more: ") for title in own]
+    assert own and len(set(own)) == len(own)
+    assert later == sorted(later)
+    assert {field.metadata["group"] for field in commandline.options(config_class)} - {None} == set(own)
+    assert all(field.metadata["group"] for field in commandline.options(config_class) if not is_argument(field))
+
+
+def is_argument(field):
+    return field.default is commandline.ARGUMENT
+
+
+@pytest.mark.parametrize("config_class", SCRIPTS.values())
+def test_help_shows_the_default_of_every_option_that_has_one(config_class):
+    text = " ".join(commandline.parser_of(config_class).format_help().split())
+    for field in commandline.options(config_class):
+        if isinstance(field.default, (int, float)) and not isinstance(field.default, bool):
+            entry = text.partition(f"{commandline.dashed(field.name)} {field.name.upper()} ")[2]
+            shown = entry.partition("(default: ")[2].partition(")")[0]
+            assert commandline.length(shown) == field.default if "/" in shown else float(shown) == field.default
+
+
+def test_help_shows_lengths_as_papers_write_them():
+    text = " ".join(commandline.parser_of(config.EvaluateConfig).format_help().split())
+    assert "(default: 0 0.5/255 1/255 2/255 4/255 8/255 0.03 0.05)" in text
+
+
+def test_what_can_only_be_switched_on_has_no_twin(capsys):
+    flags = re.findall(r"--no-\S+", commandline.parser_of(config.AdversarialConfig).format_help())
+    assert set(flags) == {"--no-flip", "--no-metadata"}
+    assert config.parse(config.BaselineConfig, ["--no-flip"]).flip is False
+    with pytest.raises(SystemExit):
+        config.parse(config.BaselineConfig, ["--no-overwrite"])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (["--epoch", "3"], "Did you mean --epochs?"),
+        (["--train-epsilon", "0.1"], "Did you mean"),
+        (["--bach-size=3"], "Did you mean --batch-size?"),
+        (["--optimizer", "adamv"], "Did you mean adam"),
+        (["--model", "resnet-18"], "Did you mean resnet18?"),
+        (["--zzz"], None),
+    ],
+)
+def test_a_mistyped_option_or_choice_gets_the_one_that_was_meant(arguments, hint, capsys):
+    with pytest.raises(SystemExit) as stop:
+        config.parse(config.BaselineConfig, arguments)
+    error = capsys.readouterr().err
+    assert stop.value.code == 2
+    assert error.count("\n") == 1
+    assert hint in error if hint else "Did you mean" not in error
+
+
+def test_a_mistyped_data_set_and_a_mistyped_option_in_a_file_get_it_too(tmp_path):
+    with pytest.raises(ExpectedError, match=r"Did you mean chestmnist\?"):
+        data.load("chestmist")
+    (tmp_path / "best.json").write_text('{"learning_rat": 0.1}')
+    with pytest.raises(ExpectedError, match=r"Received: learning_rat\. Did you mean learning_rate\?"):
+        config.parse(config.BaselineConfig, [f"--params={tmp_path / 'best.json'}"])
+
+
+def test_one_root_serves_all_folders_and_the_old_names_are_taken_but_not_shown():
+    assert set(config.FOLDERS) == set(data.FOLDERS)
+    assert config.parse(config.BaselineConfig, ["--data=nih", "--root=a"]).root == "a"
+    both = ["--covid-root=a", "--nih-root=b", "--folders-root=c"]
+    for source, root in (("covid", "a"), ("nih", "b"), ("folders", "c"), ("NIH", "b")):
+        assert config.parse(config.BaselineConfig, [f"--data={source}", *both]).root == root
+    assert config.parse(config.EvaluateConfig, ["run", "--nih-root=b"]).root == "b"
+    assert "nih-root" not in commandline.parser_of(config.BaselineConfig).format_help()
+
+
+def test_what_older_versions_wrote_is_read_as_today(tmp_path):
+    old = {"data": "nih", "nih_root": "a", "covid_root": None, "folders_root": "c", "seed": 3, "freeze": False}
+    assert config.renewed(old) == {"data": "nih", "root": "a", "seed": 3, "freeze": False}
+    (tmp_path / "config.json").write_text(json.dumps(old))
+    params = f"--params={tmp_path / 'config.json'}"
+    read = config.parse(config.BaselineConfig, [params])
+    assert (read.data, read.root, read.seed) == ("nih", "a", 3)
+    assert config.parse(config.BaselineConfig, [params, "--nih-root=b", "--seed=4"]).root == "b"
+    assert config.given(config.BaselineConfig, [params]) == {"data", "root", "seed", "params"}
+
+
+@pytest.mark.parametrize("script", SCRIPTS)
+def test_every_script_says_its_version(script, monkeypatch, capsys):
+    monkeypatch.setattr("sys.argv", [script])
+    with pytest.raises(SystemExit) as stop:
+        config.parse(SCRIPTS[script], ["--version"])
+    assert stop.value.code == 0
+    assert capsys.readouterr().out == f"{script} {chestrobust.__version__}\n"
 
 
 @pytest.mark.parametrize(

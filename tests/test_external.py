@@ -173,7 +173,7 @@ def test_data_without_a_shared_label_are_refused(tmp_path, monkeypatch):
 
 def test_data_of_any_size_are_taken_in_the_models_own(tmp_path):
     run = trained(tmp_path / "run", make_splits(size=16))
-    options = config.EvaluateConfig(subject=str(run), data="nih", nih_root="x")
+    options = config.EvaluateConfig(subject=str(run), data="nih", root="x")
     assert saved.open_subject(options)[2].size == 16
     assert saved.open_subject(dataclasses.replace(options, size=28))[2].size == 28
     assert saved.open_subject(dataclasses.replace(options, data="other.npz"))[2].size is None
@@ -181,12 +181,20 @@ def test_data_of_any_size_are_taken_in_the_models_own(tmp_path):
 
 def test_a_run_brings_its_folder_and_subset(tmp_path):
     run = trained(tmp_path / "run", make_splits())
-    own = config.BaselineConfig(data="nih", nih_root="here", val_subset=7)
+    own = config.BaselineConfig(data="nih", root="here", val_subset=7)
     (run / "config.json").write_text(config.to_json(own))
     options = saved.open_subject(config.EvaluateConfig(subject=str(run)))[2]
-    assert (options.data, options.nih_root, options.val_subset) == ("nih", "here", 7)
-    moved = saved.open_subject(config.EvaluateConfig(subject=str(run), nih_root="there"))[2]
-    assert moved.nih_root == "there"
+    assert (options.data, options.root, options.val_subset) == ("nih", "here", 7)
+    moved = saved.open_subject(config.EvaluateConfig(subject=str(run), root="there"))[2]
+    # Older versions had a root for each source.
+    old = json.loads(config.to_json(own))
+    old |= {"nih_root": old.pop("root"), "covid_root": None, "folders_root": "elsewhere"}
+    (run / "config.json").write_text(json.dumps(old))
+    assert saved.open_subject(config.EvaluateConfig(subject=str(run)))[2] == options
+    assert saved.settings(saved.find(str(run)), config.ExplainConfig("run", None)).root == "here"
+    (run / "results.json").unlink()
+    assert runs.claim(dataclasses.replace(own, run=str(run), root="there", resume=True)).started
+    assert moved.root == "there"
 
 
 def test_scores_are_broken_down_into_groups_of_whole_images(tmp_path, monkeypatch, capsys):

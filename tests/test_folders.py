@@ -164,7 +164,7 @@ def test_ages_are_years(text, age):
 
 
 def test_wrong_nih_folders_are_refused(tmp_path, load):
-    with pytest.raises(DataError, match="no --nih-root"):
+    with pytest.raises(DataError, match="no --root"):
         data.load("nih")
     with pytest.raises(DataError, match="nothing there"):
         load("nih", tmp_path / "none")
@@ -400,7 +400,7 @@ def test_wrong_class_folders_are_refused(tmp_path, load):
         load("folders", root)
 
 
-@pytest.mark.parametrize("source", data.FOLDERS)
+@pytest.mark.parametrize("source", config.FOLDERS)
 def test_options_bring_the_root_and_the_subsets(tmp_path, source):
     rows = [(number, ("SARS", "COVID-19")[number % 2], "PA", f"{number}.png", number) for number in range(40)]
     makers = {"nih": nih_folder, "covid": lambda root: covid_folder(root, rows), "folders": class_folders}
@@ -409,14 +409,14 @@ def test_options_bring_the_root_and_the_subsets(tmp_path, source):
     splits = data.load_for(config.parse(config.BaselineConfig, [*arguments, "--val-subset", "2"]))
     assert (len(splits.train), len(splits.val)) == (7, 2)
     assert isinstance(splits.train.images, Rows)
-    with pytest.raises(DataError, match=f"no --{source}-root"):
+    with pytest.raises(DataError, match="no --root"):
         data.load_for(config.EvaluateConfig(subject="run", data=source))
 
 
 def test_explaining_takes_the_folder_of_the_run_unless_it_has_moved(tmp_path):
     root = nih_folder(tmp_path / "nih")
     options = config.BaselineConfig(
-        data="nih", nih_root=str(root), data_dir=str(tmp_path / "data"), val_subset=2, run=str(tmp_path / "run")
+        data="nih", root=str(root), data_dir=str(tmp_path / "data"), val_subset=2, run=str(tmp_path / "run")
     )
     run = runs.Run(tmp_path / "run")
     run.start(options)
@@ -426,7 +426,7 @@ def test_explaining_takes_the_folder_of_the_run_unless_it_has_moved(tmp_path):
     splits = saved.load_data(saved.settings(subject, config.ExplainConfig(subject="run", other=None)))
     assert splits.summary()["counts"] == {"train": 31, "val": 2, "test": 4}
     root.rename(tmp_path / "moved")
-    moved = config.ExplainConfig(subject="run", other=None, nih_root=str(tmp_path / "moved"))
+    moved = config.ExplainConfig(subject="run", other=None, root=str(tmp_path / "moved"))
     assert saved.load_data(saved.settings(subject, moved)).summary() == splits.summary()
 
 
@@ -496,17 +496,17 @@ def test_a_version_of_what_is_kept_is_part_of_its_name(tmp_path, load, monkeypat
 def test_a_model_is_trained_on_each_real_folder_and_attacked(samples, tmp_path, source, folder, task):
     diagnosis.main(
         [
-            *("--data", source, f"--{source}-root", str(samples / folder), "--data-dir", str(tmp_path / "data")),
+            *("--data", source, "--root", str(samples / folder), "--data-dir", str(tmp_path / "data")),
             *("--run", str(tmp_path / "run"), "--epochs", "1", "--steps", "2", "--augment", "vgg", "--no-flip"),
         ]
     )
     found = json.loads((tmp_path / "run" / "results.json").read_text())
     assert found["data"]["task"] == task
     assert [entry["attack"] for entry in found["evaluations"]] == ["clean", "fgsm", "pgd"]
-    assert found["config"][f"{source}_root"] == str(samples / folder)
+    assert found["config"]["root"] == str(samples / folder)
     assert (tmp_path / "run" / "chestxray.png").stat().st_size > 10_000
 
 
 def test_a_folder_with_a_table_is_not_taken_for_classes(tmp_path, load):
-    with pytest.raises(DataError, match=r"a folder for each class. Received a table too. Use --data nih --nih-root"):
+    with pytest.raises(DataError, match=r"a folder for each class. Received a table too. Use --data nih"):
         load("folders", nih_folder(tmp_path / "nih"))

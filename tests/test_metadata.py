@@ -134,7 +134,7 @@ def test_data_that_do_not_tell_it_are_refused():
 
 def test_from_training_to_explaining(tmp_path, capsys):
     root = nih_folder(tmp_path / "nih", patients=30)
-    given = f"--data nih --nih-root {root} --run {tmp_path / 'run'} --epochs 1 --steps 1 --metadata".split()
+    given = f"--data nih --root {root} --run {tmp_path / 'run'} --epochs 1 --steps 1 --metadata".split()
     diagnosis.main([*given, "--model", "vgg", "--augment", "vgg"])
     results = json.loads((tmp_path / "run/results.json").read_text())
     assert results["data"]["image_shape"] == [28, 28, 4]

@@ -1,6 +1,6 @@
 """Our attacks against those of other libraries, on one trained model: equal where they can be, and where they can't.
 
-`pytest -m peers` runs them in an environment with requirements-peers.txt.
+`pytest -m peers` runs them in the environment of `make peers`.
 """
 
 import keras
@@ -45,7 +45,7 @@ def batch(splits):
 
 def peer(module):
     """A module of another library; the test is skipped where it isn't installed."""
-    return pytest.importorskip(module, reason="needs requirements-peers.txt")
+    return pytest.importorskip(module, reason="needs make peers")
 
 
 @pytest.fixture

@@ -5,13 +5,14 @@ import numpy as np
 import pytest
 from conftest import make_splits
 
-from chestrobust import attacks, config, models, runs
+from chestrobust import attacks, config, losses, models, runs
 from chestrobust.attacks import gradient
 from chestrobust.data.lazy import Lazy
 from chestrobust.errors import ExpectedError
-from chestrobust.training import checkpoints, loop, static_set
+from chestrobust.training import checkpoints, experiment, loop, static_set
 
 OPTIONS = config.AdversarialConfig(method="static", epochs=2, batch_size=10, learning_rate=0.01, train_epsilon=0.03)
+FGSM = {"epsilon": 0.03, "loss": losses.binary_cross_entropy, "precision": "auto"}
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def model():
 
 @pytest.fixture
 def joined(model, splits, tmp_path):
-    return static_set.joined(splits, model, OPTIONS, runs.Run(tmp_path))
+    return static_set.joined(splits, model, runs.Run(tmp_path), **FGSM)
 
 
 def test_the_second_half_are_fgsm_images_to_the_last_bit_that_floats_have(model, splits, joined):
@@ -42,7 +43,7 @@ def test_the_second_half_are_fgsm_images_to_the_last_bit_that_floats_have(model,
 def test_the_set_is_made_once_and_removed_when_the_run_is_finished(model, splits, joined, tmp_path, monkeypatch):
     run = runs.Run(tmp_path)
     monkeypatch.setattr(gradient, "fgsm", None)  # Would fail if it were called again.
-    again = static_set.joined(splits, model, OPTIONS, run)
+    again = static_set.joined(splits, model, run, **FGSM)
     rows = np.arange(len(again.train))
     np.testing.assert_array_equal(again.train.images[rows], joined.train.images[rows])
     run.finish(OPTIONS, splits)
@@ -55,7 +56,7 @@ def test_training_shows_both_halves_and_resumes(model, splits, tmp_path, monkeyp
         run = runs.Run(tmp_path / name)
         keras.utils.set_random_seed(0)
         classifier = models.build_cnn(splits.image_shape, 3)
-        shown = static_set.joined(splits, models.logits(classifier), OPTIONS, run)
+        shown = static_set.joined(splits, models.logits(classifier), run, **FGSM)
         compiled, seen = loop._compiled_step, []
 
         def counted(*arguments):
@@ -73,7 +74,7 @@ def test_training_shows_both_halves_and_resumes(model, splits, tmp_path, monkeyp
             patch.setattr(checkpoints, "SAVE_EVERY", -1)
             patch.setattr(checkpoints, "SHARE", 1e9)
             patch.setattr(loop, "_compiled_step", counted)
-            return loop.train(classifier, shown, OPTIONS, run)[0], np.concatenate(seen)
+            return loop.train(classifier, shown, experiment.recipe(OPTIONS), run)[0], np.concatenate(seen)
 
     whole, seen = train("whole")
     assert sorted(seen) == sorted(2 * list(range(2 * len(splits.train))))
@@ -98,7 +99,7 @@ def test_the_set_takes_a_byte_per_pixel(joined, splits, tmp_path):
 def test_multi_class_data_work_too(tmp_path):
     splits = make_splits(task="multi-class")
     model = models.logits(models.build_cnn((8, 8, 1), 3, activation="softmax"))
-    joined = static_set.joined(splits, model, OPTIONS, runs.Run(tmp_path))
+    joined = static_set.joined(splits, model, runs.Run(tmp_path), **FGSM)
     assert joined.train.labels.sum() == 2 * len(splits.train)
 
 

@@ -20,7 +20,7 @@ from chestrobust import config, interruption, losses, models, runs
 from chestrobust.attacks import named
 from chestrobust.errors import RunError, TrainingError
 from chestrobust.evaluation import outcomes
-from chestrobust.training import checkpoints, examples, loop
+from chestrobust.training import checkpoints, examples, experiment, loop
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -37,7 +37,7 @@ def fit(path, options, splits, *, make_examples=lambda _: examples.clean_example
     activation = "softmax" if splits.task == "multi-class" else "sigmoid"
     classifier = models.build_cnn(splits.image_shape, len(splits.label_names), activation=activation)
     made = make_examples(classifier)
-    return loop.train(classifier, splits, options, runs.Run(path), examples=made, **settings)
+    return loop.train(classifier, splits, experiment.recipe(options), runs.Run(path), examples=made, **settings)
 
 
 def weights(classifier):
@@ -70,8 +70,7 @@ def kill(*_, **__):
 
 def adversarial(classifier):
     """Training examples with adversarial images."""
-    options = config.AdversarialConfig(train_steps=2)
-    return examples.adversarial_examples(models.logits(classifier), losses.binary_cross_entropy, options)
+    return experiment.adversarial_examples(config.AdversarialConfig(train_steps=2), make_splits(), classifier)
 
 
 @pytest.fixture(scope="module")
@@ -232,7 +231,7 @@ def test_a_loss_that_is_no_number_stops_with_step_and_learning_rate(tmp_path, op
     classifier.get_layer("logits").bias.assign([np.nan, 0, 0])
     message = r"Epoch 1, step 1, learning rate 0\.01: expected finite losses\. Received: nan\..*none yet"
     with pytest.raises(TrainingError, match=message):
-        loop.train(classifier, splits, options, runs.Run(tmp_path))
+        loop.train(classifier, splits, experiment.recipe(options), runs.Run(tmp_path))
     assert not (tmp_path / "model.keras").exists()
 
 
@@ -332,10 +331,10 @@ def test_remedies_for_rare_labels_reach_the_training(tmp_path, options, splits, 
 
 def test_training_attacks_climb_the_loss_of_the_task_unless_asked(splits):
     options = config.AdversarialConfig(loss="weighted")
-    assert examples.attack_loss(options, splits) is losses.binary_cross_entropy
-    asked = examples.attack_loss(dataclasses.replace(options, attack_loss="training"), splits)
+    assert experiment.attack_loss(options, splits) is losses.binary_cross_entropy
+    asked = experiment.attack_loss(dataclasses.replace(options, attack_loss="training"), splits)
     labels, logits = splits.train.labels.astype(np.float32), np.ones(splits.train.labels.shape, np.float32)
-    expected = losses.weighted(losses.rarity("multi-label", splits.train.labels), labels, logits)
+    expected = losses.weighted(losses.rarity(splits.task, splits.train.labels), labels, logits)
     np.testing.assert_allclose(asked(labels, logits), expected)
 
 

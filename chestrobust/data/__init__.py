@@ -1,14 +1,12 @@
 """Data sets as `Splits`, and batches of them; TensorFlow isn't needed to load them."""
 
 from chestrobust.data.batching import batches, shuffled
-from chestrobust.data.loading import FOLDERS, OPTIONS, ROOTS, check_trainable, is_path, load, load_for
+from chestrobust.data.loading import OPTIONS, check_trainable, is_path, load, load_for
 from chestrobust.data.splits import Split, Splits
 from chestrobust.errors import DataError
 
 __all__ = [
-    "FOLDERS",
     "OPTIONS",
-    "ROOTS",
     "DataError",
     "Split",
     "Splits",

@@ -7,26 +7,22 @@ from tqdm import tqdm
 
 from chestrobust import catalogue
 from chestrobust.catalogue import resolve
+from chestrobust.config import DATA_DIR
 from chestrobust.data import metadata
 from chestrobust.data.sources import medmnist_npz
 from chestrobust.data.splits import Splits
-from chestrobust.errors import DataError
+from chestrobust.errors import DataError, did_you_mean
 
-FOLDERS = tuple(name for name, row in catalogue.SOURCES.items() if row.root)  # each has an option --NAME-root
-OPTIONS = ("size", "data_dir", "limit", "train_subset", "val_subset")
-ROOTS = tuple(f"{name}_root" for name in FOLDERS)
+OPTIONS = ("root", "size", "data_dir", "limit", "train_subset", "val_subset")
 
 
 def load_for(options) -> Splits:
     """`load` what a script's options ask for."""
-    root = getattr(options, f"{options.data.lower()}_root", None)
-    splits = load(options.data, root=root, **{name: getattr(options, name) for name in OPTIONS})
+    splits = load(options.data, **{name: getattr(options, name) for name in OPTIONS})
     return metadata.beside(splits) if options.metadata else splits
 
 
-def load(
-    data, *, root=None, size=None, data_dir="~/.medmnist", limit=None, train_subset=None, val_subset=None
-) -> Splits:
+def load(data, *, root=None, size=None, data_dir=DATA_DIR, limit=None, train_subset=None, val_subset=None) -> Splits:
     """Load a data set; TensorFlow isn't needed.
 
     Args:
@@ -59,6 +55,7 @@ def load(
     else:
         raise DataError(
             f"Unknown data set {name!r}. Expected one of {', '.join(catalogue.SOURCES)}, or a path to an .npz file."
+            f"{did_you_mean(name, catalogue.SOURCES)}"
         )
     return splits.limited(limits)
 

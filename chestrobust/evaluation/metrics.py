@@ -6,6 +6,8 @@ import numpy as np
 from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
 from sklearn.utils import assert_all_finite
 
+from chestrobust.config import RESAMPLES
+
 F1_GRID = (0.05, 0.10, 0.15, 0.20, 0.25, 0.30, 0.35, 0.40)
 
 
@@ -161,7 +163,7 @@ def calibration_error(labels, scores, bins=15):
     return np.array(gaps) / len(scores)
 
 
-def bootstrap(labels, scores, *, resamples=1000, seed=0, patients=None):
+def bootstrap(labels, scores, *, resamples=RESAMPLES, seed=0, patients=None):
     """AUC and average precision of each label on data resampled with replacement.
 
     Same seed, number of images and patients mean the same resamples, whatever the scores, so models compare in pairs.
@@ -188,7 +190,7 @@ def bootstrap(labels, scores, *, resamples=1000, seed=0, patients=None):
     return {"auc": auc_and_ap[..., 0], "ap": auc_and_ap[..., 1]}
 
 
-def mean_interval(values, *, resamples=1000, seed=0, patients=None):
+def mean_interval(values, *, resamples=RESAMPLES, seed=0, patients=None):
     """Mean of values per image and its 95% interval; values that are NaN are left out. See `bootstrap`.
 
     Args:
@@ -272,7 +274,7 @@ def interval(values, confidence=0.95):
     return low, high
 
 
-def paired_difference(labels, scores_a, scores_b, *, resamples=1000, seed=0, patients=None):
+def paired_difference(labels, scores_a, scores_b, *, resamples=RESAMPLES, seed=0, patients=None):
     """How much better model b is than model a, with 95% intervals of both on the same resamples; see `bootstrap`.
 
     Returns:

@@ -12,6 +12,7 @@ import numpy as np
 from keras import layers
 
 from chestrobust.catalogue import MODELS, resolve
+from chestrobust.config import DROPOUT
 from chestrobust.errors import ModelError
 from chestrobust.models import blocks, graph, loading
 
@@ -27,7 +28,7 @@ def build(
     input_shape,
     num_labels,
     *,
-    dropout=0.5,
+    dropout=DROPOUT,
     activation="sigmoid",
     attention="none",
     weights="none",
@@ -86,6 +87,8 @@ def _backbone(name, size, weights):
             original = make(row, size, pretrained=True)
         except ModelError:
             raise
+        except ImportError as error:
+            raise _without_hub(error) from None
         except Exception as error:  # Each of the libraries' hosts fails in its own way, Keras with a bare Exception.
             raise ModelError(
                 f"--weights imagenet: expected to download the weights of {name}. Received: {_reason(error)}. "
@@ -197,8 +200,12 @@ def _keras_hub():
     try:
         import keras_hub
     except ImportError as error:
-        raise ModelError(
-            f"--model: expected keras-hub, which builds this model. Received: {_reason(error)}. "
-            "Install it by: pip install -r requirements.txt"
-        ) from None
+        raise _without_hub(error) from None
     return keras_hub
+
+
+def _without_hub(error):
+    return ModelError(
+        f"--model: expected keras-hub and safetensors, which this model needs. Received: {_reason(error)}. "
+        "Install them by: pip install keras-hub safetensors"
+    )

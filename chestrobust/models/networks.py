@@ -3,11 +3,12 @@
 import keras
 from keras import layers
 
+from chestrobust.config import DROPOUT
 from chestrobust.data import metadata
 from chestrobust.models.blocks import attended, ending
 
 
-def build_cnn(input_shape, num_labels, *, dropout=0.5, activation="sigmoid", momentum=0.9, attention="none"):
+def build_cnn(input_shape, num_labels, *, dropout=DROPOUT, activation="sigmoid", momentum=0.9, attention="none"):
     """A small convolutional network: the default model.
 
     Three 3x3 convolutions of 32, 64 and 128 filters, each followed by BatchNorm and ReLU, max-pooling after the first
@@ -42,7 +43,7 @@ def build_cnn(input_shape, num_labels, *, dropout=0.5, activation="sigmoid", mom
     return ending(inputs, x, num_labels, activation, name="cnn")
 
 
-def build_vgg(input_shape, num_labels, *, dropout=0.5, activation="sigmoid", attention="none"):
+def build_vgg(input_shape, num_labels, *, dropout=DROPOUT, activation="sigmoid", attention="none"):
     """A small network in the manner of VGG (Simonyan and Zisserman, 2015, https://arxiv.org/abs/1409.1556).
 
     Images are moved to [-1, 1]; two blocks of two 3x3 convolutions, of 32 and 64 filters, each with max-pooling; a
@@ -62,7 +63,7 @@ def build_vgg(input_shape, num_labels, *, dropout=0.5, activation="sigmoid", att
     return ending(inputs, x, num_labels, activation, name="vgg")
 
 
-def build_covid_cnn(input_shape, num_labels, *, dropout=0.5, activation="sigmoid", momentum=0.9, attention="none"):
+def build_covid_cnn(input_shape, num_labels, *, dropout=DROPOUT, activation="sigmoid", momentum=0.9, attention="none"):
     """A network for X-rays of some 112 px, which its authors classified as COVID-19 or not.
 
     Nine 3x3 convolutions, each followed by ReLU and BatchNorm, the first two with stride 2, max-pooling after the last

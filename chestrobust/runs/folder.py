@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from chestrobust import devices, files, locks
-from chestrobust.config import OF_ONE_RUN, to_json
+from chestrobust.config import OF_ONE_RUN, renewed, to_json
 from chestrobust.errors import DataError, RunError, printable
 from chestrobust.files import PARTIAL, explained, writing
 from chestrobust.runs import provenance
@@ -36,7 +36,7 @@ MAX_JSON = 1 << 26  # bytes
 # What belongs to a name in `results.json`; the rest is read by its key alone.
 KINDS = dict.fromkeys(("data", "config", "training", "thresholds", "baseline"), dict) | {"evaluations": list}
 # Options that say where and how to run, not what.
-HOUSEKEEPING = (*OF_ONE_RUN, "data_dir", "strategy")
+HOUSEKEEPING = (*OF_ONE_RUN, "root", "data_dir", "strategy")
 
 
 @dataclass(frozen=True)
@@ -216,7 +216,7 @@ def claim(config):
             files.remove(path)
     if run.started:
         before, now = (
-            {key: value for key, value in options.items() if key not in HOUSEKEEPING and not key.endswith("_root")}
+            {key: value for key, value in renewed(options).items() if key not in HOUSEKEEPING}
             for options in (run.read("config.json"), asdict(config))
         )
         changed = [key for key in sorted(before | now) if before.get(key) != now.get(key)]

@@ -10,7 +10,7 @@ from chestrobust import config, data, runs
 from chestrobust.errors import RunError
 from chestrobust.runs import modelfile
 
-DATA_OPTIONS = ("data", *data.OPTIONS, *data.ROOTS)
+DATA_OPTIONS = ("data", *data.OPTIONS)
 
 
 @dataclass(frozen=True)
@@ -79,7 +79,7 @@ def settings(subject, options):
     """
     if options.data is None and not subject.run.finished:
         raise RunError(f"{subject.path}: expected --data, as no run is beside this file that would tell its data.")
-    own = subject.run.read("config.json", "data") if subject.run.finished else {}
+    own = config.renewed(subject.run.read("config.json", "data")) if subject.run.finished else {}
     if options.data is not None:
         own = {name: value for name, value in own.items() if name not in DATA_OPTIONS}
     given = {name: value for name, value in dataclasses.asdict(options).items() if value is not None}
@@ -125,9 +125,8 @@ def open_subject(options):
     if options.data is None:
         if not run.finished:
             raise RunError(f"{path}: expected --data, as no run is beside this file that would tell its data.")
-        own = run.read("config.json", "data", "size", "limit", "data_dir")
-        names = (*data.OPTIONS, *data.ROOTS)
-        left_open = [name for name in names if getattr(options, name) == getattr(config.EvaluateConfig, name)]
+        own = config.renewed(run.read("config.json", "data", "size", "limit", "data_dir"))
+        left_open = [name for name in data.OPTIONS if getattr(options, name) == getattr(config.EvaluateConfig, name)]
         # Runs of earlier versions have no options of folders.
         options = dataclasses.replace(options, data=own["data"], **{name: own.get(name) for name in left_open})
     elif options.size is None and run.finished and not data.is_path(options.data):

@@ -39,10 +39,9 @@ PRESETS = {
 }
 
 
-def of(options):
-    """The `Augmentation` that a `BaselineConfig` asks for: its preset, changed by the options that are given."""
-    given = {field.name: getattr(options, field.name) for field in dataclasses.fields(Augmentation)}
-    return dataclasses.replace(PRESETS[options.augment], **{k: v for k, v in given.items() if v is not None})
+def of(preset, **changes):
+    """The `Augmentation` of a preset, by name, changed by what isn't None."""
+    return dataclasses.replace(PRESETS[preset], **{name: value for name, value in changes.items() if value is not None})
 
 
 def augmented(images, augmentation, *, seed, indices):

@@ -2,7 +2,6 @@
 
 import tensorflow as tf
 
-from chestrobust import losses
 from chestrobust.attacks import gradient
 from chestrobust.models import twin
 
@@ -25,7 +24,7 @@ def clean_examples(images, labels, seed, indices, positions, count):
     return images, labels, _equal_weights(images, count)
 
 
-def adversarial_examples(model, loss, config):
+def adversarial_examples(model, loss, *, epsilon, step_size, steps, adv_weight, precision):
     """A function like `clean_examples` that adds adversarial images of the current weights to the clean ones.
 
     The first half of the batch is attacked by FGSM, the second by PGD with a random start; clean and adversarial
@@ -34,10 +33,12 @@ def adversarial_examples(model, loss, config):
     Args:
         model: Callable returning logits.
         loss: Function from `losses`.
-        config: An `AdversarialConfig`.
+        epsilon, step_size: Of the attacks, in pixel units of [0, 1].
+        steps: Of PGD.
+        adv_weight: Share of the loss that comes from adversarial images.
+        precision: Arithmetic of the attacks, as in `attacks.fgsm`.
     """
-    epsilon = config.train_epsilon
-    model = twin.of(model, twin.dtype(config.precision))
+    model = twin.of(model, twin.dtype(precision))
 
     def examples(images, labels, seed, indices, positions, count):
         half = (count + 1) // 2  # The middle image of an odd batch gets both, so that no half is ever empty.
@@ -47,14 +48,12 @@ def adversarial_examples(model, loss, config):
             model, loss, images[early], labels[early], images[early], epsilon=epsilon, step_size=epsilon
         )
         slow = gradient.random_images(images[late], epsilon, seed, indices[late])
-        for _ in range(config.train_steps):
-            slow = gradient.ascend(
-                model, loss, slow, labels[late], images[late], epsilon=epsilon, step_size=config.train_step_size
-            )
+        for _ in range(steps):
+            slow = gradient.ascend(model, loss, slow, labels[late], images[late], epsilon=epsilon, step_size=step_size)
         attacked = tf.concat([fast, slow], 0)
         weights = [
-            (1 - config.adv_weight) * _equal_weights(images, count),
-            config.adv_weight * _equal_weights(attacked, 2 * half),
+            (1 - adv_weight) * _equal_weights(images, count),
+            adv_weight * _equal_weights(attacked, 2 * half),
         ]
         labels = tf.concat([labels, labels[early], labels[late]], 0)
         return tf.concat([images, attacked], 0), labels, tf.concat(weights, 0)
@@ -64,10 +63,3 @@ def adversarial_examples(model, loss, config):
 
 def _equal_weights(images, count):
     return tf.fill([tf.shape(images)[0]], 1 / tf.cast(count, tf.float32))
-
-
-def attack_loss(options, splits):
-    """What the training's attacks climb: the task's loss, not that of a remedy for rare labels, unless asked."""
-    if options.attack_loss == "task":
-        return splits.task.loss
-    return losses.for_training(options.loss, splits.task, splits.train.labels)

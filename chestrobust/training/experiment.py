@@ -5,11 +5,11 @@ import os
 
 import keras
 
-from chestrobust import config, devices, models, runs, titles
+from chestrobust import config, devices, losses, models, runs, titles
 from chestrobust.attacks import named
 from chestrobust.evaluation import outcomes, picture
 from chestrobust.runs import provenance
-from chestrobust.training import examples, loop, static_set
+from chestrobust.training import augment, examples, loop, static_set
 
 
 def train_baseline(options, splits, run):
@@ -18,7 +18,7 @@ def train_baseline(options, splits, run):
     classifier = new_classifier(options, splits)
     run.start(options, data=splits.sha256)
     print(f"Baseline ({options.model}), {titles.data_title(splits.summary())}, in {run.path}")
-    classifier, summary = loop.train(classifier, splits, options, run)
+    classifier, summary = loop.train(classifier, splits, recipe(options), run)
     suite = named.quick_suite(options)
     results = {"model": describe(options, classifier), "training": summary}
     results["evaluations"] = outcomes.evaluate(classifier, splits, suite)
@@ -51,10 +51,15 @@ def train_robust(options, splits, run, source, baseline):
         classifier.set_weights((start_from or undefended).get_weights())
     if static:
         print(static_set.WARNING)
-        make, shown = examples.clean_examples, static_set.joined(splits, models.logits(classifier), options, run)
+        shown = static_set.joined(
+            *(splits, models.logits(classifier), run),
+            epsilon=options.train_epsilon,
+            loss=attack_loss(options, splits),
+            precision=options.precision,
+        )
+        make = examples.clean_examples
     else:
-        loss = examples.attack_loss(options, splits)
-        make, shown = examples.adversarial_examples(models.logits(classifier), loss, options), splits
+        make, shown = adversarial_examples(options, splits, classifier), splits
     suite = named.quick_suite(options)
     trained_on = baseline.read("results.json", "data")["data"]
     if any(trained_on.get(key) != splits.summary()[key] for key in ("sha256", "counts")):
@@ -64,7 +69,7 @@ def train_robust(options, splits, run, source, baseline):
         )
     print(f"Robust model ({options.model}), {titles.data_title(splits.summary())}, in {run.path}")
     classifier, summary = loop.train(
-        classifier, shown, options, run, examples=make, selection=named.choosing_pgd(options)
+        classifier, shown, recipe(options), run, examples=make, selection=named.choosing_pgd(options)
     )
     print("Attacking both models")
     results = {
@@ -118,6 +123,35 @@ def new_classifier(options, splits):
             freeze=options.freeze,
             backbone_size=options.backbone_size,
         )
+
+
+def recipe(options):
+    """The `loop.Recipe` in a `BaselineConfig`."""
+    names = [field.name for field in dataclasses.fields(loop.Recipe) if field.name != "augmentation"]
+    changes = {field.name: getattr(options, field.name) for field in dataclasses.fields(augment.Augmentation)}
+    return loop.Recipe(
+        augmentation=augment.of(options.augment, **changes), **{name: getattr(options, name) for name in names}
+    )
+
+
+def adversarial_examples(options, splits, classifier):
+    """The examples that an `AdversarialConfig` asks for, made on a classifier; see `examples.adversarial_examples`."""
+    return examples.adversarial_examples(
+        models.logits(classifier),
+        attack_loss(options, splits),
+        epsilon=options.train_epsilon,
+        step_size=options.train_step_size,
+        steps=options.train_steps,
+        adv_weight=options.adv_weight,
+        precision=options.precision,
+    )
+
+
+def attack_loss(options, splits):
+    """What the training's attacks climb: the task's loss, not that of a remedy for rare labels, unless asked."""
+    if options.attack_loss == "task":
+        return splits.task.loss
+    return losses.for_training(options.loss, splits.task, splits.train.labels)
 
 
 def describe(options, classifier):

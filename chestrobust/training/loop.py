@@ -8,6 +8,7 @@ number is a function of (seed, epoch, image) or of a saved variable.
 
 import csv
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import keras
 import numpy as np
@@ -24,14 +25,32 @@ from chestrobust.training.checkpoints import Checkpoint
 from chestrobust.training.examples import clean_examples
 
 
-def train(classifier, splits, config, run, *, examples=clean_examples, selection=named.CLEAN, callback=None):
+@dataclass(frozen=True)
+class Recipe:
+    """How a model is trained; names and values are those of the options in `config.BaselineConfig`."""
+
+    epochs: int
+    batch_size: int
+    learning_rate: float
+    optimizer: str
+    schedule: str
+    weight_decay: float
+    patience: int
+    loss: str
+    sampler: str
+    augmentation: augment.Augmentation
+    precision: str
+    seed: int
+
+
+def train(classifier, splits, recipe, run, *, examples=clean_examples, selection=named.CLEAN, callback=None):
     """Train a classifier and keep the weights with the best validation macro AUC.
 
     Args:
         classifier: A `keras.Model` with a layer named `logits`, made in the scope of `devices.strategy()`; its weights
             change.
         splits: The `Splits`; the test split isn't touched.
-        config: A `BaselineConfig`.
+        recipe: A `Recipe`.
         run: The `Run` to write `model.keras`, `last.keras`, `history.csv`, `logs/` and, while unfinished, `state.npz`
             to.
         examples: What a step trains on; see `clean_examples`.
@@ -39,37 +58,37 @@ def train(classifier, splits, config, run, *, examples=clean_examples, selection
         callback: A `keras.callbacks.Callback` that takes the place of the bar and may raise to end training.
 
     Returns:
-        The classifier with the best weights, loaded from `model.keras`, and a summary for `results.json`.
+        The classifier, with the best weights as they are in `model.keras`, and a summary for `results.json`.
 
     Raises:
         TrainingError: If losses or weights are no longer finite, or memory is short.
         RunError: If the run folder can't be written to.
         KeyboardInterrupt: If Ctrl-C or SIGTERM stops it, after the step that it is in and a checkpoint.
     """
-    steps_per_epoch = -(-len(splits.train) // config.batch_size)
+    steps_per_epoch = -(-len(splits.train) // recipe.batch_size)
     running = _running_metrics(splits)
     with devices.strategy().scope():
         model = models.logits(classifier)
-        model.compile(_optimizer(config, steps_per_epoch))
+        model.compile(_optimizer(recipe, steps_per_epoch))
         model.optimizer.build(model.trainable_variables)
         _synchronize(model)
         checkpoint = Checkpoint(run, model, running)
         state = checkpoint.restore()
-    loss = losses.for_training(config.loss, splits.task, splits.train.labels)
-    step = _compiled_step(model, splits, examples, running, config, loss)
+    loss = losses.for_training(recipe.loss, splits.task, splits.train.labels)
+    step = _compiled_step(model, splits, examples, running, recipe, loss)
     callbacks = keras.callbacks.CallbackList(
         [keras.callbacks.TensorBoard(str(run.path / "logs"), write_graph=False), *filter(None, [callback])]
         if devices.chief()
         else [],
         add_progbar=devices.chief() and callback is None,
-        **{"model": model, "verbose": 1, "epochs": config.epochs, "steps": steps_per_epoch},
+        **{"model": model, "verbose": 1, "epochs": recipe.epochs, "steps": steps_per_epoch},
     )
     with _logging(run):
         callbacks.on_train_begin()
     try:
-        while state.epoch < config.epochs and state.epoch - state.best_epoch <= config.patience:
-            with _out_of_memory(config):
-                logs = _epoch(step, running, splits, config, state, callbacks, checkpoint)
+        while state.epoch < recipe.epochs and state.epoch - state.best_epoch <= recipe.patience:
+            with _out_of_memory(recipe.batch_size):
+                logs = _epoch(step, running, splits, recipe, state, callbacks, checkpoint)
             logs |= _validate(model, splits, selection, state, checkpoint)
             logs["learning_rate"] = float(model.optimizer.learning_rate)
             with interruption.delayed():
@@ -84,30 +103,31 @@ def train(classifier, splits, config, run, *, examples=clean_examples, selection
             checkpoint.save(state)
         raise
     checkpoint.finish(classifier, state)
-    best = devices.load(run.path / "model.keras", like=classifier)
-    return best, {
+    # Into the model that attacks are compiled for.
+    classifier.set_weights(devices.load(run.path / "model.keras", like=classifier).get_weights())
+    return classifier, {
         "seconds": round(state.seconds, 1),
         "checkpoint_seconds": round(state.saving, 3),
         "epochs": state.epoch,
         "best_epoch": state.best_epoch + 1,
         "best_val_auc": state.best,
         "selected_on": selection.title,
-        "precision": twin.dtype(config.precision),
+        "precision": twin.dtype(recipe.precision),
         "images_per_second": round(state.epoch * len(splits.train) / state.seconds, 1),
     }
 
 
-def _epoch(step, running, splits, config, state, callbacks, checkpoint):
+def _epoch(step, running, splits, recipe, state, callbacks, checkpoint):
     """The steps that are left of the state's epoch; returns the running metrics over all of it."""
     callbacks.on_epoch_begin(state.epoch)
     if state.step == 0:
         for metric in running:
             metric.reset_state()
-    order = sampling.order(config.sampler, splits.train.labels, seed=config.seed, epoch=state.epoch)
-    for batch in batching.batches(splits.train, config.batch_size, order=order, start=state.step, part=devices.part):
+    order = sampling.order(recipe.sampler, splits.train.labels, seed=recipe.seed, epoch=state.epoch)
+    for batch in batching.batches(splits.train, recipe.batch_size, order=order, start=state.step, part=devices.part):
         with interruption.delayed():
             callbacks.on_train_batch_begin(state.step)
-            step(*batch, (config.seed, state.epoch))
+            step(*batch, (recipe.seed, state.epoch))
             loss = float(running[0].result())
             if not np.isfinite(loss):
                 raise checkpoint.diverged("losses", loss, state)
@@ -148,30 +168,30 @@ def _logging(run):
 
 
 @contextmanager
-def _out_of_memory(config):
+def _out_of_memory(batch_size):
     try:
         yield
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
-        fewer = f"--batch-size {config.batch_size // 2}" if config.batch_size > 1 else "a smaller --size"
+        fewer = f"--batch-size {batch_size // 2}" if batch_size > 1 else "a smaller --size"
         raise TrainingError(
-            f"--batch-size {config.batch_size}: expected memory for a training step. Received too little. "
+            f"--batch-size {batch_size}: expected memory for a training step. Received too little. "
             f"Try {fewer} in another --run."
         ) from error
 
 
-def _optimizer(config, steps_per_epoch):
+def _optimizer(recipe, steps_per_epoch):
     schedules = {
         "exponential": lambda rate: keras.optimizers.schedules.ExponentialDecay(rate, 1000, 0.9),
-        "cosine": lambda rate: keras.optimizers.schedules.CosineDecay(rate, config.epochs * steps_per_epoch),
+        "cosine": lambda rate: keras.optimizers.schedules.CosineDecay(rate, recipe.epochs * steps_per_epoch),
         "constant": lambda rate: rate,
     }
     optimizers = {
         "adam": keras.optimizers.Adam,
-        "adamw": lambda rate: keras.optimizers.AdamW(rate, weight_decay=config.weight_decay),
+        "adamw": lambda rate: keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay),
         "rmsprop": keras.optimizers.RMSprop,
         "sgd": lambda rate: keras.optimizers.SGD(rate, momentum=0.9),
     }
-    return optimizers[config.optimizer](schedules[config.schedule](config.learning_rate))
+    return optimizers[recipe.optimizer](schedules[recipe.schedule](recipe.learning_rate))
 
 
 def _running_metrics(splits):
@@ -183,7 +203,7 @@ def _running_metrics(splits):
     )
 
 
-def _compiled_step(model, splits, examples, running, config, loss):
+def _compiled_step(model, splits, examples, running, recipe, loss):
     """One optimizer step as a graph: `step(images, labels, indices, count, seed)`, labels uint8, images too or floats.
 
     A worker calls it with its part of a batch of `count` images.
@@ -191,13 +211,12 @@ def _compiled_step(model, splits, examples, running, config, loss):
     strategy = devices.strategy()
     activate = splits.task.activate
     mean, accuracy, auc = running
-    forward = twin.of(model, twin.dtype(config.precision))
-    augmentation = augment.of(config)
+    forward = twin.of(model, twin.dtype(recipe.precision))
 
     def replica_step(images, labels, indices, count, seed):
         images, labels, indices, positions = devices.deal(count, images, labels, indices)
         images, labels = _in_pixel_units(images), tf.cast(labels, tf.float32)
-        images = augment.augmented(images, augmentation, seed=seed, indices=indices)
+        images = augment.augmented(images, recipe.augmentation, seed=seed, indices=indices)
         images, labels, weights = examples(images, labels, seed, indices, positions, count)
         with tf.GradientTape() as tape:
             logits = forward(images, training=True)

@@ -12,11 +12,11 @@ import optuna
 import tensorflow as tf
 from tqdm import tqdm
 
-from chestrobust import config, files, models, runs, titles
+from chestrobust import config, files, runs, titles
 from chestrobust.attacks import named
 from chestrobust.errors import RunError, TrainingError
 from chestrobust.reporting import figures
-from chestrobust.training import examples, experiment, loop
+from chestrobust.training import experiment, loop
 
 # Wide enough for fine-tuning as for training from scratch.
 SPACE = {
@@ -31,7 +31,7 @@ SPACE = {
 STATES = optuna.trial.TrialState
 ENDED = (STATES.COMPLETE, STATES.PRUNED)
 # What decides whether a search may be continued: a trial with other values can't be compared.
-FREE = ("trials", "run", "params", "data_dir", "strategy")
+FREE = ("trials", "run", "params", "root", "data_dir", "strategy")
 
 
 def search(options, fixed, splits, folder):
@@ -153,10 +153,9 @@ def _train(trial, options, searched, splits, folder, reporter):
     classifier = experiment.new_classifier(trained, splits)
     ways = {"selection": selection(options), "callback": reporter}
     if options.adversarial:
-        loss = examples.attack_loss(trained, splits)
-        ways["examples"] = examples.adversarial_examples(models.logits(classifier), loss, trained)
+        ways["examples"] = experiment.adversarial_examples(trained, splits, classifier)
     try:
-        return loop.train(classifier, splits, trained, run, **ways)[1]["best_val_auc"]
+        return loop.train(classifier, splits, experiment.recipe(trained), run, **ways)[1]["best_val_auc"]
     finally:
         for name in ("model.keras", "last.keras", "state.npz"):
             (folder / name).unlink(missing_ok=True)

@@ -13,7 +13,6 @@ from chestrobust import devices, files
 from chestrobust.attacks import gradient
 from chestrobust.data.lazy import Lazy
 from chestrobust.data.splits import Split, as_floats
-from chestrobust.training import examples
 
 WARNING = (
     "Warning: --method static makes its adversarial images once, on the weights it starts from. The model learns these "
@@ -42,14 +41,16 @@ def with_twins(images, signs, epsilon):
     return Lazy((2 * count, *images.shape[1:]), np.float32, take)
 
 
-def joined(splits, model, config, run):
+def joined(splits, model, run, *, epsilon, loss, precision):
     """The splits with FGSM images of a model beside the clean ones in the training split.
 
     Args:
         splits: The `Splits`.
         model: Callable returning logits: the one that training starts from.
-        config: An `AdversarialConfig`.
         run: The `Run` in whose folder the signs are kept until it is finished.
+        epsilon: Length of the step, in pixel units of [0, 1].
+        loss: Function from `losses` that the step climbs.
+        precision: Arithmetic of the gradients, as in `attacks.fgsm`.
     """
     train, path = splits.train, run.path / FILE
     if devices.chief() and not path.exists():
@@ -61,14 +62,14 @@ def joined(splits, model, config, run):
                 clean = as_floats(train.images[rows])
                 attacked = gradient.fgsm(
                     *(model, clean, train.labels[rows].astype(np.float32)),
-                    epsilon=config.train_epsilon,
-                    loss=examples.attack_loss(config, splits),
+                    epsilon=epsilon,
+                    loss=loss,
                     batch_size=64,
-                    precision=config.precision,
+                    precision=precision,
                 )
                 signs[rows] = np.sign(attacked - clean)
             signs.flush()
     devices.wait()
-    images = with_twins(train.images, np.load(path, mmap_mode="r"), config.train_epsilon)
+    images = with_twins(train.images, np.load(path, mmap_mode="r"), epsilon)
     patients = None if train.patients is None else np.tile(train.patients, 2)
     return dataclasses.replace(splits, train=Split(images, np.tile(train.labels, (2, 1)), patients))

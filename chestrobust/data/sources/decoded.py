@@ -42,17 +42,17 @@ class Decoded:
 
 
 def folder(source, root):
-    """The folder that `--SOURCE-root` names.
+    """The folder that `--root` names.
 
     Raises:
         DataError: If none is named, or none is there.
     """
     if root is None:
-        raise DataError(f"--data {source}: expected the folder of the data. Received no --{source}-root.")
+        raise DataError(f"--data {source}: expected the folder of the data. Received no --root.")
     root = Path(root).expanduser()
     if not root.is_dir():
         received = "a file" if root.exists() else "nothing there"
-        raise DataError(f"{root}: expected the folder of the data (--{source}-root). Received {received}.")
+        raise DataError(f"{root}: expected the folder of the data (--root). Received {received}.")
     return root
 
 

@@ -53,9 +53,7 @@ def _files(root):
     """The split (None where there is none), the class and the path of every image."""
     for table, source in (("Data_Entry_2017*.csv", "nih"), ("metadata.csv", "covid")):
         if any(root.glob(table)):
-            raise DataError(
-                f"{root}: expected a folder for each class. Received a table too. Use --data {source} --{source}-root."
-            )
+            raise DataError(f"{root}: expected a folder for each class. Received a table too. Use --data {source}.")
     parts = {part: _subfolder(root, names) for part, names in NAMES.items()}
     if not any(parts.values()):
         parts = {None: root}

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 
 from chestrobust.catalogue import MEDMNIST
+from chestrobust.config import SIZE, SIZES
 from chestrobust.data.sources.download import download
 from chestrobust.data.sources.fingerprint import fingerprint
 from chestrobust.data.sources.npz import Member
@@ -18,7 +19,6 @@ from chestrobust.data.splits import CHEST_LABELS, Split, Splits
 from chestrobust.errors import DataError, printable
 from chestrobust.tasks import Task
 
-SIZES = (28, 64, 128, 224)
 URL = "https://zenodo.org/records/10519652/files/{file}?download=1"
 INSTALL = "pip install --no-deps medmnist"
 
@@ -90,7 +90,7 @@ def file_name(name, size):
 
 def load_name(name, *, size=None, data_dir):
     """Load a set by name from `data_dir`, downloading it first if it isn't there; `size` defaults to 28."""
-    size = size or 28
+    size = size or SIZE
     expected = info(name).md5[size]
     official = Path(data_dir) / file_name(name, size)
     path = next((path for path in (official, official.with_name(f"{name}_{size}.npz")) if path.exists()), None)

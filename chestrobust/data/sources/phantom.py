@@ -11,6 +11,7 @@ from types import SimpleNamespace
 
 import numpy as np
 
+from chestrobust.config import SIZE
 from chestrobust.data.splits import CHEST_LABELS as FINDINGS
 from chestrobust.data.splits import Split, Splits, selection
 
@@ -29,7 +30,7 @@ WAVES = 12  # waves that make up a texture
 BLOCKS, DRAWS = 2 + len(FINDINGS), 64  # random numbers for the anatomy, the texture and each finding
 
 
-def load(*, size=28, limit=None, seed=0, counts=COUNTS, progress=None):
+def load(*, size=SIZE, limit=None, seed=0, counts=COUNTS, progress=None):
     """The phantom as a data set; only the images that `limit` keeps are drawn.
 
     Args:

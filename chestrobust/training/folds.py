@@ -1,56 +1,57 @@
 """How far a score depends on who happens to be in the test split: K-fold cross-validation by patient.
 
-    python benchmarks/kfold.py --folds 5 --data nih --nih-root nih_folder --size 64 --run runs/kfold
-
-Takes the options of diagnosis.py. All images of the data set are dealt out anew into K parts, whole patients at a time
-(images of multi-class and binary sets by class too); each part is tested once, by a model that is trained on the others
-but the next one, which validates. Writes RUN/fold1of5 ... and RUN/kfold.json, and prints mean and standard deviation
-over the folds, clean and attacked. Interrupted, the same command continues with the fold it was at.
+All images of a data set are dealt out anew into K parts, whole patients at a time (images of multi-class and binary
+sets by class too). Each part is tested once, by a model that is trained on the others but the next one, which
+validates.
 """
 
 import dataclasses
 import json
-import sys
-from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
-
 import numpy as np
+import tensorflow as tf
 
-from chestrobust import commandline, config, data, devices, runs, startup, titles
+from chestrobust import config, runs, titles
 from chestrobust.data.sources import splitting
 from chestrobust.data.splits import Rows, Split
-from chestrobust.training.experiment import train_baseline
+from chestrobust.errors import RunError
+from chestrobust.training import experiment
+
+RUN = "runs/kfold"
 
 
-@dataclass(frozen=True)
-class KFoldConfig(config.BaselineConfig):
-    """Options of `benchmarks/kfold.py`."""
+def cross_validate(options, splits):
+    """Train and test once per fold in RUN/fold1of5 ..., and write RUN/kfold.json.
 
-    run: str = commandline.option("runs/kfold", "folder that this benchmark writes")
-    folds: int = commandline.option(5, "number of parts", commandline.number(int, 3))
+    Folds that are there already are taken as they are, unfinished ones continued; `--overwrite` trains all again.
 
+    Args:
+        options: A `BaselineConfig` with `folds`.
+        splits: The `Splits`, which are dealt out anew.
 
-def main(arguments=None):
-    """Train and test once per fold, then print what the folds have in common."""
-    options = config.parse(KFoldConfig, arguments, description=__doc__)
-    devices.join(options.strategy)
-    splits = data.load_for(options)
-    whole = pooled(splits)
-    part = parts(whole, splits.task, options.folds)
-    devices.start()
-    import tensorflow as tf
+    Returns:
+        A table of mean and spread, to print.
 
+    Raises:
+        RunError: If the folder holds a run of its own.
+    """
+    if options.run == config.BaselineConfig.run:
+        options = dataclasses.replace(options, run=RUN)
+    around = runs.Run(Path(options.run).expanduser())
+    if around.started or around.finished:
+        raise RunError(f"{around.path}: expected a folder for --folds. Received a training run. Choose another --run.")
     # Every fold has a model of its own, for which all functions are traced again: no cause for warnings.
     tf.get_logger().setLevel("ERROR")
-    results = []
-    for fold in range(options.folds):
-        chosen = fold_of(splits, whole, part, fold, options.folds)
-        results.append(trained(options, chosen, f"fold{fold + 1}of{options.folds}"))
+    whole, folds = pooled(splits), options.folds
+    part = parts(whole, splits.task, folds)
+    results = [
+        _trained(options, fold_of(splits, whole, part, fold, folds), f"fold{fold + 1}of{folds}")
+        for fold in range(folds)
+    ]
     found = summary(results)
-    runs.Run(Path(options.run)).write("kfold.json", json.dumps(found, indent=2, allow_nan=False) + "\n")
-    print(*table(found, titles.data_title({**splits.summary(), "note": f"{options.folds} folds"})), sep="\n")
+    around.write("kfold.json", json.dumps(found, indent=2, allow_nan=False) + "\n")
+    return "\n".join(table(found, titles.data_title({**splits.summary(), "note": f"{folds} folds"})))
 
 
 def pooled(splits):
@@ -81,15 +82,15 @@ def fold_of(splits, whole, part, fold, folds):
     return dataclasses.replace(splits, note=f"fold {fold + 1} of {folds}", **dealt)
 
 
-def trained(options, splits, name):
+def _trained(options, splits, name):
     """`results.json` of a fold, which is trained unless it is there."""
-    own = {field.name: getattr(options, field.name) for field in dataclasses.fields(config.BaselineConfig)}
-    own |= {"run": str(Path(options.run) / name), "resume": not options.overwrite}
-    own_options = config.BaselineConfig(**own)
-    run = runs.claim(own_options)
+    own = dataclasses.replace(
+        options, run=str(Path(options.run) / name), resume=not options.overwrite, folds=None, params=None
+    )
+    run = runs.claim(own)
     if run.finished and not options.overwrite:
         return run.read("results.json", "evaluations")
-    return train_baseline(own_options, splits, run)[1]
+    return experiment.train_baseline(own, splits, run)[1]
 
 
 def summary(results):
@@ -122,7 +123,3 @@ def table(found, title):
 
 def _mean(score):
     return "undefined" if score["sd"] is None else f"{score['mean']:.4f} ± {score['sd']:.4f}"
-
-
-if __name__ == "__main__":
-    sys.exit(startup.run_script(main, after_interrupt="The same command continues."))

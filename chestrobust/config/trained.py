@@ -1,0 +1,181 @@
+"""Options of the scripts that look at trained models: `evaluate.py`, `explain.py` and `ensemble.py`."""
+
+from dataclasses import dataclass
+
+from chestrobust import catalogue
+from chestrobust.commandline import ARGUMENT, extra_attack, file_name, length, number, option
+from chestrobust.config import shared
+from chestrobust.config.shared import FoldersConfig
+
+SHOWN = ("explanation", "similarity", "boxes", "gallery", "features", "confusion", "curves", "metrics")
+
+
+@dataclass(frozen=True)
+class EvaluateConfig(FoldersConfig):
+    """Options of `evaluate.py`."""
+
+    subject: str = option(
+        ARGUMENT, "run folder, or a .keras file with sigmoid, softmax or logit outputs", metavar="RUN"
+    )
+    data: str | None = option(
+        None, "data set as in diagnosis.py, labels are matched by name (default: the run's own)", group="data"
+    )
+    size: int | None = shared.size("the run's own")
+    data_dir: str = shared.data_dir(shared.DATA_DIR)
+    limit: int | None = shared.limit(
+        "use only this many images of each split (default: the run's own, or all if --data is given)"
+    )
+    suite: str = option(
+        "quick",
+        "quick: FGSM and PGD; standard: APGD, per-label and Square too",
+        group="attacks",
+        choices=("quick", "standard"),
+    )
+    epsilons: tuple[float, ...] = option(
+        (0.0, 0.5 / 255, 1 / 255, 2 / 255, 4 / 255, 8 / 255, 0.03, 0.05),
+        "radii in pixel units of [0, 1]",
+        length,
+        group="attacks",
+        nargs="+",
+    )
+    steps: int = option(
+        10,
+        "gradient steps of PGD and APGD; take 50 or more for a number to publish",
+        number(int, 1),
+        group="attacks",
+    )
+    restarts: int = option(
+        1,
+        "starts of each attack, the first at the image, others random; the worst per image counts",
+        number(int, 1),
+        group="attacks",
+    )
+    queries: int = option(500, "queries per image of the Square attack", number(int, 1), group="more: attacks")
+    extra: tuple[str, ...] = option(
+        (),
+        f"further attacks: {', '.join(catalogue.extras())}",
+        extra_attack,
+        group="more: attacks",
+        nargs="+",
+        metavar="ATTACK",
+    )
+    transfer_from: str | None = option(
+        None, "run or .keras file on which transferred images are made", group="more: attacks", metavar="RUN"
+    )
+    by: tuple[str, ...] = option(
+        (),
+        "break scores down by what is known of the patients",
+        group="scores",
+        nargs="+",
+        choices=("view", "age", "sex"),
+    )
+    thresholds: str = option(
+        "best",
+        "cuts for F1 and reports, from clean validation images: best F1 over all, or over 0.05, 0.10 ... 0.40",
+        group="more: scores",
+        choices=("best", "grid"),
+    )
+    resamples: int = shared.resamples()
+    name: str | None = option(
+        None, "name of the result in RUN/evaluations (default: DATA-SUITE)", file_name, group="run"
+    )
+    seed: int = shared.seed(0, "attacks and resamples")
+    strict: bool = option(False, "exit with code 1 if the audit fails", bool, group="run")
+    verify: bool = option(
+        False, "only recompute the run's own results, and exit with code 1 if they differ", bool, group="run"
+    )
+    precision: str = shared.precision("convolutions in gradient attacks")
+    strategy: str = shared.strategy()
+    debug: bool = shared.debug()
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubjectConfig(FoldersConfig):
+    """Options of scripts that take trained models; what is None is taken from the first one's run."""
+
+    data: str | None = option(
+        None, "data set as in diagnosis.py (default: the first run's, as for all that follow)", group="data"
+    )
+    size: int | None = shared.size("the first run's")
+    data_dir: str | None = shared.data_dir(None)
+    limit: int | None = shared.limit()
+    epsilon: float | None = option(None, "radius of the attack in pixel units of [0, 1]", length, group="attack")
+    step_size: float | None = option(None, "length of one PGD step, same units", length, group="attack")
+    steps: int | None = option(None, "PGD steps", number(int, 1), group="attack")
+    restarts: int | None = option(None, "random starts of PGD", number(int, 1), group="attack")
+    seed: int | None = shared.seed(None, "attacks, resamples and t-SNE")
+    debug: bool = shared.debug()
+
+
+@dataclass(frozen=True)
+class ExplainConfig(SubjectConfig):
+    """Options of `explain.py`; what is None is taken from the first run."""
+
+    subject: str = option(ARGUMENT, "run folder or .keras file", metavar="RUN")
+    other: str | None = option(ARGUMENT, "a second one to compare with", metavar="RUN2", nargs="?")
+    show: tuple[str, ...] = option(
+        ("explanation",),
+        f"any of {', '.join(SHOWN)}",
+        group="views",
+        nargs="+",
+        choices=SHOWN,
+        metavar="VIEW",
+    )
+    image: int | None = option(
+        None, "number of the test image (default: the first with a finding)", number(int, 0), group="views"
+    )
+    label: str | None = option(
+        None, "finding that is explained (default: the most probable that the image has)", group="views"
+    )
+    boxes: str | None = option(
+        None, "BBox_List_2017.csv, with the images in its folder or below", group="views", metavar="FILE"
+    )
+    layer: str | None = option(
+        None,
+        "layer for Grad-CAM, OUTER/INNER in a nested model (default: the last whose output is still an image)",
+        group="more: views",
+    )
+    path_steps: int = option(
+        64,
+        "points on the way of integrated gradients; up to 16 times as many where one image needs them",
+        number(int, 1),
+        group="more: views",
+    )
+    images: int = option(4, "images in a gallery", number(int, 1, 20), group="more: views")
+    epsilons: tuple[float, ...] = option(
+        (1 / 255, 2 / 255, 4 / 255, 8 / 255, 0.05),
+        "radii in the gallery, in pixel units of [0, 1]",
+        length,
+        group="more: views",
+        nargs="+",
+    )
+    step_sizes: tuple[float, ...] = option(
+        (),
+        "step sizes in the gallery, same units (default: 0.05 to 1 times epsilon)",
+        length,
+        group="more: views",
+        nargs="+",
+    )
+    points: int = option(
+        500, "largest number of images in the picture of features", number(int, 5), group="more: views"
+    )
+    resamples: int = shared.resamples()
+
+
+@dataclass(frozen=True)
+class EnsembleConfig(SubjectConfig):
+    """Options of `ensemble.py`; what is None is taken from the first run."""
+
+    members: tuple[str, ...] = option(ARGUMENT, "run folders or .keras files", nargs="+", metavar="RUN")
+    weights: tuple[float, ...] = option(
+        (),
+        "weights of the members in votes and means (default: equal)",
+        number(float, 0, open_low=True),
+        group="ensemble",
+        nargs="+",
+    )
+    run: str = shared.run("runs/ensemble", "folder that the results go to")
+    overwrite: bool = shared.overwrite()
+    resamples: int = shared.resamples()
+
+    resume = False  # Nothing is written before the end.
