@@ -8,7 +8,7 @@ import sys
 
 import pytest
 
-from chestrobust import catalogue, commandline, config, data
+from chestrobust import catalogue, commandline, config
 from chestrobust.attacks import named
 from chestrobust.tasks import Task
 

@@ -156,6 +156,8 @@ def test_robust_training_resumes_too(tmp_path, options, splits, monkeypatch):
         (checkpoints.Checkpoint, "keep"),
         (loop.csv, "DictWriter"),  # `model.keras` is the new one, `state.npz` isn't
         (checkpoints.np, "savez"),
+        (checkpoints.os, "replace"),  # `state.npz` tells of `next.keras`, or neither is there
+        (checkpoints.Checkpoint, "_promote"),
         (loop.devices, "load"),  # after the last epoch
     ],
 )
@@ -254,7 +256,7 @@ def test_what_is_not_finite_never_replaces_a_checkpoint(tmp_path, options, split
 
     monkeypatch.setattr(checkpoints, "SAVE_EVERY", 0)
     monkeypatch.setattr(loop, "_compiled_step", spoiled)
-    good = r"model\.keras \(epoch 1\) and .*state\.npz \(epoch 2, 1 steps\)"
+    good = r"(model|next)\.keras \(epoch 1\) and .*state\.npz \(epoch 2, 1 steps\)"
     with pytest.raises(TrainingError, match=rf"Epoch 2, {seen}.*{good}"):
         fit(tmp_path / "run", options, splits)
     saved = np.load(tmp_path / "run" / "state.npz")
@@ -272,12 +274,16 @@ def test_too_little_memory_names_the_batch_size_and_half_of_it(tmp_path, options
         fit(tmp_path / "run", options, splits)
 
 
-@pytest.mark.parametrize("damage", [b"", b"PK\3\4 no archive", "other", "no model"])
+@pytest.mark.parametrize("damage", [b"", b"PK\3\4 no archive", "other", "no model", "another model", "half a model"])
 def test_a_damaged_checkpoint_is_one_line(tmp_path, options, splits, damage):
     fit(tmp_path / "run", options, splits)
     file = tmp_path / "run" / "state.npz"
     if damage == "no model":
         (tmp_path / "run" / "model.keras").unlink()
+    elif damage == "another model":
+        shutil.copy(tmp_path / "run" / "last.keras", tmp_path / "run" / "model.keras")
+    elif damage == "half a model":
+        os.truncate(tmp_path / "run" / "model.keras", 3000)
     elif damage == "other":
         content = dict(np.load(file))
         content.pop("3")

@@ -21,8 +21,10 @@ CONTENTS = (
     "history.csv",
     "state.npz",
     "model.keras",
+    "next.keras",
     "last.keras",
     "adversarial.npy",
+    "adversarial.json",
     "chestxray.png",
     "logs",
     "baseline",
@@ -31,7 +33,12 @@ CONTENTS = (
 )
 LOCK = ".lock"
 CACHE = "cache"  # folder of what explain.py computes once
-LEFT_OVER = ("state.npz", "adversarial.npy")  # needed to resume, and by a finished run no more
+LEFT_OVER = (
+    "state.npz",
+    "next.keras",
+    "adversarial.npy",
+    "adversarial.json",
+)  # needed to resume, and by a finished run no more
 MAX_JSON = 1 << 26  # bytes
 # What belongs to a name in `results.json`; the rest is read by its key alone.
 KINDS = dict.fromkeys(("data", "config", "training", "thresholds", "baseline"), dict) | {"evaluations": list}
@@ -231,9 +238,6 @@ def _bare(folder):
     return all(path.name == LOCK or path.match(PARTIAL) for path in folder.iterdir())
 
 
-_locks = []  # Open files, as a lock ends when its file is closed.
-
-
 def lock(folder, *, inside=None):
     """Make a folder and keep other processes from writing to it until this one ends, in whatever way.
 
@@ -260,7 +264,7 @@ def lock(folder, *, inside=None):
         ) from None
     except OSError as error:
         raise RunError(f"{folder}: expected a file system with locks. Received: {error.strerror}.") from None
-    _locks.append(file)
+    locks.hold(folder, file)
     with explained(folder):
         files.remove_partial(folder)
     clear(folder / CACHE)
