@@ -7,7 +7,9 @@ Data, limit and attack are the first run's own unless told. Writes RUN/results.j
 a table.
 """
 
+import dataclasses
 import sys
+from pathlib import Path
 
 from chestrobust import config, data, devices, runs, startup
 from chestrobust.errors import ExpectedError, RunError
@@ -22,6 +24,7 @@ def main(arguments=None):
         raise ExpectedError(
             f"--weights: expected one for each of the {len(options.members)} members. Received: {len(options.weights)}."
         )
+    options = _again(options)
     run = runs.claim(options)
     subjects = [saved.find(text) for text in options.members]
     for one in subjects:
@@ -43,5 +46,12 @@ def main(arguments=None):
     print(tables.ensemble(results), f"\nResults: {run.path / 'results.json'}", sep="\n")
 
 
+def _again(options):
+    """The options; with `--overwrite` if the folder holds nothing but a combination that was broken off."""
+    run = runs.Run(Path(options.run).expanduser())
+    unfinished = run.started and not run.finished and "members" in run.read("config.json")
+    return dataclasses.replace(options, overwrite=True) if unfinished else options
+
+
 if __name__ == "__main__":
-    sys.exit(startup.run_script(main, after_interrupt="Nothing was written."))
+    sys.exit(startup.run_script(main, after_interrupt="The same command begins again."))

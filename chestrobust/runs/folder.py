@@ -233,6 +233,11 @@ def claim(config):
     return run
 
 
+def task(config, splits):
+    """What all workers of a run must be about to do: the options that say what, and the data."""
+    return {key: value for key, value in asdict(config).items() if key not in HOUSEKEEPING} | {"data": splits.sha256}
+
+
 def _bare(folder):
     """Whether a folder is empty, but for what a run that was killed before it began leaves."""
     return all(path.name == LOCK or path.match(PARTIAL) for path in folder.iterdir())
