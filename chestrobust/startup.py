@@ -18,6 +18,7 @@ def run_script(main, *, after_interrupt="The same command with --resume continue
         What `main` returns, or 0; 2 for an expected error, or if not all could be printed; 130 for Ctrl-C; 143 for
         SIGTERM; 1 for any other exception.
     """
+    os.environ["MPLBACKEND"] = "agg"  # Figures are written, never shown, whatever is set for others.
     with _outputs() as outputs:
         code = _code(main, after_interrupt)
         for output in outputs:

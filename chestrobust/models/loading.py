@@ -1,5 +1,6 @@
 """Saved classifiers as models that return logits."""
 
+import math
 import weakref
 
 import keras
@@ -8,7 +9,11 @@ from keras import layers
 from chestrobust import runs
 from chestrobust.data import matching
 from chestrobust.errors import ModelError
+from chestrobust.models import graph
 from chestrobust.runs import modelfile, saved
+
+SPARE = 1000  # numbers that need not be stored, such as seeds
+LARGEST = 1 << 27  # values of one layer for one image: 128 maps of 1024 x 1024
 
 
 def logits(classifier):
@@ -38,12 +43,29 @@ def load(path):
     Raises:
         ModelError: If the file can't be loaded.
     """
-    modelfile.check(path)
+    stored = modelfile.check(path)
     try:
+        _check_sizes(path, stored)
         return keras.models.load_model(path, compile=False, safe_mode=True)
+    except ModelError:
+        raise
     except Exception as error:  # Keras raises whatever its reader meets: OSError, ValueError, TypeError, KeyError ...
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise ModelError(f"{path}: expected a model as Keras saves it. Received: {reason:.300}") from None
+
+
+def _check_sizes(path, stored):
+    """Refuse a model whose layers would take more memory than its file allows, before they are made."""
+    with keras.StatelessScope(initialize_variables=False):  # Variables have a shape there, and no values.
+        sketch = keras.saving.deserialize_keras_object(modelfile.config(path), safe_mode=True)
+        numbers = sum(math.prod(variable.shape) for variable in sketch.variables)
+        made = [keras.tree.flatten(getattr(layer, "output", None)) for layer in graph.layers(sketch)]
+        shapes = [output.shape for outputs in made for output in outputs]
+    largest = max((math.prod(size or 1 for size in shape[1:]) for shape in shapes), default=0)
+    if numbers > stored + SPARE:
+        raise ModelError(f"{path}: expected layers for the {stored} numbers in it. Received layers for {numbers}.")
+    if largest > LARGEST:
+        raise ModelError(f"{path}: expected layers of at most {LARGEST} values per image. Received one of {largest}.")
 
 
 def load_logits(path):
