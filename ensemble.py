@@ -14,7 +14,7 @@ from pathlib import Path
 from chestrobust import config, data, devices, runs, startup
 from chestrobust.errors import ExpectedError, RunError
 from chestrobust.reporting import tables
-from chestrobust.runs import saved
+from chestrobust.runs import provenance, saved
 
 
 def main(arguments=None):
@@ -42,7 +42,7 @@ def main(arguments=None):
 
     results = ensembles.judge(subjects, splits, chosen, options)
     run.start(options, data=splits.sha256)
-    results = run.finish(options, splits, attack_settings=vars(chosen), **results)
+    results = run.finish(options, splits, attack_settings=provenance.options(chosen), **results)
     print(tables.ensemble(results), f"\nResults: {run.path / 'results.json'}", sep="\n")
 
 

@@ -188,7 +188,7 @@ def test_a_damaged_study_is_one_line(here, monkeypatch, damage):
 
 
 def test_a_full_disk_is_one_line(here, monkeypatch):
-    def full(*_):
+    def full(*_, **__):
         raise sqlite3.OperationalError("database or disk is full")
 
     monkeypatch.setattr(search.sqlite3, "connect", full)

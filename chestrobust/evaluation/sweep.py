@@ -48,13 +48,13 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
     curve = subject.curve_over_steps(reference)
     results = {
         "schema": runs.SCHEMA,
-        "model": str(path),
+        "model": provenance.model(path),
         "architecture": model.name.removesuffix("_logits"),
         "parameters": model.count_params(),
         "activation": activation,
         "data": splits.summary(),
         "labels": labels,
-        "config": dataclasses.asdict(options),
+        "config": provenance.options(options),
         "versions": provenance.versions(),
         "commit": provenance.commit(),
         "hardware": provenance.hardware(),

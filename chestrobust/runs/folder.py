@@ -148,7 +148,7 @@ class Run:
         results = {
             "schema": SCHEMA,
             "data": splits.summary(),
-            "config": asdict(config),
+            "config": provenance.options(config),
             "versions": provenance.versions(),
             "commit": provenance.commit(),
             "hardware": provenance.hardware(),

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import PurePath
 
 from chestrobust import devices
 
@@ -19,6 +20,24 @@ def versions():
         except PackageNotFoundError:
             found[package] = None
     return found
+
+
+def options(config):
+    """Options as results hold them, without places on this machine: of an absolute path, its last part remains."""
+    return {name: _without_place(value) for name, value in vars(config).items()}
+
+
+def _without_place(value):
+    if isinstance(value, (tuple, list)):
+        return [_without_place(part) for part in value]
+    if isinstance(value, str) and (value.startswith("~") or os.path.isabs(value)):
+        return PurePath(value).name
+    return value
+
+
+def model(path):
+    """What results call a saved model: its path as it was given, or of an absolute one the folder and the file."""
+    return os.path.join(path.parent.name, path.name) if path.is_absolute() else str(path)
 
 
 def sha256(path):
