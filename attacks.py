@@ -12,8 +12,10 @@ The contract: `attack(model, images, labels, *, epsilon, ...) -> images`. `model
 `model(images, training=False)` that returns logits. Images are floats in [0, 1], and so are all lengths, in these pixel
 units. The result has the images' kind, shape and dtype, stays in the ball and in [0, 1], and is a pure function of the
 arguments and a seed. The model isn't changed.
+
+`expectation` and `straight_through` let an attack see through a defence that is random or has no useful gradient.
 """
 
-from chestrobust.attacks import apgd, fgsm, ni_fgsm, noise, one_pixel, pgd, square
+from chestrobust.attacks import apgd, expectation, fgsm, ni_fgsm, noise, one_pixel, pgd, square, straight_through
 
-__all__ = ["apgd", "fgsm", "ni_fgsm", "noise", "one_pixel", "pgd", "square"]
+__all__ = ["apgd", "expectation", "fgsm", "ni_fgsm", "noise", "one_pixel", "pgd", "square", "straight_through"]

@@ -12,6 +12,7 @@ import sys
 from pathlib import Path
 
 from chestrobust import config, data, devices, runs, startup
+from chestrobust.data import ranges
 from chestrobust.errors import ExpectedError, RunError
 from chestrobust.reporting import tables
 from chestrobust.runs import provenance, saved
@@ -24,6 +25,7 @@ def main(arguments=None):
         raise ExpectedError(
             f"--weights: expected one for each of the {len(options.members)} members. Received: {len(options.weights)}."
         )
+    ranges.chosen(options)
     options = _again(options)
     run = runs.claim(options)
     subjects = [saved.find(text) for text in options.members]
@@ -40,6 +42,7 @@ def main(arguments=None):
     devices.start()
     from chestrobust.evaluation import ensembles
 
+    startup.run_file(options.import_)
     results = ensembles.judge(subjects, splits, chosen, options)
     run.start(options, data=splits.sha256)
     results = run.finish(options, splits, attack_settings=provenance.options(chosen), **results)

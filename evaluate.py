@@ -14,7 +14,7 @@ import dataclasses
 import sys
 
 from chestrobust import config, data, devices, runs, startup
-from chestrobust.data import matching, subgroups
+from chestrobust.data import matching, ranges, subgroups
 from chestrobust.errors import ExpectedError
 from chestrobust.reporting import tables
 from chestrobust.runs import saved
@@ -24,6 +24,7 @@ def main(arguments=None):
     """Load, attack, doubt, report; returns 1 if `--strict` and the audit failed, or `--verify` found other numbers."""
     options = config.parse(config.EvaluateConfig, arguments, description=__doc__)
     devices.join(options.strategy)
+    ranges.chosen(options)
     run, path, options = saved.open_subject(options)
     source = (
         saved.open_subject(dataclasses.replace(options, subject=options.transfer_from))[1]
@@ -49,6 +50,7 @@ def main(arguments=None):
     devices.start(**runs.task(options, splits))
     from chestrobust.evaluation import sweep, verification
 
+    startup.run_file(options.import_)
     if options.verify:
         return 0 if verification.verify(run, recorded, splits) else 1
     own = run.finished and path.name == "model.keras"

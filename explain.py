@@ -11,6 +11,7 @@ Attacks are PGD with the run's own evaluation options. Writes into RUN/explanati
 import sys
 
 from chestrobust import config, data, devices, runs, startup
+from chestrobust.data import ranges
 from chestrobust.errors import ExpectedError
 from chestrobust.runs import saved
 
@@ -20,6 +21,7 @@ def main(arguments=None):
     options = config.parse(config.ExplainConfig, arguments, description=__doc__)
     if ("boxes" in options.show) != bool(options.boxes):
         raise ExpectedError("--boxes: expected together with --show boxes. Received one of them.")
+    ranges.chosen(options)
     subjects = [saved.find(text) for text in (options.subject, options.other) if text]
     chosen = saved.settings(subjects[0], options)
     splits = saved.load_data(chosen)
@@ -30,6 +32,7 @@ def main(arguments=None):
     devices.start()
     from chestrobust.explaining import attribution_views, error_views
 
+    startup.run_file(options.import_)
     study = attribution_views.Study(subjects, splits, chosen, options)
     runs.lock(study.folder, inside=subjects[0].run.path)
     for view in dict.fromkeys(options.show):

@@ -108,9 +108,15 @@ def suite_cells(model, splits, options):
     budget = {"steps": LONG, "restarts": options.restarts, "queries": QUERIES, "seed": 0, "precision": "float32"}
     suite = named.standard_suite(task, len(splits.label_names), epsilon=options.epsilon, **budget)
     members = [attack for group in suite.values() for attack in group]
-    candidates = np.stack([outcomes.run(model, task, splits.test, attack).logits for attack in members])
-    for name, worst in (("joint", outcomes.joint), ("floor", outcomes.floor)):
-        logits = worst(task, labels, candidates)
+    known = {named.CLEAN: outcomes.run(model, task, splits.test, named.CLEAN)}
+    for attack in members:
+        known[attack] = outcomes.run(model, task, splits.test, attack, known=known)
+    candidates, clean = np.stack([known[attack].logits for attack in members]), known[named.CLEAN].logits
+    worst = {
+        "joint": outcomes.joint(task, labels, candidates, clean),
+        "floor": outcomes.floor(task, labels, candidates),
+    }
+    for name, logits in worst.items():
         bce = task.training_loss("bce")(labels.astype(np.float32), logits.astype(np.float32))
         auc = metrics.macro(metrics.auc(labels, logits))
         yield ["ours", f"standard suite, {name}", f"{auc:.4f}", f"{np.mean(bce):.4f}", "", f"{len(members)} attacks"]

@@ -35,6 +35,9 @@ class AttackRow:
         function: Reference to `function(model, images, labels, ...)`, or None if the images stay as they are.
         loss: Name of the `Task` attribute that is the loss it climbs, or None if the function takes none.
         weights: Reference to what makes of `(labels, label)` what its loss takes in their place; None: the labels.
+        aim: Reference to what makes of a whole split's `(labels, scores)` what takes the place of labels and the loss,
+            for an attack on the macro AUC of several labels; None if it sees each image for itself.
+        against: The attack, at the same settings, under which these scores are the model's.
         parameters: Which fields of `named.Attack` it has, with the function's name for each, or None for a field that
             is recorded alone, as the function starts like this by itself.
         defaults: Values of these fields that no option sets.
@@ -42,12 +45,15 @@ class AttackRow:
             another model on which its images are made.
         extra: Whether `--extra` offers it.
         help: What it is in the help of `--extra`, if the name doesn't say it.
+        note: What a reader of its score has to know besides.
     """
 
     title: str
     function: str | None
     loss: str | None = "loss"
     weights: str | None = None
+    aim: str | None = None
+    against: str | None = None
     parameters: dict[str, str | None] = field(default_factory=dict)
     defaults: dict[str, float] = field(default_factory=dict)
     gradient: bool = True
@@ -56,25 +62,38 @@ class AttackRow:
     source: bool = False
     extra: bool = False
     help: str = ""
+    note: str = ""
 
 
 _GRADIENT, _BLACKBOX = "chestrobust.attacks.gradient", "chestrobust.attacks.blackbox"
 _AWAY, _TOWARD = "chestrobust.losses:direction", "chestrobust.losses:presence"
 _PGD = {"function": f"{_GRADIENT}:pgd", "parameters": {**ITERATED, **_same("step_size", "random_start")}}
 _APGD = {"function": f"{_GRADIENT}:apgd", "parameters": AUTO}
+_AT_MARGIN = {"loss": None, "aim": "chestrobust.attacks.aim:by_margin", "against": "clean"}
+_AT_PAIRS = {"loss": None, "aim": "chestrobust.attacks.aim:by_pairs", "against": "apgd-auc"}
 _SQUARE = {"function": f"{_BLACKBOX}:square", "parameters": QUERIES, "gradient": False}
 
 ATTACKS = {
     "clean": AttackRow(title="clean", function=None, gradient=False, radius=False),
     "fgsm": AttackRow(title="FGSM", function=f"{_GRADIENT}:fgsm", parameters=_same("epsilon", "precision", seed=None)),
     "pgd": AttackRow(title="PGD", **_PGD),
+    "pgd-auc": AttackRow(title="PGD-AUC", **_PGD, **_AT_MARGIN),
     "transfer": AttackRow(title="transfer", **_PGD, source=True),
     "apgd-bce": AttackRow(title="APGD-BCE", **_APGD),
     "apgd-ce": AttackRow(title="APGD-CE", **_APGD),
     "apgd-margin": AttackRow(title="APGD-margin", **_APGD, loss="margin"),
+    "apgd-auc": AttackRow(title="APGD-AUC", **_APGD, **_AT_MARGIN),
+    "apgd-pairs": AttackRow(title="APGD-pairs", **_APGD, **_AT_PAIRS),
+    "apgd": AttackRow(
+        title="APGD",
+        **_APGD,
+        loss="margin",
+        note="With a single label the attacks on cross-entropy, margin and AUC are one and the same.",
+    ),
     "label-margin": AttackRow(title="each label alone", **_APGD, loss="linear", weights=_AWAY, label=True),
     "square": AttackRow(title="Square", **_SQUARE),
     "square-margin": AttackRow(title="Square-margin", **_SQUARE, loss="margin"),
+    "square-auc": AttackRow(title="Square-AUC", **_SQUARE, **_AT_MARGIN),
     "noise": AttackRow(
         title="noise",
         function=f"{_BLACKBOX}:noise",

@@ -161,7 +161,7 @@ def _comes_last(title):
 
 def dashed(name):
     """A field's name as the command line has it."""
-    return f"--{name.replace('_', '-')}"
+    return f"--{name.rstrip('_').replace('_', '-')}"  # `import` can't be a field's name
 
 
 def _reading(parse, default, choices):

@@ -1,4 +1,8 @@
-"""Losses on logits, one value per image: sums, so that an image's gradient doesn't depend on its batch."""
+"""Losses on logits, one value per image: sums, so that an image's gradient doesn't depend on its batch.
+
+They are written as functions of what is still wrong, such as `sigmoid(-z)` for `1 - sigmoid(z)`: in float32 the
+difference is exactly 0 from a logit of 18 on, and with it the gradient, so that a sure model would look robust.
+"""
 
 import functools
 
@@ -18,7 +22,7 @@ def binary_cross_entropy(labels, logits):
     Returns:
         Losses, `(batch,)`.
     """
-    return tf.reduce_sum(tf.nn.sigmoid_cross_entropy_with_logits(labels, logits), axis=-1)
+    return tf.reduce_sum(tf.nn.softplus(direction(labels) * logits), axis=-1)
 
 
 def mean_binary_cross_entropy(labels, logits):
@@ -28,7 +32,7 @@ def mean_binary_cross_entropy(labels, logits):
 
 def cross_entropy(labels, logits):
     """Softmax cross-entropy for multi-class tasks; arguments as above, `labels` one-hot."""
-    return tf.nn.softmax_cross_entropy_with_logits(labels, logits)
+    return tf.nn.softplus(tf.reduce_logsumexp(_wrong(labels, logits), axis=-1) - _true(labels, logits))
 
 
 def linear(weights, logits):
@@ -39,9 +43,14 @@ def linear(weights, logits):
     return tf.reduce_sum(weights * logits, axis=-1)
 
 
-def linear_log_probability(weights, logits):
-    """`linear` on the log-probabilities of a softmax, for multi-class tasks."""
-    return linear(weights, tf.nn.log_softmax(logits))
+def linear_log_odds(weights, logits):
+    """`linear` on the log-odds of each class against the rest, for multi-class tasks: what a softmax ranks by."""
+    others = _wrong(np.eye(logits.shape[-1]), tf.expand_dims(logits, -2))
+    return linear(weights, logits - tf.reduce_logsumexp(others, axis=-1))
+
+
+# They take any weights in the place of labels.
+WEIGHTED = (linear, linear_log_odds)
 
 
 def margin(labels, logits):
@@ -51,8 +60,15 @@ def margin(labels, logits):
 
 def class_margin(labels, logits):
     """Margin of the best wrong class over the true one (Carlini and Wagner, 2017, https://arxiv.org/abs/1608.04644)."""
-    true = tf.reduce_sum(labels * logits, axis=-1)
-    return tf.reduce_max(tf.where(labels > 0, -np.inf, logits), axis=-1) - true
+    return tf.reduce_max(_wrong(labels, logits), axis=-1) - _true(labels, logits)
+
+
+def _true(labels, logits):
+    return tf.reduce_sum(labels * logits, axis=-1)
+
+
+def _wrong(labels, logits):
+    return tf.where(labels > 0, tf.cast(-np.inf, logits.dtype), logits)
 
 
 def hide(labels, logits):
@@ -120,7 +136,7 @@ def rarity(task, labels):
 
 def weighted(weights, labels, logits):
     """Binary cross-entropy in which a positive of each label counts `weights` times, averaged over labels."""
-    return tf.reduce_mean(tf.nn.weighted_cross_entropy_with_logits(labels, logits, weights), axis=-1)
+    return tf.reduce_mean((labels * weights + 1 - labels) * tf.nn.softplus(direction(labels) * logits), axis=-1)
 
 
 def class_weighted(weights, labels, logits):
@@ -135,16 +151,15 @@ def focal(labels, logits, *, gamma=2.0, alpha=0.25):
 
     Reference: Lin et al., 2017, https://arxiv.org/abs/1708.02002
     """
-    right = tf.sigmoid((2 * labels - 1) * logits)
+    against = direction(labels) * logits
     balance = labels * alpha + (1 - labels) * (1 - alpha)
-    entropy = tf.nn.sigmoid_cross_entropy_with_logits(labels, logits)
-    return tf.reduce_mean(balance * (1 - right) ** gamma * entropy, axis=-1)
+    return tf.reduce_mean(balance * tf.sigmoid(against) ** gamma * tf.nn.softplus(against), axis=-1)
 
 
 def categorical_focal(labels, logits, *, gamma=2.0):
     """Focal loss of a softmax, without `alpha`, which would be the same for all classes."""
     entropy = cross_entropy(labels, logits)
-    return (1 - tf.exp(-entropy)) ** gamma * entropy
+    return (-tf.math.expm1(-entropy)) ** gamma * entropy
 
 
 def asymmetric(labels, logits, *, gamma=4.0, margin=0.05):
@@ -154,6 +169,7 @@ def asymmetric(labels, logits, *, gamma=4.0, margin=0.05):
 
     Reference: Ridnik et al., 2021, https://arxiv.org/abs/2009.14119
     """
-    shifted = tf.maximum(tf.sigmoid(logits) - margin, 0.0)
+    probability = tf.where(logits > 0, 1 - tf.sigmoid(-logits), tf.sigmoid(logits))
+    shifted = tf.maximum(probability - margin, 0.0)
     negative = -(shifted**gamma) * tf.math.log(1 - shifted)
     return tf.reduce_mean(labels * tf.nn.softplus(-logits) + (1 - labels) * negative, axis=-1)

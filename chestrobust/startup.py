@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import runpy
 import sys
 import traceback
 
@@ -54,6 +55,21 @@ def _code(main, after_interrupt):
 
 def _say(text):
     print(f"{os.path.basename(sys.argv[0])}: error: {' '.join(text.split())}", file=sys.stderr)
+
+
+def run_file(path):
+    """Run a Python file of the user's, which registers the classes of a model by Keras's own means; None runs nothing.
+
+    Raises:
+        ExpectedError: If there is no such file, or it fails.
+    """
+    if path is None:
+        return
+    try:
+        runpy.run_path(os.path.expanduser(path), run_name="imported")
+    except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
+        raise ExpectedError(f"--import {path}: expected a Python file that runs. Received: {reason:.300}") from None
 
 
 def _expected(error, after_interrupt):

@@ -10,7 +10,7 @@ from chestrobust.catalogue import resolve
 _FUNCTIONS = {
     "loss": ("binary_cross_entropy", "cross_entropy"),
     "margin": ("margin", "class_margin"),
-    "linear": ("linear", "linear_log_probability"),
+    "linear": ("linear", "linear_log_odds"),
     # The one class of an image is hidden by any other.
     "hide": ("hide", "cross_entropy"),
 }
@@ -34,6 +34,11 @@ class Task(enum.StrEnum):
     def exclusive(self):
         """Whether labels are classes, of which every image has exactly one."""
         return self is Task.MULTI_CLASS
+
+    @property
+    def several(self):
+        """Whether an image has several labels: an attack on their mean AUC then weighs them, see `attacks.aim`."""
+        return self is Task.MULTI_LABEL
 
     @property
     def telling_accuracy(self):

@@ -9,7 +9,7 @@ def data_title(data):
     return f"{title}, {data['note']}" if data["note"] else title
 
 
-SUMS = {"joint": "joint: worst image", "floor": "floor: worst per label"}  # of several attacks
+SUMS = {"joint": "joint: worst image", "floor": "floor: per-label worst found"}  # of several attacks
 
 
 def name(attack):

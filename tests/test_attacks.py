@@ -1,10 +1,12 @@
+import warnings
+
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from chestrobust import attacks, losses, models
-from chestrobust.attacks import gradient
+from chestrobust.attacks import blackbox, checks, gradient
 from chestrobust.attacks.norms import L2, LINF
 from chestrobust.training import examples
 
@@ -181,8 +183,8 @@ def test_any_number_of_images_traces_the_model_once(batch):
     model = Linear(np.ones((64, 3)))
     for count in (1, 10, 7, 3):
         attacks.pgd(model, batch[0][:count], batch[1][:count], **PGD, restarts=2, batch_size=4)
-    # Once for the step, once for the loss that compares restarts.
-    assert model.calls == 2
+    # Once for the step, once for the loss that compares restarts; and a look at whether these are logits.
+    assert model.calls == 3
 
 
 def test_a_split_is_never_attacked_in_one_tape():
@@ -193,7 +195,7 @@ def test_a_split_is_never_attacked_in_one_tape():
         return tf.reduce_sum(images, (1, 2))
 
     attacks.fgsm(model, np.zeros((50, 4, 4, 1), np.float32), np.zeros((50, 1)), epsilon=0.1, batch_size=16)
-    assert sizes == [16, 16, 16, 16]
+    assert sizes == [checks.LOOK_AT, 16, 16, 16, 16]
 
 
 @pytest.mark.parametrize("norm", [LINF, L2])
@@ -356,12 +358,60 @@ def test_a_model_without_gradient_returns_the_start(batch):
         ({"images": np.zeros((8, 8, 1), np.float32)}, r"\(8, 8, 1\)"),
         ({"labels": np.zeros((9, 3))}, r"\(9, 3\)"),
         ({"labels": np.zeros(10)}, r"\(10,\)"),
+        ({"labels": np.full((10, 3), -1.0)}, "Received: -1.0"),
+        ({"labels": np.full((10, 3), 2)}, "Received: 2"),
+        ({"labels": np.full((10, 3), np.nan)}, "Received: nan"),
+        ({"labels": np.full((10, 3), np.nan), "loss": losses.linear}, "Received: nan"),
     ],
 )
 def test_bad_arguments_are_refused_with_the_value_received(cnn, batch, change, message):
     settings = {"images": batch[0], "labels": batch[1], **PGD, **change}
     with pytest.raises(ValueError, match=message):
         attacks.pgd(models.logits(cnn), **settings)
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        lambda *batch: attacks.pgd(*batch, epsilon=0.03, step_size=0.02, steps=2),
+        lambda *batch: attacks.pgd(*batch, epsilon=0.3, step_size=0.2, steps=2, norm=L2),
+        lambda *batch: attacks.apgd(*batch, epsilon=0.03, steps=3),
+        lambda *batch: blackbox.square(*batch, epsilon=0.03, queries=5),
+        lambda *batch: blackbox.noise(*batch, epsilon=0.03),
+    ],
+)
+def test_images_in_float16_stay_in_the_ball(cnn, batch, attack):
+    images = batch[0].astype(np.float16)
+    attacked = attack(models.logits(cnn), images, batch[1])
+    change = attacked.astype(np.float64) - images
+    assert attacked.dtype == np.float16
+    assert 0 < np.abs(change).max() <= 0.03 + 1e-7 or np.linalg.norm(change.reshape(10, -1), axis=1).max() <= 0.3 + 1e-6
+    assert attacked.min() >= 0
+    assert attacked.max() <= 1
+
+
+def test_a_model_that_answers_probabilities_draws_a_warning(cnn, batch):
+    with pytest.warns(UserWarning, match=r"models\.logits"):
+        attacks.fgsm(cnn, *batch, epsilon=0.1)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        attacks.fgsm(models.logits(cnn), *batch, epsilon=0.1)
+        attacks.fgsm(lambda images, training: 9 * models.logits(cnn)(images) - 4, *batch, epsilon=0.1)
+
+
+@pytest.mark.parametrize("loss", [losses.margin, losses.linear])
+def test_logits_in_other_units_are_attacked_alike_by_margins(cnn, batch, loss):
+    model, images, labels = models.logits(cnn), *batch
+    settings = {"epsilon": 0.05, "steps": 10, "precision": "float32", "loss": loss}
+    usual = attacks.apgd(model, images, 1 - 2 * labels if loss is losses.linear else labels, **settings)
+    for factor in (2.0**-20, 2.0**10):  # about 1e-6 and 1e3, and exact
+        scaled = attacks.apgd(
+            lambda images, training, factor=factor: factor * model(images, training=training),
+            images,
+            1 - 2 * labels if loss is losses.linear else labels,
+            **settings,
+        )
+        np.testing.assert_array_equal(scaled, usual)
 
 
 def test_an_attack_without_a_model_fails(batch):

@@ -1,6 +1,8 @@
 """The audit passes an honest robust model and catches every broken defence, attack and data set planted here."""
 
 import dataclasses
+import re
+from pathlib import Path
 
 import keras
 import numpy as np
@@ -11,10 +13,12 @@ from conftest import make_splits
 from chestrobust import config, models, runs
 from chestrobust.attacks import named
 from chestrobust.attacks.named import Attack
-from chestrobust.evaluation import audit
+from chestrobust.evaluation import audit, checks, lines, published
+from chestrobust.tasks import Task
 from chestrobust.training import experiment, loop
 
 EPSILON = 0.05
+NUM_LINES = 28
 
 
 @pytest.fixture(scope="module")
@@ -42,50 +46,91 @@ def robust(splits, tmp_path_factory):
 
 
 def pgd(kind=Attack):
+    """Of a kind, on the cross-entropy, as attacks on an AUC are bound to a split first."""
     return kind(**dataclasses.asdict(named.pgd_of(EPSILON, 20)))
+
+
+def pgd_auc():
+    return audit.in_question(Task.MULTI_LABEL, EPSILON, 20)
 
 
 def failed(model, splits, attack=None, **settings):
     """Names of the audit's lines that failed."""
-    lines = audit.audit(model, splits.task, splits.test, attack or pgd(), **settings)
-    assert len({line.name for line in lines}) == len(lines) == 16
-    return {line.name for line in lines if line.status == audit.FAILED}
+    found = audit.of_split(model, splits.task, splits.test, attack or pgd_auc(), **settings)
+    assert len({line.name for line in found}) == len(found) == NUM_LINES
+    assert {line.severity for line in found if line.status == audit.FAILED} <= {audit.INVALID, audit.WEAK_MODEL}
+    return {line.name for line in found if line.status == audit.FAILED}
 
 
-def test_an_honest_robust_model_passes_every_line(robust, splits):
-    model = models.logits(robust)
-    weak = models.logits(models.build_cnn((8, 8, 1), 3))
-    # Sees each label's rows, but also a pattern of single pixels that the eye would not notice.
+def undefended(images, training=False):
+    """Sees each label's rows, but also a pattern of single pixels that the eye would not notice."""
     rows = np.zeros((64, 3), np.float32)
     for label in range(3):
         rows[label * 16 : label * 16 + 16, label] = 10 / 16
     pixel = np.arange(64)
     pattern = np.zeros((64, 3), np.float32)
     pattern[pixel, pixel // 2 % 3] = np.where(pixel % 2, 5, -5)  # differences of neighbours: brightness cancels
+    return tf.reshape(images, (-1, 64)) @ (rows + pattern) - 4
 
-    def undefended(images, training=False):
-        return tf.reshape(images, (-1, 64)) @ (rows + pattern) - 4
 
-    lines = audit.audit(
-        model,
+ROWS = [
+    {"attack": name, "epsilon": epsilon, "macro_auc": auc, "images": 100, "max_perturbation": epsilon}
+    for epsilon, aucs in {0.0: {"clean": 0.9}, 0.1: {"fgsm": 0.8, "pgd": 0.7, "joint": 0.7, "floor": 0.6}}.items()
+    for name, auc in aucs.items()
+] + [{"attack": "pgd", "epsilon": 0.2, "macro_auc": 0.5, "images": 100, "max_perturbation": 0.2}]
+
+
+def test_an_honest_robust_model_passes_every_line(robust, splits):
+    found = audit.of_split(
+        models.logits(robust),
         splits.task,
         splits.test,
-        pgd(),
+        pgd_auc(),
         variables=robust.variables,
         thorough=True,
-        source=weak,
+        source=models.logits(models.build_cnn((8, 8, 1), 3)),
         undefended=undefended,
+        rows=ROWS,
+        train=splits.train,
+        facts={name: {"passed": True, "value": None, "text": "as it should be"} for name in audit.FACTS},
     )
-    assert [line for line in lines if line.status != audit.PASSED] == []
+    assert [str(line) for line in found if line.status != audit.PASSED or line.severity] == []
+
+
+def test_every_line_stands_in_the_docs(robust, splits):
+    text = (Path(__file__).resolve().parents[1] / "docs" / "audit.md").read_text()
+    names = [line.name for line in audit.of_split(models.logits(robust), splits.task, splits.test[:2], pgd_auc())]
+    assert re.findall(r"^### (.*)$", text, re.MULTILINE) == names
+    assert lines.judged("falls with epsilon", False, 0.5, "").text.endswith("See docs/audit.md#falls-with-epsilon")
 
 
 def test_what_is_not_run_says_what_it_needs(robust, splits):
-    lines = audit.audit(models.logits(robust), splits.task, splits.test, pgd())
-    assert {line.name: line.text for line in lines if line.status == audit.NOT_RUN} == {
-        "Square is weaker": "needs --suite standard",
-        "transfer is weaker": "needs --transfer-from",
-        "undefended model collapses": "no undefended model of this run is known",
-    }
+    found = audit.of_split(models.logits(robust), splits.task, splits.test, pgd_auc())
+    text = {line.name: line.text for line in found if line.status == audit.NOT_RUN}
+    assert text["Square is weaker"] == text["floor without gradients"] == "needs --suite standard"
+    assert text["transfer is weaker"] == "needs --transfer-from"
+    assert text["undefended model collapses"] == "no undefended model of this run is known"
+    assert all(reason.startswith(("needs ", "no undefended")) for reason in text.values())
+
+
+def test_few_images_prove_nothing(robust, splits):
+    few = splits.test[:7]
+    rows = [row | {"images": 7} for row in ROWS]
+    settings = {"thorough": True, "undefended": undefended, "rows": rows, "variables": robust.variables}
+    found = audit.of_split(models.logits(robust), splits.task, few, pgd_auc(), **settings)
+    told = {line.name for line in found if line.status != audit.NOT_RUN}
+    assert told == {"rows stay in the ball", "weights untouched"}
+    assert next(line.text for line in found if line.name == "falls with epsilon") == "needs 32 images; received 7"
+
+
+def test_any_callable_is_audited_from_python(robust, splits):
+    model, test = models.logits(robust), splits.test
+    images, labels = test.images / np.float32(255), test.labels
+    found = audit.audit(model, images, labels, epsilon=EPSILON, undefended=undefended)
+    expected = audit.of_split(model, splits.task, test, pgd_auc(), thorough=True, undefended=undefended)
+    assert [(line.name, line.status) for line in found] == [(line.name, line.status) for line in expected]
+    with pytest.raises(ValueError, match=r"lie in \[0, 1\]"):
+        audit.audit(model, test.images.astype(np.float32), labels, epsilon=EPSILON)
 
 
 def test_logits_scaled_before_the_sigmoid_are_caught(robust, splits):
@@ -100,6 +145,26 @@ def test_a_rounding_layer_is_caught_also_by_the_gradient_free_attack(robust, spl
         return model(tf.round(images * 10) / 10, training=training)
 
     assert {"gradients", "Square is weaker"} <= failed(rounded, splits, thorough=True)
+
+
+@pytest.mark.parametrize(("factor", "offset"), [(1e-6, 0), (1e-3, 0), (0.03, 0), (1, 30), (1, -30)])
+def test_a_decoy_is_caught_whatever_the_size_of_its_logits(robust, splits, factor, offset):
+    model = models.logits(robust)
+
+    def decoy(images, training=False):
+        return factor * model(tf.round(images * 10) / 10, training=training) + offset
+
+    assert {"Square is weaker", "floor without gradients"} <= failed(decoy, splits, thorough=True)
+
+
+@pytest.mark.parametrize(("factor", "offset"), [(1e-3, 0), (10, 0), (1, 3)])
+def test_an_honest_model_is_trusted_whatever_the_size_of_its_logits(robust, splits, factor, offset):
+    model = models.logits(robust)
+
+    def calibrated(images, training=False):
+        return factor * model(images, training=training) + offset
+
+    assert failed(calibrated, splits) - {"logits are logits"} == set()
 
 
 def test_random_noise_at_inference_is_caught(robust, splits):
@@ -176,7 +241,7 @@ class Descending(Attack):
     """Goes down the loss instead of up, in every attack with more than one step."""
 
     def __call__(self, model, images, labels, **settings):
-        labels = 1 - labels if self.attack == "pgd" else labels
+        labels = 1 - labels if self.steps and self.steps > 1 else labels
         return super().__call__(model, images, labels, **settings)
 
 
@@ -184,7 +249,7 @@ class Idle(Attack):
     """Stops after the random start."""
 
     def __call__(self, model, images, labels, **settings):
-        attack = dataclasses.replace(self, attack="noise") if self.attack == "pgd" else self
+        attack = dataclasses.replace(self, attack="noise") if self.steps and self.steps > 1 else self
         return Attack.__call__(attack, model, images, labels, **settings)
 
 
@@ -196,7 +261,7 @@ class Idle(Attack):
         (Unclipped, "perturbation"),
         (Descending, "single-step is weaker"),
         (Descending, "noise is weaker"),
-        (Idle, "falls with epsilon"),
+        (Idle, "single-step is weaker"),
     ],
 )
 def test_a_broken_attack_is_caught(robust, splits, kind, line):
@@ -223,3 +288,97 @@ def test_a_source_that_transfers_better_than_the_attack_is_caught(robust, splits
         return model(tf.round(images * 10) / 10, training=training)
 
     assert "transfer is weaker" in failed(rounded, splits, source=model)
+
+
+def rows_of(**changed):
+    """`ROWS` with other macro AUCs at radius 0.1, by attack."""
+    return [
+        row | {"macro_auc": changed.get(row["attack"], row["macro_auc"])} if row["epsilon"] == 0.1 else row
+        for row in ROWS
+    ]
+
+
+@pytest.mark.parametrize(
+    ("rows", "line", "value"),
+    [
+        (rows_of(joint=0.72), "joint is the worst", 0.02),
+        (rows_of(joint=0.75, fgsm=0.69), "joint is the worst", 0.06),
+        (rows_of(floor=0.71), "floor is below", 0.01),
+        (rows_of(fgsm=0.6), "PGD is the strongest", 0.1),
+        ([*ROWS, ROWS[2] | {"attack": "square", "macro_auc": 0.059}], "PGD is the strongest", 0.641),
+        ([*ROWS, ROWS[2] | {"epsilon": 0.3, "macro_auc": 0.56}], "rows fall with epsilon", 0.06),
+        ([*ROWS, ROWS[2] | {"attack": "noise", "max_perturbation": 0.11}], "rows stay in the ball", 0.01),
+    ],
+)
+def test_rows_that_contradict_each_other_are_caught(rows, line, value):
+    assert [one.status for one in published.checks(ROWS)] == [audit.PASSED] * 5
+    found = {one.name: one for one in published.checks(rows)}[line]
+    assert (found.status, found.severity) == (audit.FAILED, audit.INVALID)
+    assert found.value == pytest.approx(value)
+
+
+def test_what_is_scored_label_by_label_may_lie_below_the_joint_score():
+    alone = ROWS[2] | {"attack": "label-margin", "macro_auc": 0.4}
+    assert [one.status for one in published.checks([*ROWS, alone])] == [audit.PASSED] * 5
+
+
+def test_a_model_that_knows_nothing_is_weak_and_nothing_else(splits):
+    model = models.logits(models.build_cnn((8, 8, 1), 3))
+    test = splits.test
+    half = dataclasses.replace(test, labels=np.random.default_rng(0).permutation(test.labels))
+    found = {line.name: line for line in audit.of_split(model, splits.task, half, pgd_auc(), undefended=model)}
+    assert found["clean above chance"].severity == audit.WEAK_MODEL
+    for name in ("falls with epsilon", "undefended model collapses", "corners"):
+        assert found[name].status == audit.NOT_RUN
+
+
+def test_a_small_radius_needs_no_collapse(splits):
+    few = audit.in_question(Task.MULTI_LABEL, 0.004, 20)
+    strong = audit.of_split(undefended, splits.task, splits.test, few, undefended=undefended)
+    assert next(line for line in strong if line.name == "undefended model collapses").status == audit.PASSED
+
+
+def test_copies_of_training_images_are_noted(robust, splits):
+    train = dataclasses.replace(splits.train, images=np.concatenate([splits.train.images, splits.test.images[5:8]]))
+    found = audit.of_split(models.logits(robust), splits.task, splits.test, pgd_auc(), train=train)
+    line = next(line for line in found if line.name == "copies of training images")
+    assert (line.status, line.severity, line.value) == (audit.PASSED, audit.NOTE, 3)
+    assert str(line).startswith("   note  copies of training images: 3: ")
+
+
+def test_a_label_burnt_into_a_corner_is_noted(splits):
+    images = splits.test.images.copy()
+    images[:, 0, 0, 0] = 255 * splits.test.labels[:, 0]
+    test = dataclasses.replace(splits.test, images=images, labels=splits.test.labels[:, :1])
+
+    def reads_the_corner(images, training=False):
+        return 10 * images[:, 0, 0] + 0.1 * tf.reduce_mean(images, axis=(1, 2)) - 5
+
+    line = next(line for line in audit.of_split(reads_the_corner, Task.BINARY, test, pgd()) if line.name == "corners")
+    assert (line.status, line.severity) == (audit.PASSED, audit.NOTE)
+
+
+def test_facts_that_the_loader_found_become_lines(robust, splits):
+    fact = {"passed": False, "value": 0.3, "text": "0 to 255 fits better"}
+    found = audit.of_split(models.logits(robust), splits.task, splits.test, pgd_auc(), facts={"input range": fact})
+    status = {line.name: line.status for line in found}
+    assert (status["input range"], status["logits give the answers"]) == (audit.FAILED, audit.NOT_RUN)
+
+
+def test_a_loss_that_cancels_in_float32_is_caught():
+    labels, logits = np.ones((1, 1)), np.full((1, 1), 25.0)
+
+    def cancels(labels, logits):
+        return -tf.reduce_sum(labels * tf.math.log(tf.sigmoid(logits)), axis=-1)
+
+    assert checks.gradient_gap(cancels, labels, logits) > 0.5
+    assert (
+        checks.gradient_gap(lambda labels, logits: -tf.reduce_sum(tf.math.log_sigmoid(logits), -1), labels, logits)
+        < 1e-5
+    )
+
+
+def test_numbers_that_are_none_fail_unless_images_cannot_tell():
+    nan = float("nan")
+    assert lines.judged("x", True, nan, "an AUC").status == audit.FAILED
+    assert lines.judged("x", True, nan, "a gap", may_be_undefined=True).status == audit.NOT_RUN

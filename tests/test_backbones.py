@@ -242,9 +242,12 @@ def test_without_keras_hub_the_message_says_what_to_install(name, weights, monke
 
 
 def test_weights_that_need_safetensors_say_so(monkeypatch):
-    def converted(name, size, weights):
+    def converted(row, size, *, pretrained):
         raise ImportError("No module named 'safetensors'")
 
-    monkeypatch.setitem(backbones.BUILDERS, "resnet34", converted)
+    row = dataclasses.replace(MODELS["resnet34"], builder="converted")
+    monkeypatch.setitem(MODELS, "resnet34", row)
+    resolve = backbones.resolve
+    monkeypatch.setattr(backbones, "resolve", lambda name: converted if name == "converted" else resolve(name))
     with pytest.raises(ExpectedError, match=r"safetensors'\. Install them by: pip install keras-hub safetensors$"):
         models.build("resnet34", (28, 28, 1), 2, weights="imagenet")

@@ -28,6 +28,8 @@ def test_an_attack_leads_to_a_function_that_takes_its_parameters(name):
     assert all(callable(getattr(task, row.loss or "loss")) for task in Task)
     assert row.label == bool(row.weights)
     assert row.weights is None or callable(catalogue.resolve(row.weights))
+    assert bool(row.aim) == bool(row.against)
+    assert row.aim is None or (callable(catalogue.resolve(row.aim)) and row.against in catalogue.ATTACKS)
 
 
 @pytest.mark.parametrize("name", catalogue.MODELS)

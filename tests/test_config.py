@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import chestrobust
-from chestrobust import commandline, config, data
+from chestrobust import catalogue, commandline, config, data
 from chestrobust.errors import ExpectedError
 from chestrobust.tasks import Task
 
@@ -55,7 +55,7 @@ def test_a_bare_eight_is_refused_with_the_reason_and_the_way_out(capsys):
         ["--dropout", "1"],
         ["--limit", "-3"],
         ["--seed", "x"],
-        ["--size", "32"],
+        ["--size", "7"],
         ["--optimizer", "adagrad"],
         ["--epoch", "3"],
         ["--learning-rate", "0"],
@@ -168,7 +168,7 @@ def test_a_mistyped_data_set_and_a_mistyped_option_in_a_file_get_it_too(tmp_path
 
 
 def test_one_root_serves_all_folders_and_the_old_names_are_taken_but_not_shown():
-    assert set(config.FOLDERS) == set(data.FOLDERS)
+    assert set(config.FOLDERS) == {name for name, row in catalogue.SOURCES.items() if row.root}
     assert config.parse(config.BaselineConfig, ["--data=nih", "--root=a"]).root == "a"
     both = ["--covid-root=a", "--nih-root=b", "--folders-root=c"]
     for source, root in (("covid", "a"), ("nih", "b"), ("folders", "c"), ("NIH", "b")):

@@ -16,7 +16,7 @@ import evaluate
 from chestrobust import catalogue, config, losses, models, runs
 from chestrobust.attacks import named
 from chestrobust.errors import ExpectedError
-from chestrobust.evaluation import outcomes, sweep
+from chestrobust.evaluation import audit, outcomes, sweep
 from chestrobust.reporting import figures, tables
 from chestrobust.tasks import Task
 
@@ -34,7 +34,7 @@ def write_npz(path, splits):
 def folder(tmp_path_factory):
     """A folder with `data.npz`, 14 labels at 28 px, and an untrained but working `model.keras`."""
     path = tmp_path_factory.mktemp("evaluate")
-    splits = make_splits((20, 20, 30), size=28, num_labels=14)
+    splits = make_splits((20, 20, 40), size=28, num_labels=14)
     write_npz(path / "data.npz", splits)
     keras.utils.set_random_seed(0)
     classifier = models.build_cnn((28, 28, 1), 14)
@@ -60,18 +60,22 @@ def run(*arguments):
 def test_any_keras_file_gets_rows_intervals_curves_and_an_audit(here, capsys):
     code, found = run("model.keras", "--data", "data.npz", "--name", "first")
     assert code == 0
-    assert [entry["attack"] for entry in found["evaluations"]] == ["clean", "fgsm", "pgd", "fgsm", "pgd"]
+    assert [entry["attack"] for entry in found["evaluations"]] == ["clean", *2 * ["fgsm", "pgd", "pgd-auc"]]
     for entry in found["evaluations"]:
         low, high = entry["intervals"]["macro_auc"]
         assert low <= entry["macro_auc"] <= high
         assert 0 <= entry["f1"]["macro"] <= 1
         assert 0 <= entry["brier"] <= 1
-        assert np.sum(entry["confusion"]["mass"]) == 30
+        assert np.sum(entry["confusion"]["mass"]) == 40
     clean, *_, worst = found["evaluations"]
     assert (clean["hidden"], clean["invented"]) == (0, 0)
     assert worst["hidden"] + worst["invented"] > 0
     assert [point["steps"] for point in found["steps_curve"]["points"]] == [1, 2, 5]
-    assert len(found["audit"]) == 16
+    names = [line["name"] for line in found["audit"]]
+    assert len(set(names)) == len(names)
+    rows = {line["name"]: line["status"] for line in found["audit"]}
+    for name in ("rows fall with epsilon", "rows stay in the ball", "copies of training images"):
+        assert rows[name] != "not run"
     assert (found["architecture"], found["parameters"]) == ("cnn", 111_662)
     printed = capsys.readouterr().out
     assert printed.strip().splitlines()[-1] == tables.verdict(found["audit"])
@@ -85,10 +89,11 @@ def test_the_floor_is_below_every_attack_and_the_joint_row_above_the_floor(here)
     )
     for epsilon in {entry["epsilon"] for entry in found["evaluations"]} - {0}:
         rows = {entry["attack"]: entry for entry in found["evaluations"] if entry["epsilon"] == epsilon}
-        assert {"fgsm", "pgd", "apgd-bce", "apgd-margin", "label-margin", "square", "noise", "hide", "joint"} <= set(
-            rows
-        )
+        suite = {"apgd-bce", "apgd-margin", "apgd-auc", "apgd-pairs", "label-margin", "square", "joint"}
+        assert {"fgsm", "pgd", "pgd-auc", "noise", "hide"} | suite <= set(rows)
         floor = rows.pop("floor")
+        whole = [entry["macro_auc"] for name, entry in rows.items() if name != "label-margin"]
+        assert floor["macro_auc"] <= rows["joint"]["macro_auc"] == min(whole)
         for name, entry in rows.items():
             for label, auc in entry["per_label_auc"].items():
                 assert floor["per_label_auc"][label] <= auc + 1e-9, (name, label)
@@ -117,13 +122,19 @@ def test_an_interrupted_evaluation_continues_attack_by_attack(here, monkeypatch)
     _, found = run(*arguments)
     for spec in done:
         assert asked.count(spec) == 1
-    assert len(found["evaluations"]) == 5
+    assert len(found["evaluations"]) == 7
 
 
-def test_strict_turns_a_failed_audit_into_exit_code_1(here):
-    # A handful of images tells little, so some line must fail.
-    assert run("model.keras", "--data", "data.npz", "--limit", "4", "--strict")[0] == 1
+@pytest.mark.parametrize(
+    ("status", "severity", "code"), [("failed", "invalid", 1), ("failed", "weak model", 1), ("passed", "note", 0)]
+)
+def test_strict_turns_a_failed_audit_into_exit_code_1(here, monkeypatch, capsys, status, severity, code):
+    monkeypatch.setattr(sweep.Subject, "audit", lambda *_: [audit.Line("planted", status, 0.5, "a text", severity)])
+    assert run("model.keras", "--data", "data.npz", "--limit", "4", "--strict")[0] == code
     assert run("model.keras", "--data", "data.npz", "--limit", "4")[0] == 0
+    printed = capsys.readouterr().out
+    assert (f"failed  planted ({severity}): 0.5: a text" if code else "   note  planted: 0.5: a text") in printed
+    assert f"Audit: {1 - code} passed, {code} failed, 0 not run" in printed
 
 
 @pytest.mark.parametrize(
@@ -135,15 +146,15 @@ def test_strict_turns_a_failed_audit_into_exit_code_1(here):
         (["model.keras", "--data", "data.npz", "--extra", "invent=headache"], "headache"),
         (["model.keras", "--data", "data.npz", "--transfer-from", "nowhere"], "nowhere"),
         (["data.keras", "--data", "data.npz"], "as Keras saves it"),
-        (["model.keras", "--data", "other.npz"], r"\(64, 64, 1\)"),
+        (["model.keras", "--data", "other.npz"], "14 labels"),
     ],
 )
 def test_bad_input_is_an_expected_error(here, arguments, message):
     (here / "data.keras").write_bytes((here / "data.npz").read_bytes())
     if "other.npz" in arguments:
-        model = models.build_cnn((64, 64, 1), 14)
-        model.save("model64.keras")
-        arguments = ["model64.keras", "--data", "data.npz"]
+        model = models.build_cnn((28, 28, 1), 13)
+        model.save("model13.keras")
+        arguments = ["model13.keras", "--data", "data.npz"]
     with pytest.raises(ExpectedError, match=message):
         evaluate.main([*arguments, *QUICK])
 
@@ -193,8 +204,9 @@ def test_a_lambda_layer_is_never_run(tmp_path):
 def test_joint_takes_whole_images_and_the_floor_takes_labels_one_by_one():
     labels = np.uint8([[1, 0]])
     candidates = np.float32([[[1, 3]], [[-2, -2]], [[4, -9]]])
-    # Losses: the second candidate hides label 0 at log(1 + e^2) + log(1 + e^-2), the first has log(1 + e^3) + ...
-    np.testing.assert_array_equal(outcomes.joint(Task("multi-label"), labels, candidates), [[1, 3]])
+    # Of a single image no AUC is defined: what counts is the unweighted margin, 3 - 1 against -2 + 2 and -9 - 4.
+    clean = np.float32([[0, 0]])
+    np.testing.assert_array_equal(outcomes.joint(Task("multi-label"), labels, candidates, clean), [[1, 3]])
     np.testing.assert_array_equal(outcomes.floor(Task("multi-label"), labels, candidates), [[-2, 3]])
 
 
@@ -213,6 +225,12 @@ def test_every_attack_keeps_to_the_ball_and_harms_what_it_is_after(name, task):
     model = models.logits(models.build_cnn((8, 8, 1), 3))
     attack = named.Attack(name, 0.1, 0.02, 10, 1, True, 0, 1)
     images, labels = splits.test.images / np.float32(255), splits.test.labels.astype(np.float32)
+    if attack.row.aim:
+        if not task.several:
+            pytest.skip("the AUC of classes has no attack of its own")
+        with pytest.raises(ValueError, match="aimed"):
+            attack(model, images, labels, task=task, indices=np.arange(12))
+        attack = attack.aimed(splits.test.labels, model(images).numpy())
     adversarial = attack(model, images, labels, task=task, indices=np.arange(12))
     assert np.abs(adversarial - images).max() <= 0.1 + 1e-6
     assert adversarial.min() >= 0
@@ -226,6 +244,9 @@ def test_every_attack_keeps_to_the_ball_and_harms_what_it_is_after(name, task):
         floor = outcomes.floor(task, labels, np.stack([before, after]))
         gain = losses.direction(labels, 1) * (floor - outcomes.floor(task, labels, before[None]))
         assert gain[:, 1].min() > 0
+    elif isinstance(attack, named.Aimed):
+        gain = attack.loss(attack.targets, after) - attack.loss(attack.targets, before)
+        assert gain.numpy().sum() > 0
     elif name != "noise":
         assert task.loss(labels, after).numpy().sum() > task.loss(labels, before).numpy().sum()
 
@@ -276,12 +297,20 @@ def test_extra_attacks_have_rows_of_their_own(here, capsys):
     arguments = ["model.keras", "--data", "data.npz", "--limit", "12", "--epsilons", "0", "1", "--extra", *extras]
     evaluate.main([*arguments, "--steps", "2", "--resamples", "20", "--data-dir", "cache", "--name", "extras"])
     found = json.loads((here / "evaluations" / "extras.json").read_text())
-    assert [entry["attack"] for entry in found["evaluations"]] == ["clean", "fgsm", "pgd", *extras]
-    noise = found["evaluations"][3]
+    assert [entry["attack"] for entry in found["evaluations"]] == ["clean", "fgsm", "pgd", "pgd-auc", *extras]
+    noise = found["evaluations"][4]
     assert (noise["steps"], noise["restarts"]) == (None, None)
     assert "| NI-FGSM-2, epsilon 1 (255/255) " in capsys.readouterr().out
     legend = figures.curves(found).axes[0].get_legend().get_texts()
-    assert [text.get_text() for text in legend] == ["FGSM", "PGD", "noise", "invent=mass", "invent=nodule", "NI-FGSM"]
+    assert [text.get_text() for text in legend] == [
+        "FGSM",
+        "PGD",
+        "PGD-AUC",
+        "noise",
+        "invent=mass",
+        "invent=nodule",
+        "NI-FGSM",
+    ]
 
 
 def test_a_file_sorted_by_its_labels_is_evaluated(here):

@@ -13,6 +13,7 @@ from scipy.stats import spearmanr
 
 import explain
 from chestrobust import config, data, models, runs
+from chestrobust.config import trained
 from chestrobust.errors import ExpectedError
 from chestrobust.evaluation import metrics
 from chestrobust.explaining import attributions, boxes
@@ -188,6 +189,7 @@ def test_boxes_are_found_where_folders_of_images_are_links(boxed_folder, tmp_pat
         ("Image Index,Finding Label\na.png,Mass\n", "Bbox"),
         ("Image Index,Finding Label,Bbox [x,y,w,h]\n00000009_000.png,Mass,1,1,1,1\n", "none of them"),
         ("Image Index,Finding Label,Bbox [x,y,w,h]\n00000001_000.png,Mass,1,one,1,1\n", "'one'"),
+        ("Image Index,Finding Label,Bbox [x,y,w,h]\n00000001_000.png,Mass,nan,1,1,1\n", "'nan'"),
         ("Image Index,Finding Label,Bbox [x,y,w,h]\n00000001_000.png,Headache,1,1,1,1\n", "headache"),
     ],
 )
@@ -250,7 +252,7 @@ def test_every_view_of_one_model_is_written(here, monkeypatch, capsys, boxed_fol
         "--step-sizes",
         "0.01",
     ]
-    explain.main(["one", "--show", *config.SHOWN, "--boxes", listed, *quick])
+    explain.main(["one", "--show", *trained.SHOWN, "--boxes", listed, *quick])
     printed = capsys.readouterr().out
     folder = here / "one" / "explanations"
     for name in ("gallery-epsilon", "gallery-step-size", "features", "confusion", "curves"):

@@ -142,16 +142,20 @@ def test_the_baseline_is_found_from_anywhere_and_only_if_it_is_the_same(tmp_path
     results["baseline"] = {"run": "typed/elsewhere", "path": "../base", "sha256": checksum}
     (robust / "results.json").write_text(json.dumps(results))
 
-    def collapse():
-        audited = evaluated(monkeypatch, splits, str(robust))["audit"]
-        return next(line for line in audited if line["name"] == "undefended model collapses")
+    def attacked():
+        """Whether images made on the baseline are shown to the run, and what the audit says of the baseline."""
+        found = evaluated(monkeypatch, splits, str(robust))
+        text = next(line["text"] for line in found["audit"] if line["name"] == "undefended model collapses")
+        return "transfer" in {row["attack"] for row in found["evaluations"]}, text
 
     monkeypatch.chdir(tmp_path)
-    assert collapse()["value"] is not None
+    assert attacked() == (True, "needs 32 images; received 12")
     (base / "model.keras").write_bytes(b"another")
-    assert "no longer the run's baseline" in collapse()["text"]
+    transferred, text = attacked()
+    assert not transferred and "no longer the run's baseline" in text
     (base / "model.keras").unlink()
-    assert (collapse()["status"], "no longer in" in collapse()["text"]) == ("not run", True)
+    transferred, text = attacked()
+    assert not transferred and "no longer in" in text
 
 
 def test_few_images_have_no_interval(tmp_path, monkeypatch, capsys):

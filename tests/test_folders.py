@@ -10,7 +10,7 @@ from PIL import Image
 
 import diagnosis
 from chestrobust import config, data, runs
-from chestrobust.data.sources import decoded, images, nih, splitting
+from chestrobust.data.sources import decoded, images, people, splitting
 from chestrobust.data.splits import CHEST_LABELS, Rows
 from chestrobust.errors import DataError
 from chestrobust.runs import saved
@@ -67,7 +67,7 @@ def load(tmp_path):
     return lambda source, root, **settings: data.load(source, root=str(root), data_dir=tmp_path / "data", **settings)
 
 
-def people(splits):
+def patients(splits):
     return [set(split.patients.tolist()) for split in splits.parts.values()]
 
 
@@ -108,7 +108,7 @@ def test_only_the_images_of_a_subset_are_decoded(tmp_path, load, monkeypatch):
 
 
 def test_no_patient_is_in_two_splits(tmp_path, load):
-    train, val, test = people(load("nih", nih_folder(tmp_path / "nih", patients=40)))
+    train, val, test = patients(load("nih", nih_folder(tmp_path / "nih", patients=40)))
     assert train | val | test == set(range(1, 41))
     assert not (train & val or train & test or val & test)
 
@@ -120,7 +120,7 @@ def test_official_lists_decide_the_test_split_and_validation_comes_from_the_rest
     # The first patient is in no list.
     (root / "train_val_list.txt").write_text("\n".join(names[2:-8]))
     splits = load("nih", root)
-    train, val, test = people(splits)
+    train, val, test = patients(splits)
     assert test == {17, 18, 19, 20}
     assert train | val == set(range(2, 17))
     assert not train & val
@@ -151,16 +151,75 @@ def test_a_table_without_patients_and_views_is_enough(tmp_path, load):
     table = root / "Data_Entry_2017.csv"
     table.write_text("\n".join(",".join(line.split(",")[:2]) for line in table.read_text().splitlines()))
     splits = load("nih", root)
-    assert set().union(*people(splits)) == set(range(1, 21))
+    assert set().union(*patients(splits)) == set(range(1, 21))
     assert np.isnan(splits.train.attributes["age"]).all()
     assert set(splits.train.attributes["view"]) == {""}
 
 
 @pytest.mark.parametrize(
-    ("text", "age"), [("58", 58), ("058Y", 58), ("006M", 0.5), ("411Y", np.nan), ("", np.nan), ("x", np.nan)]
+    ("text", "age"),
+    [
+        *(("58", 58), ("58.0", 58), ("058Y", 58), ("006M", 0.5), ("13d", 13 / 365.25)),
+        *((text, np.nan) for text in ("411Y", "", "x", "-1", "nan", "inf", "1" * 5000, "9" * 400)),
+    ],
 )
 def test_ages_are_years(text, age):
-    np.testing.assert_allclose(nih._age(text), age, atol=0.01)
+    np.testing.assert_allclose(people.age(text), age, atol=0.01)
+
+
+def test_ages_and_sexes_are_known_as_other_programs_write_them(tmp_path, load, capsys):
+    root = nih_folder(tmp_path / "nih")
+    table = root / "Data_Entry_2017.csv"
+    text = table.read_text().replace(",F,", ",Female,").replace(",M,", ",male,")
+    table.write_text(text.replace(",21,male", ",21.0,male").replace(",22,", ",old,"))
+    splits = load("nih", root)
+    for split in splits.parts.values():
+        np.testing.assert_array_equal(split.attributes["sex"], np.where(split.patients % 2, "M", "F"))
+        known = split.patients != 2
+        np.testing.assert_array_equal(split.attributes["age"][known], 20 + split.patients[known])
+    assert "nih: 2 of 39 ages are none of 0 to 120 years. The first: old. Unknown." in capsys.readouterr().out
+
+
+def test_a_lone_test_list_is_followed(tmp_path, load):
+    root = nih_folder(tmp_path / "nih")
+    (root / "test_list.txt").write_text("\n".join(f"{patient:08}_000.png" for patient in (1, 2, 3)))
+    splits = load("nih", root)
+    assert splits.test.patients.tolist() == [1, 2, 3]
+    assert splits.note == "test list of its folder, 2 patients in several splits"
+    assert len(splits.train) + len(splits.val) == 36
+    (root / "val_list.txt").write_text("00000004_000.png")
+    with pytest.raises(DataError, match=r"expected train_list\.txt beside val_list\.txt, test_list\.txt"):
+        load("nih", root)
+
+
+@pytest.mark.parametrize(
+    ("line", "encoding"),
+    [("{}", "utf-8-sig"), ("images_001/images/{}", "utf-8"), ("C:\\my disk\\{} 0 1", "utf-8"), ("./{},1\r", "utf-8")],
+)
+def test_lists_of_other_programs_lose_no_image(tmp_path, load, line, encoding):
+    root = nih_folder(tmp_path / "nih")
+    names = [f"{patient:08}_{visit:03}.png" for patient in range(1, 21) for visit in (0, 1)]
+    for part, chosen in (("train_val", names[:30]), ("test", names[30:])):
+        (root / f"{part}_list.txt").write_bytes("\n".join(map(line.format, chosen)).encode(encoding))
+    splits = load("nih", root)
+    assert set(splits.test.patients) == {16, 17, 18, 19, 20}
+    assert sum(map(len, splits.parts.values())) == 39
+
+
+def test_lists_that_name_no_images_are_refused(tmp_path, load):
+    root = nih_folder(tmp_path / "nih")
+    (root / "test_list.txt").write_bytes("00000001_000.png\n".encode("utf-16"))
+    with pytest.raises(DataError, match=r"test_list\.txt: expected the name of a PNG image in each line"):
+        load("nih", root)
+
+
+def test_a_patient_of_thousands_of_digits_is_refused(tmp_path, load):
+    root = nih_folder(tmp_path / "nih")
+    table = root / "Data_Entry_2017.csv"
+    table.write_text(table.read_text().replace(",1,21,", f",{'1' * 5000},21,"))
+    with pytest.raises(DataError, match=r"expected a number in Patient ID\. Received: '111") as error:
+        load("nih", root)
+    assert len(str(error.value)) < 400
 
 
 def test_wrong_nih_folders_are_refused(tmp_path, load):
@@ -313,6 +372,20 @@ def test_a_damaged_image_is_named_and_left_out_and_many_are_refused(tmp_path, lo
         load("nih", root)
 
 
+def test_12_bits_in_16_keep_their_gray_levels_alike_in_the_whole_folder(tmp_path, load, capsys):
+    root = class_folders(tmp_path / "classes")
+    rng = np.random.default_rng(0)
+    for number, path in enumerate(sorted(root.glob("test/*/*.png"))):
+        pixels = rng.integers(0, 4096 if number else 2000, (20, 16), dtype=np.uint16)
+        Image.fromarray(pixels).save(path)
+    for _ in range(2):
+        splits = load("folders", root)
+        assert "images of 16 bits hold values up to 409" in capsys.readouterr().out
+        assert splits.test.images[0].max() < 150  # below 2000 of 4095, not stretched by itself
+        assert splits.test.images[:].max() > 240
+        np.testing.assert_array_equal(splits.test.images[3], images.read(root / "test/healthy/11.png", 28, bits=12))
+
+
 def test_covid_takes_pa_views_and_puts_patients_who_share_an_image_together(tmp_path, load):
     rows = [(patient, "COVID-19" if patient % 3 else "SARS", "PA", f"{patient}.png", patient) for patient in range(60)]
     rows += [(patient, "COVID-19", "AP", f"ap{patient}.png", 500 + patient) for patient in range(5)]
@@ -323,11 +396,20 @@ def test_covid_takes_pa_views_and_puts_patients_who_share_an_image_together(tmp_
     assert (splits.task, splits.label_names) == ("binary", ("covid-19",))
     assert [len(split) for split in splits.parts.values()] == [51, 7, 6]
     assert sum(int(split.labels.sum()) for split in splits.parts.values()) == 44
-    train, val, test = people(splits)
+    train, val, test = patients(splits)
     assert not (train & val or train & test or val & test)
     assert len(train | val | test) == 61
     contents = [{image.tobytes() for image in split.images[:]} for split in splits.parts.values()]
     assert not (contents[0] & contents[1] or contents[0] & contents[2] or contents[1] & contents[2])
+
+
+def test_what_has_no_diagnosis_yet_is_left_out_of_covid(tmp_path, load, capsys):
+    findings = ["Pneumonia/Viral/COVID-19"] * 20 + ["No Finding"] * 12 + ["todo", "Unknown", "", "TODO"]
+    rows = [(number, finding, "PA", f"{number}.png", number) for number, finding in enumerate(findings)]
+    splits = load("covid", covid_folder(tmp_path / "covid", rows))
+    assert set().union(*patients(splits)) == set(range(32))
+    assert sum(int(split.labels.sum()) for split in splits.parts.values()) == 20
+    assert "4 of the 36 PA X-rays in metadata.csv have no finding yet" in capsys.readouterr().out
 
 
 def test_a_covid_table_cannot_name_files_outside_its_folder(tmp_path, load):
@@ -371,14 +453,68 @@ def test_test_images_that_are_also_training_images_are_said_and_noted(tmp_path, 
     assert "byte for byte" in capsys.readouterr().out
 
 
-def test_what_is_no_image_of_a_class_is_passed_over(tmp_path, load):
+def test_what_is_no_image_of_a_class_is_left_out_and_named(tmp_path, load, capsys):
     root = class_folders(tmp_path / "mri")
     (root / "train" / "ill" / "Thumbs.db").write_text("")
     (root / "train" / "ill" / "._0.png").write_text("")
     (root / "train" / "ill" / "gone.png").symlink_to(tmp_path / "gone.png")
     picture(root / "__MACOSX" / "train" / "0.png")
     picture(root / "train" / "__MACOSX" / "0.png")
+    picture(root / "test" / "ill" / "0.bmp")
+    picture(root / "more" / "ill" / "0.png")
+    picture(root / "train" / "0.png")
+    (root / "test" / "ill" / "there").symlink_to(root / "more")
     assert load("folders", root).summary()["counts"] == {"train": 32, "val": 4, "test": 36}
+    out = capsys.readouterr().out
+    assert "1 folders beside train and test are left out. The first: more." in out
+    assert "1 images outside of classes are left out. The first: train/0.png." in out
+    assert "3 files that are no PNG or JPEG images are left out. The first: train/ill/Thumbs.db." in out
+    assert "1 links to folders are left out. The first: test/ill/there." in out
+
+
+def test_masks_beside_images_are_no_xrays(tmp_path, load, capsys):
+    root = tmp_path / "radiography"
+    for name in ("with_mask", "without_mask"):  # Classes may be called so.
+        for number in range(10):
+            picture(root / name / "images" / f"{number}.png")
+            picture(root / name / "Lung Masks" / f"{number}.png")
+            picture(root / name / "images" / f"{number}_mask.png")
+            picture(root / name / "images" / f"face_mask_{number}.png")
+    assert sum(load("folders", root).summary()["counts"].values()) == 40
+    out = capsys.readouterr().out
+    assert "40 masks beside images are left out. The first: with_mask/Lung Masks/0.png." in out
+    assert "taken as of this class: of with_mask/images and of 1 more." in out
+
+
+def test_splits_within_classes_are_not_merged(tmp_path, load):
+    for name in ("healthy", "ill"):
+        for part in ("train", "test"):
+            picture(tmp_path / "x" / name / part / "0.png")
+    with pytest.raises(DataError, match=r"Received healthy/train: splits within classes. Move them to train/healthy"):
+        load("folders", tmp_path / "x")
+
+
+@pytest.mark.parametrize("others", [(), ("other",), ("readme",), ("pictures",)])
+@pytest.mark.parametrize("parts", [(".",), ("train", "test")])
+def test_a_root_one_level_too_high_is_refused_and_the_likely_one_named(tmp_path, load, others, parts):
+    class_folders(tmp_path / "high" / "chest_xray", parts, count=2)
+    for other in others:
+        if other == "other":
+            class_folders(tmp_path / "high" / other, parts, count=2)
+        elif other == "pictures":
+            picture(tmp_path / "high" / other / "0.png")
+        else:
+            (tmp_path / "high" / other).mkdir()
+    with pytest.raises(DataError, match=r"expected .*Is it .*high/chest_xray\?"):
+        load("folders", tmp_path / "high")
+
+
+def test_a_folder_per_patient_may_lie_below_a_class(tmp_path, load, capsys):
+    for number in range(20):
+        for visit in range(2):
+            picture(tmp_path / "ct" / ("healthy", "ill")[number % 2] / f"patient{number}" / f"{visit}.png")
+    assert sum(load("folders", tmp_path / "ct").summary()["counts"].values()) == 40
+    assert "healthy/patient0 and of 19 more" in capsys.readouterr().out
 
 
 def test_links_to_nothing_count_as_missing(tmp_path, load, capsys):
@@ -457,7 +593,7 @@ def test_the_real_nih_folder(samples, load, capsys):
         **{"pneumonia": 198, "pneumothorax": 12, "consolidation": 33, "edema": 60, "emphysema": 10, "fibrosis": 8},
         **{"pleural": 28, "hernia": 3},
     }
-    train, val, test = people(splits)
+    train, val, test = patients(splits)
     assert len(train | val | test) == 314
     assert not (train & val or train & test or val & test)
 

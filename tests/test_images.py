@@ -83,6 +83,30 @@ def test_of_16_bits_the_upper_8_are_kept(read):
     np.testing.assert_array_equal(read(encoded(wide), gray=False)[..., 1], GRAY)
 
 
+def test_of_fewer_bits_in_16_the_upper_8_of_those_used_are_kept(read):
+    array = np.array([[0, 15, 16], [2048, 4080, 4095]], np.uint16)
+    np.testing.assert_array_equal(read(encoded(array), bits=12)[..., 0], [[0, 0, 1], [128, 255, 255]])
+
+
+def test_the_largest_value_of_16_bits_is_found_and_no_other_image_is_decoded(tmp_path, monkeypatch):
+    def largest(content):
+        (tmp_path / "image").write_bytes(content)
+        return images.largest(tmp_path / "image")
+
+    assert largest(encoded(np.array([[7, 4095]], np.uint16))) == 4095
+    noise = np.random.default_rng(0).integers(0, 4096, (64, 64), dtype=np.uint16)
+    assert largest(encoded(noise)[:1000]) == 0
+    monkeypatch.setattr(images, "_decoded", None)
+    assert largest(encoded(np.array([[7, 255]], np.uint8))) == largest(b"") == largest(b"GIF89a") == 0
+    assert images.largest(tmp_path / "none") == 0
+
+
+@pytest.mark.parametrize(("width", "height"), [(1, 30_001), (30_001, 1)])
+def test_images_of_a_pixel_by_very_many_are_refused_by_their_header(read, width, height):
+    with pytest.raises(DataError, match=rf"at most 30000 pixels along a side\. Received: {width} x {height}"):
+        read(png(width, height))
+
+
 def test_palettes_and_single_bits_are_resolved(read):
     palette = Image.fromarray(COLOURS).quantize(256)
     file = io.BytesIO()

@@ -57,9 +57,45 @@ def test_a_targeted_loss_is_high_where_the_target_is_met():
     assert losses.toward(losses.binary_cross_entropy) is loss
 
 
-def test_log_probabilities_turn_with_the_softmax():
-    weights, logits = np.float32([[0, -1, 0]]), np.float32([[1, 1, 1]])
-    np.testing.assert_allclose(losses.linear_log_probability(weights, logits), [np.log(3)], rtol=1e-6)
+def test_log_odds_are_each_class_against_the_rest():
+    weights, logits = np.float32([[0, -1, 0], [1, 0, 0]]), np.float32([[1, 1, 1], [3, 0, 0]])
+    # One class against two of the same logit: log(1 / 2); the other way round, 3 against log 2.
+    np.testing.assert_allclose(losses.linear_log_odds(weights, logits), [np.log(2), 3 - np.log(2)], rtol=1e-6)
+
+
+def gradient_in_a_graph(loss, labels, logits, dtype):
+    @tf.function
+    def slope(labels, logits):
+        with tf.GradientTape() as tape:
+            tape.watch(logits)
+            values = loss(labels, logits)
+        return tape.gradient(values, logits)
+
+    return slope(tf.constant(labels, dtype), tf.constant(logits, dtype)).numpy()
+
+
+@pytest.mark.parametrize("task", [Task.MULTI_LABEL, Task.MULTI_CLASS])
+@pytest.mark.parametrize("label", [0, 1])
+def test_no_gradient_vanishes_or_cancels_in_float32(task, label):
+    attacked = {name: getattr(task, name) for name in ("loss", "margin", "linear", "hide")}
+    one_of_each = np.eye(3)
+    trained = {name: losses.for_training(name, task, one_of_each) for name in task.training_losses}
+    logits = np.tile([0.3, -0.2, 0.1], (241, 1))
+    logits[:, 1] = np.linspace(-60, 60, 241)
+    labels = np.tile(one_of_each[label], (241, 1))
+    for name, loss in {**attacked, **trained}.items():
+        slope, exact = (gradient_in_a_graph(loss, labels, logits, dtype) for dtype in (tf.float32, tf.float64))
+        # Below 1e-36 float32 has no number for it.
+        np.testing.assert_allclose(slope, exact, rtol=1e-4, atol=1e-36, err_msg=name)
+
+
+def test_the_gradient_of_a_sure_model_is_the_closed_form():
+    # A present label at logit 60: -sigmoid(-60); an absent one at -60: sigmoid(-60).
+    slope = gradient_in_a_graph(losses.binary_cross_entropy, [[1.0, 0.0]], [[60.0, -60.0]], tf.float32)
+    np.testing.assert_allclose(slope, [[-np.exp(-60), np.exp(-60)]], rtol=1e-4)
+    # Of three classes: minus what the others have together, and half of it for each.
+    slope = gradient_in_a_graph(losses.cross_entropy, [[1.0, 0.0, 0.0]], [[60.0, 0.0, 0.0]], tf.float32)
+    np.testing.assert_allclose(slope, np.exp(-60) * np.float64([[-2, 1, 1]]), rtol=1e-4)
 
 
 RNG = np.random.default_rng(0)

@@ -137,6 +137,87 @@ def test_multi_class_and_rgb_sets_become_one_hot_and_keep_their_colours(tmp_path
     )
 
 
+@pytest.mark.parametrize("where", ["option", "file", "bytes"])
+@pytest.mark.parametrize(
+    ("names", "columns", "high", "task"),
+    [
+        (("nodule", "mass", "Röntgen"), 3, 2, "multi-label"),
+        (("covid",), 1, 2, "binary"),
+        (("a", "b", "c"), 1, 3, "multi-class"),
+        (("normal", "ill"), 1, 2, "multi-class"),
+    ],
+)
+def test_labels_of_ones_own_are_named_by_option_or_file(tmp_path, load, where, names, columns, high, task):
+    content = arrays(columns=columns, high=high, channels=(3,))
+    given = {}
+    if where == "option":
+        given = {"labels": ",".join(names)}
+    else:
+        content["label_names"] = np.array([name.encode() for name in names] if where == "bytes" else names)
+    # The stem of another set decides only where nothing else does.
+    splits = load(write(tmp_path / "pneumoniamnist.npz", **content), **given)
+    assert (splits.task, splits.label_names, splits.image_shape) == (task, names, (28, 28, 3))
+    expected = content["train_labels"]
+    expected = np.eye(len(names), dtype=np.uint8)[expected[:, 0]] if task == "multi-class" else expected
+    np.testing.assert_array_equal(splits.train.labels, expected)
+
+
+def test_a_flat_column_of_labels_is_enough(tmp_path, load):
+    content = arrays(columns=1)
+    content |= {key: value[:, 0] for key, value in content.items() if key.endswith("labels")}
+    np.testing.assert_array_equal(
+        load(write(tmp_path / "x.npz", **content), labels=["ill"]).val.labels[:, 0], content["val_labels"]
+    )
+
+
+@pytest.mark.parametrize(
+    ("labels", "array", "received"),
+    [
+        ("a,b", None, r"expected 2 columns, one for each of a, b, or one with .*\(6, 14\)"),
+        ("a,,b", None, "--labels: expected a different, printable name for each label. Received: '' among"),
+        ("a,a", None, "--labels: expected a different, printable name"),
+        (None, ["a", "a\x1b[2J"], "label_names: expected a different, printable name"),
+        (None, [["a", "b"]], r"label_names: expected 1 to 1000 names.*\(1, 2\)"),
+        (None, ["a" * 200], "of at most 100 letters"),
+        (None, [1, 2], "label_names: expected"),
+        (None, [b"a\xff", b"b"], "label_names: expected names in Unicode"),
+        (None, np.array([2**31 - 1, 65], "<i4").view("<U1"), "label_names: expected names in Unicode"),
+        (None, np.array([None, "a"], object), "pickled"),
+    ],
+)
+def test_names_that_fit_no_labels_are_refused(tmp_path, load, labels, array, received):
+    with pytest.raises(DataError, match=received):
+        load(write(tmp_path / "mine.npz", **({} if array is None else {"label_names": array})), labels=labels)
+
+
+def test_labels_are_named_of_files_alone_and_a_strangers_file_says_how(tmp_path, load):
+    with pytest.raises(DataError, match=r"--labels: expected --data with the path of an .npz file. Received phantom"):
+        load("phantom", labels="a")
+    with pytest.raises(DataError, match=r"\(6, 14\).*\(6, 5\)\. Labels other than ChestMNIST's are named by --labels"):
+        load(write(tmp_path / "mine.npz", **arrays(columns=5)))
+    with pytest.raises(DataError, match=r"\(6, 28, 28, 3\)\. Labels other than ChestMNIST's are named by --labels"):
+        load(write(tmp_path / "mine.npz", **arrays(channels=(3,))))
+
+
+def test_test_images_that_are_training_images_are_said_each_time_and_noted(tmp_path, load, capsys):
+    images = arrays()["test_images"]
+    images[2], images[5] = arrays()["train_images"][4], arrays()["val_images"][0]
+    path = write(tmp_path / "chestmnist.npz", test_images=images)
+    for _ in range(2):
+        splits = load(path)
+        assert splits.note == "not the official release, 2 test images also in train"
+        assert "chestmnist: 2 test images are in the training or validation images too" in capsys.readouterr().out
+    remembered = json.loads((tmp_path / "data" / "checksums.json").read_text())
+    assert remembered[str(path.resolve())].keys() == {"identity", "md5", "sha256", "copies"}
+    load(write(tmp_path / "other.npz"))
+    assert capsys.readouterr().out == ""
+
+
+def test_a_size_that_medmnist_has_not_is_refused(load):
+    with pytest.raises(DataError, match=r"--size: expected one of 28, 64, 128, 224 for chestmnist\. R"):
+        load("chestmnist", size=150)
+
+
 def test_without_medmnist_other_sets_say_the_line_that_installs_it(tmp_path, load, monkeypatch):
     monkeypatch.setitem(__import__("sys").modules, "medmnist.info", None)
     for name in ("bloodmnist", str(tmp_path / "bloodmnist.npz")):

@@ -9,6 +9,7 @@ from chestrobust import config, titles
 from chestrobust.attacks import named
 from chestrobust.evaluation import sweep
 from chestrobust.reporting import figures
+from chestrobust.tasks import Task
 
 
 def test_the_usual_pgd_needs_no_words_and_every_other_says_what_differs():
@@ -24,7 +25,7 @@ def test_the_usual_pgd_needs_no_words_and_every_other_says_what_differs():
     assert named.Attack("apgd-bce", 0.03, None, 5, 2, True, 0).title == "APGD-BCE-5, epsilon 0.03, 2 restarts"
     assert named.of("ni-fgsm", epsilon=0.03, steps=10).title == "NI-FGSM-10, epsilon 0.03"
     assert titles.title({"attack": "invent=mass", "steps": 5, "epsilon": 0.03}) == "invent=mass-5, epsilon 0.03"
-    assert titles.title({"attack": "floor", "epsilon": 0.03}) == "floor: worst per label, epsilon 0.03"
+    assert titles.title({"attack": "floor", "epsilon": 0.03}) == "floor: per-label worst found, epsilon 0.03"
     assert titles.title({"attack": "clean", "epsilon": 0.0}) == "clean"
 
 
@@ -33,7 +34,7 @@ def test_a_row_of_several_attacks_has_as_many_restarts_as_were_asked_for(restart
     options = SimpleNamespace(
         steps=3, queries=4, restarts=restarts, seed=0, precision="auto", suite="standard", extra=("hide", "noise")
     )
-    splits = SimpleNamespace(task="multi-label", label_names=("a", "b"))
+    splits = SimpleNamespace(task=Task.MULTI_LABEL, label_names=("a", "b"))
     subject = SimpleNamespace(options=options, splits=splits, other="a model")
     subject._extra = lambda *arguments: sweep.Subject._extra(subject, *arguments)
     records = {name: sweep._record(name, found, 0) for name, found in sweep.Subject.attacks(subject, 0.03).items()}

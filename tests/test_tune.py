@@ -119,6 +119,13 @@ def test_a_killed_search_continues(here, monkeypatch, capsys):
     capsys.readouterr()
 
 
+def test_the_study_lies_in_its_folder_whatever_that_is_called(here):
+    name = "lr?1 %201 {SCHEMA_VERSION} #"
+    tune.main(arguments("--trials", "1", "--run", name))
+    assert {path.name for path in here.iterdir()} == {"data.npz", "cache", name}
+    assert sqlite3.connect(here / name / "study.db").execute("select count(*) from trials").fetchone() == (1,)
+
+
 def test_a_search_with_other_options_is_refused(here, monkeypatch):
 
     monkeypatch.setattr(search, "_train", lambda trial, *rest: 0.5)

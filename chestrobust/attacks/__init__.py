@@ -1,6 +1,7 @@
 """Attacks on any model that returns logits."""
 
 from chestrobust.attacks.blackbox import noise, one_pixel, square
+from chestrobust.attacks.defences import expectation, straight_through
 from chestrobust.attacks.gradient import apgd, fgsm, ni_fgsm, pgd
 
-__all__ = ["apgd", "fgsm", "ni_fgsm", "noise", "one_pixel", "pgd", "square"]
+__all__ = ["apgd", "expectation", "fgsm", "ni_fgsm", "noise", "one_pixel", "pgd", "square", "straight_through"]

@@ -11,7 +11,7 @@ import numpy as np
 import tensorflow as tf
 from scipy.optimize import differential_evolution
 
-from chestrobust.attacks.checks import check
+from chestrobust.attacks.checks import check, stored
 from chestrobust.attacks.gradient import compiled
 from chestrobust.losses import margin
 
@@ -77,7 +77,7 @@ def square(
         worst[harmless] = clean[harmless]
         return worst
 
-    return _in_batches(search, images, labels, seed, indices, batch_size)
+    return _in_batches(search, images, labels, seed, indices, batch_size, loss)
 
 
 def noise(model, images, labels, *, epsilon, draws=1, seed=0, loss=margin, indices=None, batch_size=256):
@@ -101,7 +101,7 @@ def noise(model, images, labels, *, epsilon, draws=1, seed=0, loss=margin, indic
             worst[better], worst_loss[better] = noisy[better], noisy_loss[better]
         return worst
 
-    return _in_batches(search, images, labels, seed, indices, batch_size)
+    return _in_batches(search, images, labels, seed, indices, batch_size, loss)
 
 
 def one_pixel(
@@ -158,13 +158,13 @@ def one_pixel(
         )
         return changed(best.x[None]) if -best.fun > _image_losses(model, loss, clean, truth)[0] else clean
 
-    return _in_batches(search, images, labels, seed, indices, 1)
+    return _in_batches(search, images, labels, seed, indices, 1, loss)
 
 
-def _in_batches(search, images, labels, seed, indices, batch_size):
+def _in_batches(search, images, labels, seed, indices, batch_size, loss):
     """`search(images, labels, generators)` for batches of one size, as the kind of array that `images` is."""
     clean, labels = np.asarray(images), np.asarray(labels)
-    check(clean, labels)
+    check(clean, labels, loss)
     indices = np.arange(len(clean)) if indices is None else np.asarray(indices)
     adversarial = np.empty_like(clean)
     size = min(batch_size, len(clean))
@@ -172,7 +172,9 @@ def _in_batches(search, images, labels, seed, indices, batch_size):
         # The last image fills up the last batch.
         rows = np.minimum(np.arange(begin, begin + size), len(clean) - 1)
         generators = [np.random.default_rng((seed, index)) for index in indices[rows]]
-        adversarial[rows] = search(clean[rows], labels[rows], generators)
+        # Arithmetic in float16 would leave the ball.
+        images_here = clean[rows].astype(np.promote_types(clean.dtype, np.float32))
+        adversarial[rows] = stored(search(images_here, labels[rows], generators), clean[rows])
     return tf.convert_to_tensor(adversarial) if tf.is_tensor(images) else adversarial
 
 

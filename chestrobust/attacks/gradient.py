@@ -13,7 +13,7 @@ import itertools
 import numpy as np
 import tensorflow as tf
 
-from chestrobust.attacks.checks import check, check_options
+from chestrobust.attacks.checks import check, check_options, check_outputs, stored
 from chestrobust.attacks.norms import LINF
 from chestrobust.losses import binary_cross_entropy
 from chestrobust.models import twin
@@ -25,7 +25,7 @@ def fgsm(model, images, labels, *, epsilon, loss=binary_cross_entropy, batch_siz
     Args:
         model: Callable `model(images, training=False)` returning logits, e.g. from `models.logits`.
         images: Clean images in [0, 1], float, `(count, height, width, channels)`.
-        labels: 0 or 1, `(count, num_labels)`.
+        labels: 0 or 1, `(count, num_labels)`; of a loss in `losses.WEIGHTED`, weights.
         epsilon: Radius of the L-infinity ball, in pixel units of [0, 1], e.g. 4 / 255.
         loss: Function `loss(labels, logits)` returning a value per image, from `losses`.
         batch_size: Images attacked at once.
@@ -36,7 +36,7 @@ def fgsm(model, images, labels, *, epsilon, loss=binary_cross_entropy, batch_siz
         Adversarial images in [0, 1], of the kind, shape and dtype of `images`.
 
     Raises:
-        ValueError: If a length, the images or the labels are out of range or shape.
+        ValueError: If a length, the images or the labels are out of range or shape, NaN among them.
 
     Reference: Goodfellow et al., 2015, https://arxiv.org/abs/1412.6572
     """
@@ -78,7 +78,7 @@ def pgd(
     Args:
         model: Callable `model(images, training=False)` returning logits, e.g. from `models.logits`.
         images: Clean images in [0, 1], float, `(count, height, width, channels)`.
-        labels: 0 or 1, `(count, num_labels)`.
+        labels: 0 or 1, `(count, num_labels)`; of a loss in `losses.WEIGHTED`, weights.
         epsilon: Radius of the ball, in pixel units of [0, 1], e.g. 4 / 255.
         step_size: Length of one step, same units (alpha in the paper).
         steps: Number of steps, the k of PGD-k.
@@ -98,7 +98,7 @@ def pgd(
         Adversarial images in [0, 1], of the kind, shape and dtype of `images`.
 
     Raises:
-        ValueError: If a length, the images or the labels are out of range or shape.
+        ValueError: If a length, the images or the labels are out of range or shape, NaN among them.
 
     References: Madry et al., 2018, https://arxiv.org/abs/1706.06083;
         momentum: Dong et al., 2018, https://arxiv.org/abs/1710.06081
@@ -250,7 +250,8 @@ def worst_of_restarts(
         Adversarial images in [0, 1], of the kind, shape and dtype of `images`.
     """
     clean, labels = np.asarray(images), np.asarray(labels)
-    check(clean, labels)
+    check(clean, labels, loss)
+    check_outputs(model, clean)
     indices = np.arange(len(clean)) if indices is None else np.asarray(indices)
     loss_gradient, image_loss = compiled(model, loss, clean.shape[1:], labels.shape[1:], precision)
     start = _compiled_with(norm, random_images)
@@ -272,7 +273,7 @@ def worst_of_restarts(
             candidate_loss = image_loss(candidate, truth)
             better = candidate_loss > worst_loss
             worst, worst_loss = _chosen(better, candidate, worst), tf.where(better, candidate_loss, worst_loss)
-        adversarial[piece] = worst[: len(clean) - begin]
+        adversarial[piece] = stored(np.asarray(worst)[: len(clean) - begin], clean[piece])
     return tf.convert_to_tensor(adversarial) if tf.is_tensor(images) else adversarial
 
 

@@ -1,6 +1,9 @@
 """Attacks by name, each with its parameters, and the suites made of them."""
 
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
+
+import numpy as np
 
 from chestrobust import catalogue, titles
 from chestrobust.catalogue import resolve
@@ -50,19 +53,65 @@ class Attack:
         record["precision"] = twin.dtype(self.precision) if self.row.gradient else None
         return record if self.label is not None else {key: record[key] for key in record if key != "label"}
 
+    @property
+    def reference(self):
+        """The attack whose scores of a whole split it must be `aimed` by; None if it sees each image for itself."""
+        if self.row.against is None:
+            return None
+        return CLEAN if self.row.against == CLEAN.attack else replace(self, attack=self.row.against)
+
+    def aimed(self, labels, scores):
+        """This attack on a split as an `Aimed`.
+
+        Args:
+            labels: 0 or 1, `(count, num_labels)`, of the whole split.
+            scores: The model's logits of the split under `reference`, as many.
+        """
+        return Aimed(self, *resolve(self.row.aim)(labels, scores))
+
     def __call__(self, model, images, labels, *, task, indices):
         """Adversarial images, by the contract of `attacks.py`."""
         row = self.row
         if row.function is None:
             return images
-        settings = {its: getattr(self, ours) for ours, its in row.parameters.items() if its}
-        if row.loss:
-            settings["loss"] = getattr(Task(task), row.loss)
-        if "seed" in settings:
-            settings["indices"] = indices
+        if row.aim:
+            raise ValueError(f"{self.title}: expected to be `aimed` at a whole split. Received images alone.")
         if row.weights:
             labels = resolve(row.weights)(labels, self.label)
-        return resolve(row.function)(model, images, labels, **settings)
+        return self.climb(model, images, labels, getattr(Task(task), row.loss) if row.loss else None, indices)
+
+    def climb(self, model, images, labels, loss, indices):
+        """Adversarial images, by the contract of `attacks.py`, up a loss of labels or of what it takes instead."""
+        settings = {its: getattr(self, ours) for ours, its in self.row.parameters.items() if its}
+        if loss:
+            settings["loss"] = loss
+        if "seed" in settings:
+            settings["indices"] = indices
+        return resolve(self.row.function)(model, images, labels, **settings)
+
+
+@dataclass(frozen=True, eq=False)
+class Aimed:
+    """An attack on the macro AUC of one split.
+
+    Attributes:
+        attack: The `Attack`.
+        targets: What its loss takes in the place of labels, a row for each image of the split.
+        loss: Function `loss(targets, logits)` returning a value per image.
+    """
+
+    attack: Attack
+    targets: np.ndarray
+    loss: Callable
+
+    @property
+    def title(self):
+        return self.attack.title
+
+    def __call__(self, model, images, labels, *, task, indices):
+        """As `Attack`; `indices` are the places of the images in the split."""
+        targets = self.targets[indices].astype(np.float32)
+        return self.attack.climb(model, images, targets, self.loss, indices)
 
 
 def of(name, *, label=None, **settings):
@@ -75,21 +124,25 @@ def of(name, *, label=None, **settings):
 CLEAN = Attack("clean")
 
 
-def quick_suite(options):
-    """Clean, FGSM and PGD with the evaluation options of a training script."""
+def quick_suite(options, several):
+    """Clean, FGSM and PGD with a training script's evaluation options; PGD on the AUC of `several` labels too."""
+    clean, pgd = replace(CLEAN, precision=options.precision), reported_pgd(options)
     fgsm = Attack("fgsm", options.epsilon, precision=options.precision)
-    return replace(CLEAN, precision=options.precision), fgsm, reported_pgd(options)
+    return clean, fgsm, pgd, *([replace(pgd, attack="pgd-auc")] if several else [])
 
 
 def reported_pgd(options, **changed):
     """PGD with the evaluation options of a training script, but for the parameters that are `changed`."""
     settings = {name: getattr(options, name) for name in ("epsilon", "step_size", "steps", "restarts", "seed")}
-    return Attack("pgd", **{**settings, "random_start": True, "precision": options.precision, **changed})
+    return Attack(**{"attack": "pgd", **settings, "random_start": True, "precision": options.precision, **changed})
 
 
-def choosing_pgd(options):
-    """The PGD whose validation score chooses a checkpoint: that of the evaluation, from a single start."""
-    return reported_pgd(options, restarts=1)
+def choosing_pgd(options, several):
+    """The PGD whose validation score chooses a checkpoint: that of the evaluation, from a single start.
+
+    Of `several` labels the one on their AUC: the other's score can be raised by moving logits to where it is blind.
+    """
+    return reported_pgd(options, restarts=1, attack="pgd-auc" if several else "pgd")
 
 
 def pgd_of(epsilon, steps, restarts=0, seed=0, precision="auto"):
@@ -105,21 +158,21 @@ def standard_suite(task, num_labels, *, epsilon, steps, restarts, queries, seed,
     """AutoAttack's idea for multi-label models: groups of attacks that fail for different reasons.
 
     Returns:
-        A dictionary from a group's name to its `Attack`s: APGD on the cross-entropy and on the margin, APGD on each
-        label's margin alone, and the gradient-free Square attack on both losses.
+        A dictionary from a group's name to its `Attack`s: APGD on the cross-entropy and on the margin, of several
+        labels on their AUC too, APGD on each label's margin alone, and the gradient-free Square attack on two losses.
+        With a single label all of these losses rank images alike, so that one APGD and one Square are all there is.
     """
-    auto = Attack(
-        f"apgd-{Task(task).loss_name}", epsilon, None, steps, restarts, restarts > 1, seed, precision=precision
-    )
+    task = Task(task)
+    auto = Attack("apgd", epsilon, None, steps, restarts, restarts > 1, seed, precision=precision)
+    joint, free = [auto.attack], ["square-margin"]
+    if num_labels > 1:
+        aimed = ["apgd-auc", "apgd-pairs"] if task.several else []
+        joint = [f"apgd-{task.loss_name}", "apgd-margin", *aimed]
+        free = ["square", "square-auc" if task.several else "square-margin"]
     each = [replace(auto, attack="label-margin", label=label) for label in range(num_labels)]
     square = Attack("square", epsilon, None, queries, 1, True, seed)
     return {
-        auto.attack: [auto],
-        "apgd-margin": [replace(auto, attack="apgd-margin")],
-        **({"label-margin": each} if num_labels > 1 else {}),  # For a single label it would be the same again.
-        "square": [
-            replace(square, attack=name, seed=seed + restart)
-            for name in ("square", "square-margin")
-            for restart in range(restarts)
-        ],
+        **{name: [replace(auto, attack=name)] for name in joint},
+        **({"label-margin": each} if num_labels > 1 else {}),
+        "square": [replace(square, attack=name, seed=seed + restart) for name in free for restart in range(restarts)],
     }

@@ -18,7 +18,8 @@ class Norm:
         length: `length(changes)`, `(batch,)`.
         noise: `noise(shape, key)`: one change, uniform in the unit ball, drawn statelessly.
         direction: `direction(gradients)`: changes of length 1 that raise the loss most (0 where a gradient is 0).
-        project: `project(images, clean, epsilon)`: the nearest images in the ball around `clean` and in [0, 1].
+        project: `project(images, clean, epsilon)`: images in the ball around `clean` and in [0, 1]; in L-infinity the
+            nearest, in L2 those that shrinking the change and then clipping lead to.
     """
 
     name: str

@@ -6,14 +6,33 @@ from chestrobust import catalogue
 from chestrobust.commandline import number, option
 
 FOLDERS = tuple(name for name, row in catalogue.SOURCES.items() if row.root)  # data that are folders of images
-SIZE, SIZES = 28, (28, 64, 128, 224)  # pixels along a side
+SIZE, SIZES = 28, (28, 64, 128, 224)  # pixels along a side, and those of MedMNIST's files
 DATA_DIR = "~/.medmnist"
 DROPOUT = 0.5
 RESAMPLES = 1000
 
 
 def size(text):
-    return option(None, f"image size in pixels (default: {text})", int, group="data", choices=SIZES)
+    known = ", ".join(map(str, SIZES))
+    return option(
+        None, f"image size in pixels; MedMNIST has {known} (default: {text})", number(int, 8, 4096), group="data"
+    )
+
+
+def input_range():
+    text = (
+        "pixels that a .keras file takes, while epsilon stays in [0, 1]: LOW HIGH, standardized MEAN DEVIATION, "
+        "imagenet, or per-image (default: 0 1; it is checked)"
+    )
+    return option((), text, group="model", nargs="+", metavar="RANGE")
+
+
+def import_():
+    text = (
+        "Python file that registers the classes of a .keras file. It is run, so take one that you trust; no code in a "
+        "model file ever is"
+    )
+    return option(None, text, group="more: model", metavar="FILE")
 
 
 def data_dir(default):
@@ -81,6 +100,13 @@ class FoldersConfig:
         group="data",
         formerly=tuple(f"{source}_root" for source in FOLDERS),
         metavar="DIR",
+    )
+    labels: str | None = option(
+        None,
+        "names of the labels of an .npz file of your own, with commas between them (default: its array label_names, "
+        "else those of the MedMNIST set that it is called after)",
+        group="more: data",
+        metavar="A,B,C",
     )
     train_subset: int | None = subset("training")
     val_subset: int | None = subset("validation")

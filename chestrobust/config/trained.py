@@ -20,6 +20,8 @@ class EvaluateConfig(FoldersConfig):
     data: str | None = option(
         None, "data set as in diagnosis.py, labels are matched by name (default: the run's own)", group="data"
     )
+    input_range: tuple[str, ...] = shared.input_range()
+    import_: str | None = shared.import_()
     size: int | None = shared.size("the run's own")
     data_dir: str = shared.data_dir(shared.DATA_DIR)
     limit: int | None = shared.limit(
@@ -96,6 +98,8 @@ class SubjectConfig(FoldersConfig):
     data: str | None = option(
         None, "data set as in diagnosis.py (default: the first run's, as for all that follow)", group="data"
     )
+    input_range: tuple[str, ...] = shared.input_range()
+    import_: str | None = shared.import_()
     size: int | None = shared.size("the first run's")
     data_dir: str | None = shared.data_dir(None)
     limit: int | None = shared.limit()

@@ -13,7 +13,7 @@ from chestrobust.data.sources import medmnist_npz
 from chestrobust.data.splits import Splits
 from chestrobust.errors import DataError, did_you_mean
 
-OPTIONS = ("root", "size", "data_dir", "limit", "train_subset", "val_subset")
+OPTIONS = ("root", "size", "labels", "data_dir", "limit", "train_subset", "val_subset")
 
 
 def load_for(options) -> Splits:
@@ -22,13 +22,25 @@ def load_for(options) -> Splits:
     return metadata.beside(splits) if options.metadata else splits
 
 
-def load(data, *, root=None, size=None, data_dir=DATA_DIR, limit=None, train_subset=None, val_subset=None) -> Splits:
+def load(
+    data,
+    *,
+    root=None,
+    size=None,
+    labels=None,
+    data_dir=DATA_DIR,
+    limit=None,
+    train_subset=None,
+    val_subset=None,
+) -> Splits:
     """Load a data set; TensorFlow isn't needed.
 
     Args:
         data: A key of `catalogue.SOURCES`, such as `"chestmnist"`, `"nih"` or `"phantom"`, or a path to an npz file.
         root: Folder of the images, if the data are one.
         size: Height and width in pixels; None takes what a file holds, else 28.
+        labels: Names of the labels of an npz file, or a text with commas between them. Default: the names in the array
+            `label_names` of the file, else those of the MedMNIST set that its stem names, else ChestMNIST's.
         data_dir: Folder where files are looked for by name, and downloaded to.
         limit: Largest number of images per split, chosen by a fixed shuffle.
         train_subset, val_subset: As `limit`, of the training and of the validation images.
@@ -39,7 +51,10 @@ def load(data, *, root=None, size=None, data_dir=DATA_DIR, limit=None, train_sub
     data_dir, name = Path(data_dir).expanduser(), data.lower()
     subsets = {"train": train_subset, "val": val_subset, "test": None}
     limits = {part: min(filter(None, (limit, subset)), default=None) for part, subset in subsets.items()}
-    if row := catalogue.SOURCES.get(name):
+    row = catalogue.SOURCES.get(name)
+    if row and labels:
+        raise DataError(f"--labels: expected --data with the path of an .npz file. Received {name}, whose are known.")
+    if row:
         known = {
             "name": name,
             "root": root,
@@ -51,7 +66,7 @@ def load(data, *, root=None, size=None, data_dir=DATA_DIR, limit=None, train_sub
         }
         splits = resolve(row.loader)(**{parameter: known[parameter] for parameter in row.parameters})
     elif is_path(data):
-        splits = medmnist_npz.load_path(Path(data).expanduser(), size=size, data_dir=data_dir)
+        splits = medmnist_npz.load_path(Path(data).expanduser(), size=size, labels=labels, data_dir=data_dir)
     else:
         raise DataError(
             f"Unknown data set {name!r}. Expected one of {', '.join(catalogue.SOURCES)}, or a path to an .npz file."

@@ -9,6 +9,7 @@ from sklearn.linear_model import LogisticRegression
 
 from chestrobust import models
 from chestrobust.attacks import named
+from chestrobust.data import ranges
 from chestrobust.evaluation import metrics, outcomes, scoring
 
 THROUGH = "end to end"
@@ -28,7 +29,7 @@ def judge(subjects, splits, attack_options, options):
     Raises:
         ModelError: If a member can't be loaded, or is for other images or labels than the data's.
     """
-    members = models.opened_all(subjects, splits)
+    members = models.opened_all(subjects, splits, ranges.chosen(options))
     task, names, everyone = splits.task, list(members), list(members.values())
     pgd = named.reported_pgd(attack_options)
 

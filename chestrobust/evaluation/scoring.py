@@ -24,12 +24,8 @@ class Scores:
 
     def row(self, record, candidates, *, per_label=False):
         """Scores and intervals of the worst of several answers, jointly or for each label alone."""
-        worst_of, names, task = (
-            outcomes.floor if per_label else outcomes.joint,
-            self.splits.label_names,
-            self.splits.task,
-        )
-        logits, clean = (worst_of(task, self.labels, np.stack(found)) for found in (candidates, [self.clean]))
+        names, task = self.splits.label_names, self.splits.task
+        logits, clean = (self.worst(np.stack(found), per_label) for found in (candidates, [self.clean]))
         task = task.apart() if per_label else task
         reported, before = (task.predicted(answers, self.thresholds) for answers in (logits, clean))
         scores, probabilities = metrics.classification(self.labels, reported), task.probabilities(logits)
@@ -55,6 +51,12 @@ class Scores:
                 for attribute, groups in self.groups.items()
             },
         }
+
+    def worst(self, candidates, per_label):
+        """Logits of the worst of several answers, `(num_candidates, count, num_labels)`, as `row` scores them."""
+        if per_label:
+            return outcomes.floor(self.splits.task, self.labels, candidates)
+        return outcomes.joint(self.splits.task, self.labels, candidates, self.clean)
 
     def scored(self, task, logits, rows=slice(None)):
         """Scores with their intervals, of all test images or of some."""

@@ -10,6 +10,7 @@ from tqdm import tqdm
 
 from chestrobust import catalogue, devices, files, models, runs
 from chestrobust.attacks import named
+from chestrobust.data import ranges
 from chestrobust.errors import ModelError, RunError
 from chestrobust.evaluation import audit, cache, metrics, outcomes, scoring
 from chestrobust.reporting import figures
@@ -35,25 +36,38 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
     Returns:
         What was written: see `tables.evaluation`.
     """
-    model, activation = models.opened(path, splits)
-    other = models.opened(source, splits)[0] if source else None
+    found = models.opened(path, splits, ranges.chosen(options))
+    other = models.opened(source, splits, ranges.chosen(options)).model if source else None
     folder = run.path / "evaluations"
     stem = "" if path.name == "model.keras" else f"{path.stem}-"
     name = options.name or files.portable(f"{stem}{splits.name}-{options.suite}")
     if devices.chief():
         runs.clear(folder / name)
-    subject = Subject(model, splits, options, known, folder / name, path, other, source, groups or {})
+    subject = Subject(found.model, splits, options, known, folder / name, path, other, source, groups or {})
+    results = {"schema": runs.SCHEMA, "model": provenance.model(path), **study(found, subject), "labels": labels}
+    if devices.chief():
+        write(results, folder, name)
+    devices.wait()
+    return results
+
+
+def study(found, subject):
+    """What results say of a model under attack, without where it lies.
+
+    Args:
+        found: The `models.Opened`.
+        subject: The `Subject` of its model.
+    """
+    splits, options = subject.splits, subject.options
     evaluations = subject.evaluations()
     reference = reference_epsilon(options.epsilons)
     curve = subject.curve_over_steps(reference)
-    results = {
-        "schema": runs.SCHEMA,
-        "model": provenance.model(path),
-        "architecture": model.name.removesuffix("_logits"),
-        "parameters": model.count_params(),
-        "activation": activation,
+    lines = subject.audit(reference, evaluations, facts(found))
+    return {
+        "architecture": found.model.name.removesuffix("_logits"),
+        "parameters": found.model.count_params(),
+        **found.record(),
         "data": splits.summary(),
-        "labels": labels,
         "config": provenance.options(options),
         "versions": provenance.versions(),
         "commit": provenance.commit(),
@@ -61,15 +75,16 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
         "thresholds": splits.by_label(subject.thresholds),
         "evaluations": [row | {"code": cache.code()} for row in evaluations],
         "steps_curve": curve,
-        "audit": [dataclasses.asdict(line) for line in subject.audit(reference)],
+        "audit": [dataclasses.asdict(line) for line in lines],
     }
-    if devices.chief():
-        figure = figures.curves(results)
-        with files.writing(folder / f"{name}.png") as temporary:
-            figures.save(figure, temporary)
-        runs.Run(folder).write(f"{name}.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
-    devices.wait()
-    return results
+
+
+def write(results, folder, name):
+    """Write results and their curves as `NAME.json` and `NAME.png` into a folder."""
+    figure = figures.curves(results)
+    with files.writing(folder / f"{name}.png") as temporary:
+        figures.save(figure, temporary)
+    runs.Run(folder).write(f"{name}.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
 
 
 def reference_epsilon(epsilons):
@@ -78,18 +93,46 @@ def reference_epsilon(epsilons):
     return positive[(len(positive) - 1) // 2] if positive else 4 / 255
 
 
+def facts(found):
+    """What the audit is told of how a model was understood, by `audit.FACTS`; what wasn't understood is refused before.
+
+    Args:
+        found: A `models.Opened`.
+    """
+    others = [loss for name, loss in found.fits.items() if name != found.pixel_range]
+    known = {
+        "logits give the answers": {
+            "passed": found.agreement <= found.tolerance,
+            "value": found.agreement,
+            "text": "largest difference of the model's answers and those of its logits; expected "
+            f"{found.tolerance:g} at most, else logits were taken from the wrong place",
+        }
+    }
+    if others:
+        known["input range"] = {
+            "passed": True,
+            "value": found.fits[found.pixel_range],
+            "text": f"validation loss with pixels in {ranges.shown(found.pixel_range)}; "
+            f"the best of other ranges has {min(others):.3f}",
+        }
+    return known
+
+
 class Subject(scoring.Scores):
     """A model under evaluation, with what its rows share."""
 
-    def __init__(self, model, splits, options, known, kept, path, other, source, groups):
+    def __init__(self, model, splits, options, known, kept, path, other, source, groups, thresholds=None):
         self.model, self.splits, self.options, self.other = model, splits, options, other
         self.cache = cache.Cache(kept)
         self.known, self.outcomes = known or {}, {}
-        self.undefended = self._undefended(path)
-        self.identity = provenance.sha256(path)
+        self.undefended, baseline = self._undefended(path)
+        if source is None and baseline:
+            # A defence that only hides its gradient falls to images made on another model; this one is at hand.
+            self.other, source = self.undefended, baseline
+        self.identity = provenance.sha256(path) if path else None  # of a model in memory, nothing outlives it
         self.source_identity = provenance.sha256(source) if source else None
         clean = self.outcome(named.CLEAN).logits
-        super().__init__(splits, options, clean, self._thresholds(), groups)
+        super().__init__(splits, options, clean, self._thresholds() if thresholds is None else thresholds, groups)
 
     def outcome(self, attack):
         """The `Outcome` of an attack on the test split, from disk if it was computed before."""
@@ -99,7 +142,12 @@ class Subject(scoring.Scores):
         made_by = [attack.record(), self.identity, seen, made_on]
         outcome = devices.from_chief(lambda: self.cache.find(made_by, self.splits.test.labels.shape))
         if outcome is None:
-            outcome = outcomes.run(self.model, self.splits.task, self.splits.test, attack, source=source, progress=True)
+            outcome = outcomes.run(
+                *(self.model, self.splits.task, self.splits.test, attack),
+                source=source,
+                progress=True,
+                known=None if source else self.outcomes,
+            )
             if not np.isfinite(outcome.logits).all():
                 raise ModelError(
                     f"Expected finite logits under {attack.title}. Received NaN or infinity. Is the model trained?"
@@ -126,15 +174,23 @@ class Subject(scoring.Scores):
                     record = _record(name, together, max(outcome.largest for outcome in found))
                     rows.append(self.row(record, logits, per_label=_each_label(together)))
                     candidates += logits
+                    if len(logits) > 1 and not _each_label(together):
+                        candidates.append(self.worst(np.stack(logits), False))  # Or joint might be above this row.
                 if self.options.suite == "standard":
-                    for name, per_label in (("joint", False), ("floor", True)):
-                        rows.append(self.row({"attack": name, "epsilon": epsilon}, candidates, per_label=per_label))
+                    rows += self._worst_rows(epsilon, candidates)
         # Apart from the others: what they change may change as much as it likes.
         for name in dict.fromkeys(extra for extra in self.options.extra if not catalogue.attack(extra).radius):
             attack = self._extra(name, {"seed": self.options.seed})
             outcome = self.outcome(attack)
             rows.append(self.row(_record(name, [attack], outcome.largest), [outcome.logits]))
         return rows
+
+    def _worst_rows(self, epsilon, candidates):
+        """The joint score and the floor of all answers at one radius."""
+        task, joint, floor = self.splits.task, *({"attack": name, "epsilon": epsilon} for name in ("joint", "floor"))
+        if task.telling_accuracy:
+            joint["robust_accuracy"] = outcomes.robust_accuracy(task, self.labels, candidates)
+        return self.row(joint, candidates), self.row(floor, candidates, per_label=True)
 
     def attacks(self, epsilon):
         """The attacks at one radius, by the name of their row."""
@@ -144,6 +200,8 @@ class Subject(scoring.Scores):
         starts = (0, options.restarts - 1) if options.restarts > 1 else (0,)
         pgd = [named.pgd_of(steps=options.steps, restarts=count, **settings) for count in starts]
         found = {"fgsm": [named.of("fgsm", **settings)], "pgd": pgd}
+        if self.splits.task.several:
+            found["pgd-auc"] = [dataclasses.replace(attack, attack="pgd-auc") for attack in pgd]
         if options.suite == "standard":
             found |= named.standard_suite(
                 self.splits.task,
@@ -192,33 +250,42 @@ class Subject(scoring.Scores):
             curve.append({"steps": steps, "macro_auc": None if np.isnan(auc) else auc})
         return {"epsilon": epsilon, "images": len(labels), "points": curve}
 
-    def audit(self, epsilon):
-        """The audit's lines for PGD at one radius."""
-        return audit.audit(
+    def audit(self, epsilon, rows, facts):
+        """The audit's lines for PGD at one radius, and for all rows; `facts` are what the loader found out."""
+        task, settings = self.splits.task, {"seed": self.options.seed, "precision": self.options.precision}
+        return audit.of_split(
             self.model,
-            self.splits.task,
+            task,
             self.splits.test,
-            named.pgd_of(epsilon, self.options.steps, seed=self.options.seed, precision=self.options.precision),
+            audit.in_question(task, epsilon, self.options.steps, **settings),
             variables=self.model.variables,
             thorough=self.options.suite == "standard",
             source=self.other,
             undefended=self.undefended,
             known=self.outcomes,
+            rows=rows,
+            train=self.splits.train,
+            facts=facts,
         )
 
     def _undefended(self, path):
-        """The baseline that the run was compared with, the model itself if it is one, or a text why there is none."""
+        """The baseline that the run was compared with, the model itself if it is one, or a text why there is none.
+
+        The second is the baseline's file, if it isn't the model itself.
+        """
         if not self.known:
-            return audit.UNKNOWN
+            return audit.UNKNOWN, None
         if "baseline" not in self.known:
-            return self.model
+            return self.model, None
         baseline, reason = runs.baseline_of(path.parent, self.known)
-        return models.opened(baseline, self.splits)[0] if baseline else reason
+        return (models.opened(baseline, self.splits).model, baseline) if baseline else (reason, None)
 
 
 def _record(name, attacks, largest):
     """What a row says of its attacks; it is of several where they differ in their starts, losses or labels."""
     record = {**attacks[-1].record(), "attack": name, "max_perturbation": largest}
+    if attacks[-1].row.note:
+        record["note"] = attacks[-1].row.note
     if _each_label(attacks):
         record.pop("label")
     elif len(attacks) > 1:

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from chestrobust import config, files, models, runs, titles
 from chestrobust.attacks import named
-from chestrobust.data import metadata
+from chestrobust.data import metadata, ranges
 from chestrobust.data.splits import as_floats
 from chestrobust.errors import ExpectedError
 from chestrobust.evaluation import metrics, outcomes, sweep
@@ -27,7 +27,7 @@ class Study:
 
     def __init__(self, subjects, splits, chosen, options):
         self.subjects, self.splits, self.options = subjects, splits, options
-        self.models = models.opened_all(subjects, splits)
+        self.models = models.opened_all(subjects, splits, ranges.chosen(options))
         self.name = next(iter(self.models))
         self.model = self.models[self.name]
         self.attack = named.reported_pgd(chosen)

@@ -1,5 +1,6 @@
 """The radiologists' boxes of NIH ChestX-ray14, and how well maps agree with them."""
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -68,9 +69,12 @@ def load(path, size):
 
 def _number(text, path):
     try:
-        return float(text)
+        value = float(text)
     except ValueError:
-        raise DataError(f"{path}: expected numbers for each box. Received: {text!r}.") from None
+        value = math.nan
+    if not math.isfinite(value):
+        raise DataError(f"{path}: expected numbers for each box. Received: {text!r:.60}.")
+    return value
 
 
 def _multi_hot(findings, path):

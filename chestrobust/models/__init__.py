@@ -4,21 +4,24 @@ from chestrobust.catalogue import MODELS, resolve
 from chestrobust.data import metadata
 from chestrobust.errors import ModelError
 from chestrobust.models import backbones
-from chestrobust.models.loading import answering, load, load_logits, logits, opened, opened_all
+from chestrobust.models.loading import copied, load, load_logits, logits
 from chestrobust.models.networks import build_cnn, build_covid_cnn, build_vgg, with_metadata
+from chestrobust.models.opening import Opened, opened, opened_all, understood
 
 __all__ = [
     "ModelError",
-    "answering",
+    "Opened",
     "build",
     "build_cnn",
     "build_covid_cnn",
     "build_vgg",
+    "copied",
     "load",
     "load_logits",
     "logits",
     "opened",
     "opened_all",
+    "understood",
 ]
 
 

@@ -64,3 +64,39 @@ def layers(model):
         yield layer
         if isinstance(layer, keras.Model):
             yield from layers(layer)
+
+
+def maker(tensor):
+    """The `Call` that a symbolic tensor of a model came from; None of an input or of what is no symbolic tensor."""
+    operation, place, _ = getattr(tensor, "_keras_history", None) or (None, 0, 0)
+    if operation is None or isinstance(operation, keras.layers.InputLayer):
+        return None
+    arguments = operation._inbound_nodes[place].arguments
+    return Call(operation, tuple(arguments.args), dict(arguments.kwargs), tensor)
+
+
+def inputs(model):
+    """The symbolic input of a model, or its inputs if it has several."""
+    return model.inputs[0] if len(model.inputs) == 1 else model.inputs
+
+
+def is_graph(model):
+    """Whether a model is calls alone, functional or a Sequential: a subclass may do anything when it is called."""
+    try:
+        plain = type(keras.Model(model.inputs, model.outputs))
+    except (AttributeError, TypeError, ValueError):  # Not a model, or one that was never built.
+        return False
+    return type(model) in (plain, keras.Sequential)
+
+
+def functional(model, image_shape):
+    """A model as one with a graph: a subclass, or a Sequential that was never built, is a single call in it.
+
+    Args:
+        model: Any `keras.Model`, or a layer that takes images.
+        image_shape: Shape of what it takes, without the batch, where it doesn't say so itself.
+    """
+    if is_graph(model):
+        return keras.Model(inputs(model), model.outputs, name=model.name)
+    images = keras.Input(image_shape, name="images")
+    return keras.Model(images, model(images, training=False), name=model.name)

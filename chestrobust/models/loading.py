@@ -1,16 +1,18 @@
-"""Saved classifiers as models that return logits."""
+"""Saved classifiers, loaded in safe mode, and the logits of our own."""
 
+import json
 import math
+import re
+import shutil
+import tempfile
 import weakref
+from pathlib import Path
 
 import keras
-from keras import layers
 
-from chestrobust import runs
-from chestrobust.data import matching
 from chestrobust.errors import ModelError
-from chestrobust.models import graph
-from chestrobust.runs import modelfile, saved
+from chestrobust.models import graph, logit_graph
+from chestrobust.runs import modelfile
 
 SPARE = 1000  # numbers that need not be stored, such as seeds
 LARGEST = 1 << 27  # values of one layer for one image: 128 maps of 1024 x 1024
@@ -37,27 +39,55 @@ def logits(classifier):
 _logits = weakref.WeakKeyDictionary()
 
 
-def load(path):
+def load(path, custom_objects=None):
     """A saved classifier, in Keras's safe mode.
+
+    Args:
+        path: A `.keras` file, or an `.h5` file with the model in it; capital letters don't matter.
+        custom_objects: Classes of the model that Keras doesn't know, by name.
 
     Raises:
         ModelError: If the file can't be loaded.
     """
-    stored = modelfile.check(path)
+    stored = modelfile.check(path, custom_objects or ())
     try:
-        _check_sizes(path, stored)
-        return keras.models.load_model(path, compile=False, safe_mode=True)
+        if path.suffix == ".keras":
+            _check_sizes(path, stored, custom_objects)
+        if path.suffix in (".keras", ".h5"):
+            return keras.models.load_model(path, custom_objects, compile=False, safe_mode=True)
+        with tempfile.TemporaryDirectory() as folder:  # Keras knows its files by their names.
+            copied = Path(folder) / f"model{path.suffix.lower()}"
+            shutil.copyfile(path, copied)
+            return keras.models.load_model(copied, custom_objects, compile=False, safe_mode=True)
     except ModelError:
         raise
     except Exception as error:  # Keras raises whatever its reader meets: OSError, ValueError, TypeError, KeyError ...
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"{path}: expected a model as Keras saves it. Received: {reason:.300}") from None
+        raise ModelError(f"{path}: expected a model as Keras saves it. {_received(path, reason)}") from None
 
 
-def _check_sizes(path, stored):
+def _received(path, reason):
+    """What a file that Keras can't read holds, and what to do."""
+    if (version := modelfile.keras_version(path)) and version.startswith(("1.", "2.")):
+        return (
+            f"Received one of Keras {version}, which Keras 3 can't read. Build the same model in Keras 3, load the "
+            "weights that the old one saved by save_weights, and save it again."
+        )
+    if unknown := re.search(
+        r"[Cc]ould not locate (?:class|function) '([^']+)'|Unknown (?:layer|object): '?([^'.]+)", reason
+    ):
+        name = unknown[1] or unknown[2]
+        return (
+            f"Received one with {name}, which Keras doesn't know, and no code is ever taken from a file. Name the "
+            f"module that registers {name} by --import FILE."
+        )
+    return f"Received: {reason:.300}"
+
+
+def _check_sizes(path, stored, custom_objects):
     """Refuse a model whose layers would take more memory than its file allows, before they are made."""
     with keras.StatelessScope(initialize_variables=False):  # Variables have a shape there, and no values.
-        sketch = keras.saving.deserialize_keras_object(modelfile.config(path), safe_mode=True)
+        sketch = keras.saving.deserialize_keras_object(modelfile.config(path), custom_objects, safe_mode=True)
         numbers = sum(math.prod(variable.shape) for variable in sketch.variables)
         made = [keras.tree.flatten(getattr(layer, "output", None)) for layer in graph.layers(sketch)]
         shapes = [output.shape for outputs in made for output in outputs]
@@ -72,8 +102,7 @@ def load_logits(path):
     """Any saved classifier as a model that returns logits.
 
     Args:
-        path: A `.keras` file that takes images in [0, 1]. Its output is a sigmoid or a softmax, as a layer or as the
-            activation of a dense one, or logits.
+        path: As in `load`. Its output is a sigmoid or a softmax, or logits.
 
     Returns:
         A functional `keras.Model` and its activation: `"sigmoid"`, `"softmax"` or `"linear"`.
@@ -82,70 +111,73 @@ def load_logits(path):
         ModelError: If the file can't be loaded, or its output is none of these.
     """
     classifier = load(path)
-    if len(classifier.inputs) != 1 or len(classifier.outputs) != 1 or len(classifier.outputs[0].shape) != 2:
-        shapes = [tensor.shape for tensor in classifier.outputs]
-        raise ModelError(f"{path}: expected one image in and one row of answers out. Received: {shapes}.")
-    images, answers, last = classifier.inputs[0], classifier.outputs[0], classifier.layers[-1]
-    activation = getattr(getattr(last, "activation", None), "__name__", "linear")
-    name = {"Sigmoid": "sigmoid", "Softmax": "softmax"}.get(type(last).__name__, activation)
-    if name not in ("sigmoid", "softmax", "linear"):
-        raise ModelError(f"{path}: expected sigmoid, softmax or logits at the end. Received: {name}.")
-    if isinstance(last, layers.Dense):
-        # Only in memory: the layer then returns what its activation would have been given.
-        last.activation = keras.activations.linear
-    elif name != "linear":
-        answers = last.input
-    return keras.Model(images, answers, name=f"{classifier.name}_logits"), name
+    try:
+        tail = logit_graph.of(in_float32(graph.functional(classifier, input_shape(classifier))))
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
+    if tail.activation == logit_graph.UNTOLD:
+        raise ModelError(f"{path}: expected sigmoid, softmax or logits at the end. Received another.")
+    return tail
 
 
-def answering(model, columns):
-    """A model with some of its logits alone, in this order: what is attacked is what is scored.
+def input_shape(model):
+    """Shape of what a model takes, without the batch, as far as it was told when it was built; None if it wasn't."""
+    shape = (model.get_build_config() or {}).get("input_shape")
+    return tuple(shape[1:]) if isinstance(shape, list | tuple) and not isinstance(shape[0], list | tuple) else None
 
-    Args:
-        model: A functional `keras.Model` that returns logits.
-        columns: Indices of the logits wanted.
+
+def in_float32(model):
+    """The same weights computed in float32, for any number of images; the model itself if it is so already.
+
+    Low precision hides gradients from an attack: in float16 those below 6e-8 are 0. Quantized layers stay as they are,
+    as Keras lets their gradients through.
     """
-    return keras.Model(model.input, keras.ops.take(model.output, columns, axis=-1), name=f"{model.name}_some")
+    try:
+        config = keras.saving.serialize_keras_object(model)
+        before = json.dumps(config, sort_keys=True, default=str)
+        if json.dumps(_retyped(config), sort_keys=True, default=str) == before:
+            return model
+        return _from_config(_retyped(config), model)
+    except (NotImplementedError, TypeError, ValueError):  # A class of the user's own, without a configuration.
+        return model
 
 
-def opened(path, splits):
-    """A saved model that answers with the logits of the data's labels alone, and its activation.
+def copied(model):
+    """A copy of a model, with weights of its own, in float32.
 
     Raises:
-        ModelError: If it is for other images or labels.
+        ModelError: If it can't be copied.
     """
-    model, activation = load_logits(path)
-    names = runs.label_names(path)
-    if names and tuple(names) != tuple(splits.label_names):
-        columns = matching.columns(names, splits.label_names)
-        if None in columns:
-            missing = splits.label_names[columns.index(None)]
-            raise ModelError(f"{path}: expected a model that knows {missing}. Received: {', '.join(names)}.")
-        model = answering(model, columns)
-    _check_answers(model, activation, path, splits)
-    return model, activation
-
-
-def opened_all(subjects, splits):
-    """The models of `saved.Saved` runs and files, which return logits, by their names.
-
-    Raises:
-        ModelError: If one can't be loaded, or is for other images or labels than the data's.
-    """
-    names = saved.names(subjects)
-    return {name: opened(one.path, splits)[0] for name, one in zip(names, subjects, strict=True)}
-
-
-def _check_answers(model, activation, path, splits):
-    """Refuse a model for other images or other labels than the data's."""
-    wanted, count = tuple(splits.image_shape), len(splits.label_names)
-    shape, outputs = model.input_shape[1:], model.output_shape[-1]
-    fits = len(shape) == len(wanted) and all(map(lambda size, ours: size in (None, ours), shape, wanted))
-    if not fits or outputs != count:
+    try:
+        return _from_config(_retyped(keras.saving.serialize_keras_object(model)), model)
+    except (NotImplementedError, TypeError, ValueError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise ModelError(
-            f"{path}: expected a model for images {wanted} and {count} labels, as in the data. "
-            f"Received one for {shape} and {outputs}."
-        )
-    if activation not in ("linear", splits.task.activation):
-        wanted = "a softmax" if splits.task.exclusive else "sigmoids"
-        raise ModelError(f"{path}: expected {wanted} for {splits.task} data. Received {activation}.")
+            f"{model.name}: expected a model that Keras can copy: functional, Sequential, or with get_config and "
+            f"registered. Received: {reason:.200}"
+        ) from None
+
+
+def _from_config(config, model):
+    config.pop("compile_config", None)
+    renewed = keras.saving.deserialize_keras_object(config)
+    renewed.set_weights(model.get_weights())
+    return renewed
+
+
+def _retyped(part):
+    """A layer's configuration without a fixed number of images and without data types but float32."""
+    if isinstance(part, list | tuple):
+        return [_retyped(one) for one in part]
+    if not isinstance(part, dict):
+        return part
+    if part.get("class_name") == "DTypePolicy":
+        return part if part["config"]["name"] == "float32" else "float32"
+    renewed = {key: _retyped(value) for key, value in part.items()}
+    if renewed.get("dtype") in ("float16", "bfloat16", "float64", "mixed_float16", "mixed_bfloat16"):
+        renewed["dtype"] = "float32"
+    for key in ("batch_shape", "input_shape"):
+        shape = renewed.get(key)
+        if isinstance(shape, list) and len(shape) > 1 and (key == "batch_shape" or len(part) == 1):
+            renewed[key] = [None, *shape[1:]]
+    return renewed

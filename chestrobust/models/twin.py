@@ -312,6 +312,7 @@ def _known_layer(layer):
     return (
         type(layer) in RULES
         and layer.compute_dtype == "float32"
+        and layer.quantization_mode is None
         and getattr(layer, "data_format", "channels_last") in (None, "channels_last")
         and _of_the_last_axis(layer)
         and getattr(layer, "activation", keras.activations.linear) in ACTIVATIONS

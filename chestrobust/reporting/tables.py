@@ -4,7 +4,7 @@ import sys
 from collections import Counter
 
 from chestrobust.tasks import Task
-from chestrobust.titles import data_title, title
+from chestrobust.titles import data_title, length, title
 
 SCORES = {"macro_auc": "Macro AUC", "macro_ap": "Macro AP", "accuracy": "Accuracy"}
 
@@ -49,12 +49,13 @@ def evaluation(results):
         *markdown(header, rows),
         "",
         LEGEND,
+        *_notes(entries),
         "",
         *_per_label(results),
         *_undefined(entries),
         *_by_group(entries),
         "",
-        *(_audit_line(line) for line in results["audit"]),
+        *(audit_line(line) for line in results["audit"]),
         verdict(results["audit"]),
     ]
     return "\n".join(lines)
@@ -93,6 +94,17 @@ def _way(entry, members):
     return f"{title(entry)}, {through}"
 
 
+def _notes(entries):
+    """What single rows say besides their scores."""
+    lost = [
+        f"{entry['robust_accuracy']:.4f} at epsilon {length(entry['epsilon'])}"
+        for entry in entries
+        if "robust_accuracy" in entry
+    ]
+    accuracy = [f"Robust accuracy, an image being lost if any attack fools it: {', '.join(lost)}."] if lost else []
+    return [*dict.fromkeys(entry["note"] for entry in entries if "note" in entry), *accuracy]
+
+
 def _cells(entry):
     """A row's scores, in the order of `COLUMNS`."""
     scores = [with_interval(entry[key], entry["intervals"][key]) for key in ("macro_auc", "macro_ap")]
@@ -105,10 +117,14 @@ def verdict(audit):
     return f"Audit: {count['passed']} passed, {count['failed']} failed, {count['not run']} not run"
 
 
-def _audit_line(line):
+def audit_line(line):
+    """A line of an audit, as stored in results. A note is called so, though it counts as passed: the score holds."""
+    severity = line.get("severity")  # Results of earlier versions have none.
+    word = severity if severity == "note" else line["status"]
+    name = f"{line['name']} ({severity})" if line["status"] == "failed" and severity else line["name"]
     value = "" if line["value"] is None else f" {line['value']:.4g}:"
-    text = f"{line['status']:>7}  {line['name']}:{value} {line['text']}"
-    return f"\033[31m{text}\033[0m" if line["status"] == "failed" and sys.stdout.isatty() else text
+    text = f"{word:>7}  {name}:{value} {line['text']}"
+    return f"\033[31m{text}\033[0m" if word == "failed" and sys.stdout.isatty() else text
 
 
 def _per_label(results):

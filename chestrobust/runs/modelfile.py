@@ -42,6 +42,12 @@ ALLOWED = {
     "keras_hub.src.models.dinov2.dinov2_backbone": {"DINOV2Backbone"},
 }
 OPERATIONS = "keras.src.ops."  # what `keras.ops` leaves in a functional model
+# What files of Keras 2, which name no modules, call models and what layers consist of.
+PARTS = """
+    Constant DTypePolicy Functional GlorotNormal GlorotUniform HeNormal HeUniform Identity L1 L1L2 L2 LecunNormal
+    LecunUniform MaxNorm Model NonNeg Ones Orthogonal Policy RandomNormal RandomUniform Sequential TruncatedNormal
+    UnitNorm VarianceScaling Zeros
+"""
 VALUES = {"__keras_tensor__", "__tensor__", "__numpy__", "__tuple__", "__slice__", "__ellipsis__"}
 FUNCTIONS = """
     celu elu exponential gelu glu hard_shrink hard_sigmoid hard_silu hard_swish hard_tanh leaky_relu linear
@@ -51,8 +57,12 @@ FUNCTIONS = """
 MEMBERS = ("config.json", "metadata.json", "model.weights.h5")
 
 
-def check(path):
-    """Refuse a `.keras` file that is damaged, has code in it, or would write or read anything but itself.
+def check(path, names=()):
+    """Refuse a `.keras` or `.h5` file that is damaged, has code in it, or would write or read anything but itself.
+
+    Args:
+        path: The file.
+        names: Classes of the caller's own that it may name; those that are registered with Keras may be in it anyway.
 
     Returns:
         How many numbers its weights have.
@@ -62,9 +72,11 @@ def check(path):
         DataError: If it is no regular file.
     """
     try:
+        if path.suffix.lower() == ".h5":
+            return _check_h5(path, names)
         with open_zip(path, "a .keras file") as archive:
             _check_members(archive)
-            _check_config(archive.read("config.json"))
+            _check_config(archive.read("config.json"), names)
             return _check_weights(archive.read("model.weights.h5"))
     except ExpectedError:
         raise
@@ -101,6 +113,33 @@ def _refusal(path, expected, error):
     return ModelError(f"{path}: expected {expected}. Received: {printable(reason):.300}.")
 
 
+def keras_version(path):
+    """The version of Keras that a file says it was saved by, or None."""
+    import h5py
+
+    try:
+        if path.suffix.lower() == ".h5":
+            with h5py.File(path, "r") as file:
+                return str(file.attrs["keras_version"])
+        with open_zip(path, "a .keras file") as archive:
+            return str(json.loads(archive.read("metadata.json"))["keras_version"])
+    except (ExpectedError, OSError, KeyError, TypeError, ValueError):
+        return None
+
+
+def _check_h5(path, names):
+    import h5py
+
+    with open_regular(path, "an .h5 file") as file:
+        content = file.read()
+    with h5py.File(io.BytesIO(content), "r") as file:
+        config = file.attrs.get("model_config")
+    if config is None:
+        raise ValueError("weights without a model. Save it whole, by model.save")
+    _check_config(config, names)
+    return _check_weights(content)
+
+
 def _check_members(archive):
     names = archive.namelist()
     for name in names:
@@ -116,19 +155,19 @@ def _check_members(archive):
         raise ValueError(f"a config.json of more than {MAX_CONFIG} bytes")
 
 
-def _check_config(text):
+def _check_config(text, names):
     try:
         config = json.loads(text)
     except RecursionError:
         raise ValueError("a config.json that is nested too deeply") from None
     if not isinstance(config, dict):
         raise ValueError("a config.json that is no object")
-    # How it was trained isn't loaded, so its optimizer and losses may be of any kind.
-    parts = [{name: part for name, part in config.items() if name != "compile_config"}]
+    # How it was trained is never loaded.
+    parts = [{key: part for key, part in config.items() if key != "compile_config"}]
     while parts:
         part = parts.pop()
         if isinstance(part, dict):
-            if "class_name" in part:
+            if "class_name" in part and part["class_name"] not in names:
                 _check_class(part)
             parts.extend(part.values())
         elif isinstance(part, list):
@@ -146,8 +185,10 @@ def _check_class(part):
     if name == "function":
         known = module in ("builtins", "keras.activations") and part.get("config") in FUNCTIONS.split()
         name = part.get("config")
+    elif isinstance(part.get("registered_name"), str) and ">" in part["registered_name"]:
+        known = True  # Keras takes it if the user has registered it, and from nowhere else.
     elif module is None:
-        known = name in VALUES
+        known = name in VALUES or name in (*LAYERS.split(), *PARTS.split())
     elif isinstance(module, str) and isinstance(name, str):
         names = ALLOWED.get(module, ())
         known = names is None or name in names or (module.startswith(OPERATIONS) and name.isidentifier())
@@ -156,7 +197,7 @@ def _check_class(part):
     if not known:
         raise ValueError(
             f"{name!r:.60} of {module!r:.60}, which is none of the layers of Keras that a model for images has. "
-            "Build the model from those, and save it again"
+            "Build the model from those; or register a class of your own with Keras, and name its file by --import"
         )
 
 

@@ -7,9 +7,10 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from chestrobust import config, data, runs
-from chestrobust.errors import RunError
+from chestrobust.errors import ModelError, RunError
 from chestrobust.runs import modelfile
 
+FILES = (".keras", ".h5")  # endings of what holds a whole model
 DATA_OPTIONS = ("data", *data.OPTIONS)
 
 
@@ -49,18 +50,27 @@ def names(saved):
 
 
 def find(text):
-    """The `Saved` model in a run folder or a `.keras` file; TensorFlow isn't needed.
+    """The `Saved` model in a run folder or a file; TensorFlow isn't needed.
 
     Raises:
         RunError: If there is none.
+        ModelError: If it is in a format that isn't read.
     """
     path = Path(text).expanduser()
-    if path.suffix != ".keras":
-        run = runs.finished(path)
-        return Saved(run.path / "model.keras", run)
-    if not path.is_file():
-        raise RunError(f"{path}: expected a run folder or a .keras file. Received nothing there.")
-    return Saved(path, runs.Run(path.parent))
+    if path.suffix.lower() in FILES:
+        if not path.is_file():
+            raise RunError(f"{path}: expected a run folder or a .keras file. Received nothing there.")
+        return Saved(path, runs.Run(path.parent))
+    if (path / "saved_model.pb").is_file():
+        raise ModelError(
+            f"{path}: expected a run folder, a .keras or an .h5 file. Received a SavedModel, which is code that "
+            "could do anything. Load the model where it was made, and save it by model.save as a .keras file; "
+            "chestrobust.evaluate takes keras.layers.TFSMLayer from Python."
+        )
+    if path.is_file():
+        raise RunError(f"{path}: expected a run folder, a .keras or an .h5 file. Received another file.")
+    run = runs.finished(path)
+    return Saved(run.path / "model.keras", run)
 
 
 def settings(subject, options):
@@ -111,14 +121,8 @@ def open_subject(options):
         RunError: If there is no such model, or no data to evaluate it on.
         ModelError: If the model file can't be trusted.
     """
-    path = Path(options.subject).expanduser()
-    if path.suffix == ".keras":
-        run = runs.Run(path.parent)
-    else:
-        run = runs.finished(path)
-        path = run.path / "model.keras"
-    if not path.is_file():
-        raise RunError(f"{path}: expected a run folder or a .keras file. Received nothing there.")
+    subject = find(options.subject)
+    run, path = subject.run, subject.path
     modelfile.check(path)
     if run.started and options.metadata is None:
         options = dataclasses.replace(options, metadata=run.read("config.json").get("metadata"))

@@ -19,7 +19,7 @@ def train_baseline(options, splits, run):
     run.start(options, data=splits.sha256)
     print(f"Baseline ({options.model}), {titles.data_title(splits.summary())}, in {run.path}")
     classifier, summary = loop.train(classifier, splits, recipe(options), run)
-    suite = named.quick_suite(options)
+    suite = named.quick_suite(options, splits.task.several)
     results = {"model": describe(options, classifier), "training": summary}
     results["evaluations"] = outcomes.evaluate(classifier, splits, suite)
     results["thresholds"] = splits.by_label(outcomes.thresholds(models.logits(classifier), splits))
@@ -60,7 +60,7 @@ def train_robust(options, splits, run, source, baseline):
         make = examples.clean_examples
     else:
         make, shown = adversarial_examples(options, splits, classifier), splits
-    suite = named.quick_suite(options)
+    suite = named.quick_suite(options, splits.task.several)
     trained_on = baseline.read("results.json", "data")["data"]
     if any(trained_on.get(key) != splits.summary()[key] for key in ("sha256", "counts")):
         print(
@@ -69,7 +69,9 @@ def train_robust(options, splits, run, source, baseline):
         )
     print(f"Robust model ({options.model}), {titles.data_title(splits.summary())}, in {run.path}")
     classifier, summary = loop.train(
-        classifier, shown, recipe(options), run, examples=make, selection=named.choosing_pgd(options)
+        *(classifier, shown, recipe(options), run),
+        examples=make,
+        selection=named.choosing_pgd(options, splits.task.several),
     )
     print("Attacking both models")
     results = {

@@ -270,9 +270,10 @@ def _synchronize(model):
 
 def _validate(model, splits, selection, state, checkpoint):
     """Scores on the validation split: clean, and under the attack that selects the checkpoint."""
-    logs = {}
+    logs, known = {}, {}
     for attack in dict.fromkeys((named.CLEAN, selection)):
-        logits = outcomes.run(model, splits.task, splits.val, attack).logits
+        outcome = known[attack] = outcomes.run(model, splits.task, splits.val, attack, known=known)
+        logits = outcome.logits
         if not np.isfinite(logits).all():
             raise checkpoint.diverged(f"logits on validation images ({attack.title})", "NaN or infinity", state)
         task, labels = splits.task, splits.val.labels

@@ -69,7 +69,7 @@ def _search(options, fixed, splits, folder):
             interruption.check()
             study.sampler = _sampler(options.seed, trial.number)
             try:
-                reporter = Reporter(trial, options, bar)
+                reporter = Reporter(trial, options, splits, bar)
                 return _train(trial, options, searched, splits, folder / "trials" / f"{trial.number:04d}", reporter)
             except TrainingError as error:  # A diverged training is a bad one, not a broken search.
                 trial.set_user_attr("error", str(error))
@@ -93,10 +93,11 @@ def _open(options, fixed, splits, folder):
     with files.open_own(folder / LOCK) as lock, warnings.catch_warnings():
         locks.exclusive(lock, wait=True)
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # about the heartbeat
+        path = str(folder / "study.db")
         storage = optuna.storages.RDBStorage(
-            # Not the URL, in which `?` and `%` would mean something; 60 seconds to wait for others.
-            "sqlite:///study.db",
-            engine_kwargs={"creator": lambda: sqlite3.connect(folder / "study.db", timeout=60)},
+            "sqlite:///study.db",  # No path here: in a URL, ? and % mean something else.
+            # The pool's threads are not the one that connects; 60 seconds to wait for another process.
+            engine_kwargs={"creator": lambda: sqlite3.connect(path, timeout=60, check_same_thread=False)},
             heartbeat_interval=10,
             grace_period=60,
         )
@@ -155,18 +156,18 @@ def _searched(options, fixed):
     return names
 
 
-def selection(options):
+def selection(options, splits):
     """The attack under which a search compares trainings."""
-    return named.choosing_pgd(options) if options.objective == "robust" else named.CLEAN
+    return named.choosing_pgd(options, splits.task.several) if options.objective == "robust" else named.CLEAN
 
 
 class Reporter(keras.callbacks.Callback):
     """Tells a trial its validation AUC after each epoch, and ends it if it is among the worse half."""
 
-    def __init__(self, trial, options, bar):
+    def __init__(self, trial, options, splits, bar):
         super().__init__()
         self.trial, self.bar, self.epochs = trial, bar, options.epochs
-        self.score = titles.validation_score("auc", selection(options).attack)
+        self.score = titles.validation_score("auc", selection(options, splits).attack)
 
     def on_epoch_end(self, epoch, logs=None):
         score = logs[self.score]
@@ -189,7 +190,7 @@ def _train(trial, options, searched, splits, folder, reporter):
     shutil.rmtree(folder, ignore_errors=True)
     run.start(trained, data=splits.sha256)
     classifier = experiment.new_classifier(trained, splits)
-    ways = {"selection": selection(options), "callback": reporter}
+    ways = {"selection": selection(options, splits), "callback": reporter}
     if options.adversarial:
         ways["examples"] = experiment.adversarial_examples(trained, splits, classifier)
     try:

@@ -9,11 +9,12 @@ Cohen et al., 2020, https://arxiv.org/abs/2006.11988. Many of its images may not
 import numpy as np
 
 from chestrobust import files
-from chestrobust.data.sources import csvfile, decoded, splitting
+from chestrobust.data.sources import csvfile, decoded, people, splitting
 from chestrobust.data.splits import Splits
 from chestrobust.errors import DataError
 
 LABEL = "covid-19"
+UNDIAGNOSED = ("", "todo", "unknown")  # findings of images that are neither healthy nor ill yet
 
 
 def load(root, *, size, data_dir, limits):
@@ -40,8 +41,8 @@ def load(root, *, size, data_dir, limits):
     labels = np.array([["COVID-19" in row["finding"].upper()] for row in rows], np.uint8)
     patients = splitting.connected([row["patientid"] for row in rows], pictures.digests)
     attributes = {
-        "age": np.array([_age(row["age"]) for row in rows], np.float32),
-        "sex": np.array([row["sex"].upper() for row in rows]),
+        "age": people.ages([row["age"] for row in rows], lambda text: decoded.say("covid", text)),
+        "sex": np.array([people.sex(row["sex"]) for row in rows]),
         "view": np.array([row["view"] for row in rows]),
     }
     part = splitting.by_group(patients, strata=labels[:, 0])
@@ -56,25 +57,28 @@ def load(root, *, size, data_dir, limits):
 
 
 def _rows(table, root):
-    """The table's rows of posterior-anterior X-rays whose image is there, with its path as `file`."""
+    """The table's rows of diagnosed posterior-anterior X-rays whose image is there, with its path as `file`."""
     listed = csvfile.read(table, ("patientid", "finding", "view", "filename"), ("folder", "modality", "age", "sex"))
-    wanted = [row for row in listed if row["view"] == "PA" and row["modality"] in ("X-ray", "")]
-    if not wanted:
-        raise DataError(f"{table}: expected X-rays with view PA. Received none in {len(listed)} rows.")
-    for row in wanted:
+    count, undiagnosed, there, missing = 0, 0, [], []
+    for row in listed:
+        if row["view"] != "PA" or row["modality"] not in ("X-ray", ""):
+            continue
+        count += 1
         path = files.inside(root, f"{row['folder'] or 'images'}/{row['filename']}", table)
-        row["file"] = str(path.relative_to(root))
-    there = [row for row in wanted if (root / row["file"]).is_file()]
+        if row["finding"].lower() in UNDIAGNOSED:
+            undiagnosed += 1
+        elif path.is_file():
+            there.append({**row, "file": str(path.relative_to(root))})
+        else:
+            missing.append(str(path.relative_to(root)))
+    if not count:
+        raise DataError(f"{table}: expected X-rays with view PA. Received none in {len(listed)} rows.")
+    if undiagnosed:
+        text = f"{undiagnosed} of the {count} PA X-rays in {table.name} have no finding yet (todo, unknown or blank)."
+        decoded.say("covid", f"{text} They are left out.")
     if not there:
-        raise DataError(f"{root}: expected the images of {table.name}. Received none of {len(wanted)}.")
-    if missing := [row["file"] for row in wanted if not (root / row["file"]).is_file()]:
-        text = f"{len(missing)} of the {len(wanted)} PA X-rays in {table.name} are missing. The first: {missing[0]}."
+        raise DataError(f"{root}: expected the images of {table.name}. Received none of {count - undiagnosed}.")
+    if missing:
+        text = f"{len(missing)} of the {count} PA X-rays in {table.name} are missing. The first: {missing[0]}."
         decoded.say("covid", f"{text} The others are used.")
     return there
-
-
-def _age(text):
-    try:
-        return float(text)
-    except ValueError:
-        return np.nan

@@ -1,6 +1,6 @@
 """CSV files from strangers, read as text and nothing else.
 
-    rows = tables.read(path, ["Image Index", "Finding Labels"])
+    rows = csvfile.read(path, ["Image Index", "Finding Labels"])
     rows[0]["Image Index"]                                        "00000001_000.png"
 
 A cell is never interpreted: `=cmd()` is these six characters. Files that are not what they seem are refused rather than
@@ -10,11 +10,32 @@ columns that are missing or there twice, rows that end before a wanted column or
 
 import csv
 import io
+import os
+from collections.abc import Sequence
 
 from chestrobust.files import open_regular, refusal
 
 MAX_BYTES = 1 << 27  # ChestX-ray14's table of 112,120 images has 8 MB
 MAX_CELL = 1 << 17  # characters
+MAX_COLUMNS = 1 << 17
+
+
+class Table(Sequence):
+    """Rows of text, each a dict made when it is asked for: kept as columns they take a few times the file's size.
+
+    Args:
+        columns: A list of cells for each column, by name.
+        absent: Names of columns that the file lacks.
+    """
+
+    def __init__(self, columns, absent=()):
+        self.columns, self.absent = columns, dict.fromkeys(absent, "")
+
+    def __len__(self):
+        return len(next(iter(self.columns.values())))
+
+    def __getitem__(self, row):
+        return {name: cells[row] for name, cells in self.columns.items()} | self.absent
 
 
 def read(path, columns, optional=()):
@@ -26,13 +47,13 @@ def read(path, columns, optional=()):
         optional: Names of columns wanted if they are there; in a table without one, its text is empty.
 
     Returns:
-        A list of dicts from column to text without surrounding white space, one per row and at least one.
+        A `Table`: a dict from column to text without surrounding white space per row, and at least one row.
 
     Raises:
         DataError: If the file isn't such a table.
     """
     with open_regular(path, "a CSV file", max_bytes=MAX_BYTES) as file:
-        content = file.read(MAX_BYTES + 1)[:MAX_BYTES]
+        content = file.read(os.fstat(file.fileno()).st_size)
     try:
         text = content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -42,7 +63,12 @@ def read(path, columns, optional=()):
     if "\0" in text:
         line = text.count("\n", 0, text.index("\0")) + 1
         raise refusal(path, "CSV text in UTF-8", f"a NUL character in line {line}")
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
+    del text  # The reader takes the bytes: a `StringIO` would have four for each of them.
+    lines = io.TextIOWrapper(io.BytesIO(content), "utf-8-sig", newline="")
+    if (commas := lines.readline().count(",")) >= MAX_COLUMNS:
+        raise refusal(path, f"a CSV file of at most {MAX_COLUMNS} columns", commas + 1)
+    lines.seek(0)
+    reader = csv.reader(lines, strict=True)
     try:
         return _rows(path, columns, optional, reader)
     except csv.Error as error:
@@ -51,7 +77,7 @@ def read(path, columns, optional=()):
 
 def _rows(path, columns, optional, reader):
     header = [name.strip() for name in next(reader, [])]
-    absent = {column: "" for column in optional if column not in header}
+    absent = [column for column in optional if column not in header]
     columns = [*columns, *(column for column in optional if column in header)]
     for column in columns:
         if header.count(column) != 1:
@@ -60,20 +86,21 @@ def _rows(path, columns, optional, reader):
             raise refusal(path, f"a CSV file with one column {column!r}", times)
     places = {column: header.index(column) for column in columns}
     needed = max(places.values(), default=-1) + 1
-    rows = []
+    table, short = Table({column: [] for column in columns}, absent), {}
     for cells in reader:
         if not cells:
             continue
         if len(cells) < needed or any(cells[len(header) :]):
             raise refusal(path, f"rows of {len(header)} cells", f"{len(cells)} in the row of line {reader.line_num}")
-        row = {column: cells[place].strip() for column, place in places.items()}
-        for column, cell in row.items():
+        for column, place in places.items():
+            cell = cells[place].strip()
             # A line break in a name or a label means that a quote has swallowed rows.
             if not cell.isprintable() or len(cell) > MAX_CELL:
                 raise refusal(
                     path, f"one line of plain text in column {column!r}", f"{cell!r:.60} in line {reader.line_num}"
                 )
-        rows.append(row | absent)
-    if not rows:
+            # Short cells are kept once: each alone would take ten times its bytes in the file.
+            table.columns[column].append(short.setdefault(cell, cell) if len(cell) < 4 else cell)
+    if not len(table):
         raise refusal(path, "a CSV file with at least one row", "none")
-    return rows
+    return table

@@ -17,7 +17,7 @@ from chestrobust import devices, files, locks
 from chestrobust.data.sources import fingerprint, images
 from chestrobust.errors import DataError, printable
 
-VERSION = 1  # of what is kept; another one is made anew
+VERSION = 2  # of what is kept; another one is made anew
 TOLERATED = 0.1  # share of images that may be damaged: more are no accident
 SUFFIXES = (".png", ".jpg", ".jpeg")
 
@@ -30,11 +30,14 @@ class Decoded:
         images: uint8, `(count, size, size, 1)`, memory-mapped; zeros where a file couldn't be read.
         digests: SHA-256 of each file's bytes, or None where it couldn't be read.
         damage: What was wrong with the first file that couldn't be read, or an empty string.
+        largest: The largest value in the gray images of 16 bits; 0 if there are none. The bits that it needs are taken
+            for those in use, and the upper 8 of them are kept, in every image of 16 bits alike.
     """
 
     images: np.ndarray
     digests: list
     damage: str
+    largest: int
 
     @property
     def readable(self):
@@ -110,7 +113,14 @@ def decode(source, root, names, *, size, data_dir, state):
         if damaged > TOLERATED * len(names):
             raise DataError(f"{text} Expected {TOLERATED:.0%} at most. Download the files again.")
         say(source, f"{text} They are left out.")
+    if 0 < found.largest < 1 << 15:
+        bits = _bits(found.largest)
+        say(source, f"images of 16 bits hold values up to {found.largest}: of {bits} bits, the upper 8 are taken.")
     return found
+
+
+def _bits(largest):
+    return max(8, largest.bit_length())
 
 
 def _kept(place, stem, shape, data_dir):
@@ -124,11 +134,11 @@ def _opened(place, stem, shape):
     try:
         kept = json.loads((place / f"{stem}.json").read_text())
         array = np.load(place / f"{stem}.npy", mmap_mode="r", allow_pickle=False)
-        digests, damage = kept["digests"], kept["damage"]
+        digests, damage, largest = kept["digests"], kept["damage"], kept["largest"]
     except (OSError, ValueError, KeyError, TypeError):
         return None
     fits = array.dtype == np.uint8 and array.shape == shape and len(digests) == len(array)
-    return Decoded(array, digests, damage) if fits else None
+    return Decoded(array, digests, damage, largest) if fits else None
 
 
 def _made(source, root, names, size, place, stem, data_dir):
@@ -149,33 +159,41 @@ def _made(source, root, names, size, place, stem, data_dir):
         if shutil.disk_usage(place).free < np.prod(shape):
             raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         with files.replacing(place / f"{stem}.npy") as temporary:
-            digests, errors = _fill(source, root, names, temporary, shape)
+            digests, errors, largest = _fill(source, root, names, temporary, shape)
+            kept = {"digests": digests, "damage": next(filter(None, errors), ""), "largest": largest}
             # Before the images, which are only taken for whole if this is there.
             with files.replacing(place / f"{stem}.json") as notes:
-                notes.write_text(json.dumps({"digests": digests, "damage": next(filter(None, errors), "")}))
+                notes.write_text(json.dumps(kept))
         for ending in (".json", ".npy"):
             fingerprint.note_made(place / f"{stem}{ending}", data_dir)
     return _opened(place, stem, shape)
 
 
 def _fill(source, root, names, file, shape):
-    """Decode every file into its row of an npy file; returns digests and errors. Pillow's decoders run side by side."""
+    """Decode every file into its row of an npy file; returns digests, errors and `Decoded.largest`."""
     array = np.lib.format.open_memmap(file, "w+", np.uint8, shape)
 
     def one(row):
         path = root / names[row]
         try:
-            array[row] = images.read(path, size=array.shape[1])
+            array[row] = images.read(path, size=array.shape[1], bits=bits)
             with path.open("rb") as file:
                 return hashlib.file_digest(file, "sha256").hexdigest(), ""
         except (DataError, OSError) as error:
             return None, str(error)
 
+    # All before any is decoded: one rule for the whole folder.
+    largest = max(_each(lambda name: images.largest(root / name), names, f"Looking through {source}, once"))
+    bits = _bits(largest)
+    digests, errors = zip(*_each(one, range(len(names)), f"Decoding {source}, once"), strict=True)
+    array.flush()
+    return list(digests), list(errors), largest
+
+
+def _each(function, values, description):
+    """What a function says of each value; Pillow's decoders run side by side."""
     with contextlib.ExitStack() as stack:
         threads = ThreadPoolExecutor(os.cpu_count())
         stack.callback(threads.shutdown, cancel_futures=True)  # so that Ctrl-C doesn't wait for thousands of images
-        outcomes = threads.map(one, range(len(names)))
-        bar = tqdm(outcomes, f"Decoding {source}, once", len(names), unit=" images", leave=False, disable=None)
-        outcomes = [list(column) for column in zip(*bar, strict=True)]
-    array.flush()
-    return outcomes
+        found = threads.map(function, values)
+        return list(tqdm(found, description, len(values), unit=" images", leave=False, disable=None))

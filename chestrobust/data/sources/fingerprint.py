@@ -90,7 +90,7 @@ def _known(data_dir):
 
 
 def _remember(path, data_dir, entry):
-    """Add an entry, and remove what killed processes left half-written."""
+    """Add to what is known of a file in this state, and remove what killed processes left half-written."""
     memory = Path(data_dir) / MEMORY
     # Only a cache: an unwritable folder costs time, nothing else.
     with contextlib.suppress(OSError):
@@ -99,8 +99,12 @@ def _remember(path, data_dir, entry):
             locks.exclusive(lock, wait=True)
             for left in memory.parent.glob(f".{memory.stem}{files.PARTIAL[1:]}"):
                 left.unlink(missing_ok=True)
+            known = _known(data_dir)
+            old = known.get(str(path))
+            if isinstance(old, dict) and old.get("identity") == entry["identity"]:
+                entry = {**old, **entry}
             with files.replacing(memory) as temporary:
-                temporary.write_text(json.dumps({**_known(data_dir), str(path): entry}, indent=1))
+                temporary.write_text(json.dumps({**known, str(path): entry}, indent=1))
 
 
 def _hashes(path, check):

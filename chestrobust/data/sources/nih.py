@@ -4,6 +4,7 @@
     ROOT/images_001/images/00000001_000.png ..., or ROOT/images/..., or ROOT/00000001_000.png ...
     ROOT/train_val_list.txt, ROOT/test_list.txt                      NIH's official split, if they are there
     ROOT/train_list.txt, ROOT/val_list.txt, ROOT/test_list.txt       any split, if they are there
+    ROOT/test_list.txt                                               alone: all other images are train_val
 
 Wang et al., CVPR 2017, https://arxiv.org/abs/1705.02315. Images by the NIH Clinical Center.
 """
@@ -12,9 +13,10 @@ import re
 
 import numpy as np
 
-from chestrobust.data.sources import csvfile, decoded, splitting
+from chestrobust.data.sources import csvfile, decoded, people, splitting
 from chestrobust.data.splits import CHEST_LABELS, Splits, selection
 from chestrobust.errors import DataError
+from chestrobust.files import open_regular, refusal
 
 TABLE = "Data_Entry_2017*.csv"
 PLACES = ("*.png", "images*/*.png", "images*/images/*.png")
@@ -23,8 +25,8 @@ ABOUT = ("Patient ID", "Patient Age", "View Position", *SEX)
 LISTS = ("train_list.txt", "val_list.txt", "test_list.txt")
 OFFICIAL = ("train_val_list.txt", "test_list.txt")
 VAL_SHARE = 1 / 8  # of the official train_val images: ChestMNIST's
-DAYS = {"": 365.25, "Y": 365.25, "M": 365.25 / 12, "D": 1}
-OLDEST = 120  # The first release has ages up to 414, which are slips.
+MAX_LIST = 1 << 25  # bytes; the official lists have 2 MB
+MAX_DIGITS = 18  # of a patient's number
 
 
 def load(root, *, size, data_dir, limits):
@@ -54,8 +56,8 @@ def load(root, *, size, data_dir, limits):
     part, rows, files = part[chosen], [rows[row] for row in chosen], [names[row] for row in chosen]
     labels, patients = np.stack([row["labels"] for row in rows]), np.array([row["patient"] for row in rows])
     attributes = {
-        "age": np.array([_age(row["Patient Age"]) for row in rows], np.float32),
-        "sex": np.array([next(filter(None, (row[name].upper() for name in SEX)), "") for row in rows]),
+        "age": people.ages([row["Patient Age"] for row in rows], lambda text: decoded.say("nih", text)),
+        "sex": np.array([next(filter(None, (people.sex(row[name]) for name in SEX)), "") for row in rows]),
         "view": np.array([row["View Position"].upper() for row in rows]),
     }
     state = decoded.identity(root, [*names, table.name, *lists])
@@ -116,52 +118,57 @@ def _patient(row, table):
     text = (
         row["Patient ID"] or row["Image Index"].partition("_")[0]
     )  # NIH's file names start with the patient's number.
-    if not text.isdecimal():
-        raise DataError(f"{table}: expected a number in Patient ID. Received: {text!r} for {row['Image Index']}.")
+    if not text.isdecimal() or len(text) > MAX_DIGITS:
+        raise DataError(f"{table}: expected a number in Patient ID. Received: {text!r:.60} for {row['Image Index']}.")
     return int(text)
-
-
-def _age(text):
-    """Years from `58`, `058Y`, `011M` or `013D`; NaN if unknown."""
-    match = re.fullmatch(r"(\d+)([YMD]?)", text.upper())
-    years = int(match[1]) * DAYS[match[2]] / 365.25 if match else np.nan
-    return years if years <= OLDEST else np.nan
 
 
 def _split(root, rows):
     """Number of each row's part (-1 where lists leave an image out), the lists used, and a note for the results."""
-    patients = np.array([row["patient"] for row in rows])
-    for names in (LISTS, OFFICIAL):
-        present = [name for name in names if (root / name).is_file()]
-        if names[0] in present and len(present) < len(names):
-            absent = ", ".join(name for name in names if name not in present)
-            raise DataError(f"{root}: expected {absent} beside {names[0]}. Received none.")
-        if len(present) == len(names):
-            part = _listed(root, names, [row["Image Index"] for row in rows])
-            if names == LISTS:
-                shared = [set(patients[part == a]) & set(patients[part == b]) for a, b in ((0, 1), (0, 2), (1, 2))]
-                leaks = len(set().union(*shared))
-                note = f"lists of its folder, {leaks} patients in several splits" if leaks else "lists of its folder"
-                return part, names, note
-            rest = np.flatnonzero(part == 0)
-            part[part == 1] = 2
-            part[rest] = splitting.by_group(patients[rest], shares=(1 - VAL_SHARE, VAL_SHARE))
-            return part, names, "official test list"
-    return splitting.by_group(patients), (), "split by patient"
+    patients, images = np.array([row["patient"] for row in rows]), [row["Image Index"] for row in rows]
+    present = [name for name in dict.fromkeys((*LISTS, *OFFICIAL)) if (root / name).is_file()]
+    if not present:
+        return splitting.by_group(patients), (), "split by patient"
+    if present == [LISTS[2]]:
+        part = np.where(_listed(root, present, images) == 0, 2, 0)
+        note = _leaks("test list of its folder", patients, part)
+    else:
+        names = LISTS if set(present) & set(LISTS[:2]) else OFFICIAL
+        if absent := [name for name in names if name not in present]:
+            raise DataError(f"{root}: expected {', '.join(absent)} beside {', '.join(present)}. Received none.")
+        part = _listed(root, names, images)
+        if left_out := int((part < 0).sum()):
+            decoded.say("nih", f"{left_out} of {len(part)} images are in none of {', '.join(names)}, and left out.")
+        if names == LISTS:
+            return part, names, _leaks("lists of its folder", patients, part)
+        part[part == 1] = 2
+        present, note = names, "official test list"
+    rest = np.flatnonzero(part == 0)
+    part[rest] = splitting.by_group(patients[rest], shares=(1 - VAL_SHARE, VAL_SHARE))
+    return part, present, note
+
+
+def _leaks(note, patients, part):
+    """The note with the number of patients that lists put in several splits."""
+    shared = [set(patients[part == a]) & set(patients[part == b]) for a, b in ((0, 1), (0, 2), (1, 2))]
+    leaks = len(set().union(*shared))
+    return f"{note}, {leaks} patients in several splits" if leaks else note
 
 
 def _listed(root, names, images):
     """Which list each image is in, -1 for none."""
     place = {}
     for number, name in enumerate(names):
-        for line in (root / name).read_text("utf-8", "replace").split("\n"):
-            image = line.split()[0] if line.split() else ""  # Some lists carry labels after the name.
-            if image and place.setdefault(image, number) != number:
-                raise DataError(f"{root / name}: expected each image in one list. Received {image} in two.")
-    part = np.array([place.get(image, -1) for image in images])
-    if left_out := int((part < 0).sum()):
-        decoded.say("nih", f"{left_out} of {len(images)} images are in none of {', '.join(names)}, and left out.")
-    return part
+        with open_regular(root / name, "a list of images", max_bytes=MAX_LIST) as file:
+            text = file.read(MAX_LIST).decode("utf-8-sig", "replace")
+        for line, content in enumerate(text.splitlines(), start=1):
+            # Some lists have folders before an image's name, and some its labels after it.
+            match = re.search(r"[^\s/\\,;\"]+\.png", content, re.IGNORECASE)
+            if content.strip() and not match:
+                raise refusal(root / name, "the name of a PNG image in each line", f"{content!r:.60} in line {line}")
+            if match and place.setdefault(match[0], number) != number:
+                raise DataError(f"{root / name}: expected each image in one list. Received {match[0]} in two.")
+    return np.array([place.get(image, -1) for image in images])
 
 
 def _chosen(part, limits):

@@ -27,6 +27,15 @@ EXPECTED = "an .npz file"
 MAX_HEADER = 10_000  # bytes; as much as numpy takes for safe
 
 
+def holds(path, key):
+    """Whether an npz file has an array of this name; False if it can't be read as one."""
+    try:
+        with open_zip(path, EXPECTED) as archive:
+            return f"{key}.npy" in archive.namelist()
+    except (DataError, ValueError, OSError, RuntimeError, zipfile.BadZipFile):
+        return False
+
+
 class Member:
     """An array of an npz file of which only the header has been read, and found to fit the member's length.
 
@@ -34,8 +43,8 @@ class Member:
         dtype, shape: What the header says.
     """
 
-    def __init__(self, path, key):
-        """Finds `key` in the file `path`; raises `DataError` if it isn't there or no numeric array."""
+    def __init__(self, path, key, kinds="buifc"):
+        """Finds `key` in the file `path`; raises `DataError` if it isn't there or no array of NumPy's `kinds`."""
         self.path, self.key = Path(path), key
         with self._explained(), open_zip(path, EXPECTED) as archive:
             names = [name for name in archive.namelist() if name in (key, f"{key}.npy")]
@@ -50,7 +59,7 @@ class Member:
             if self.dtype.hasobject:
                 raise ValueError("it holds pickled objects, which are never opened")
             length = self._offset + math.prod(self.shape) * self.dtype.itemsize
-            numeric = self.dtype.kind in "buifc" and len(self.shape) <= MAX_AXES and min(self.shape, default=0) >= 0
+            numeric = self.dtype.kind in kinds and len(self.shape) <= MAX_AXES and min(self.shape, default=0) >= 0
             if not numeric or length != self._info.file_size:
                 raise ValueError(
                     f"its header says {self.dtype} {self.shape}, {length} bytes in all, "

@@ -1,0 +1,144 @@
+"""`chestrobust.evaluate`: any Keras classifier and arrays in memory, and what can be said of its robustness.
+
+    import chestrobust
+
+    result = chestrobust.evaluate(
+        model, images, labels, epsilon=4 / 255, val_images=val_images, val_labels=val_labels
+    )
+    print(result.verdict)  # one sentence
+    print(result)  # the tables and the audit
+    result.save("evaluation")
+
+What is computed is what `evaluate.py` computes of a file.
+"""
+
+import json
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from chestrobust import files, models, runs, titles
+from chestrobust.config import EvaluateConfig
+from chestrobust.data import arrays
+from chestrobust.evaluation import sweep
+from chestrobust.reporting import tables
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What `evaluate` found.
+
+    Attributes:
+        results: What `evaluate.py` writes as JSON: `evaluations`, a row for each attack and radius, `audit`,
+            `adapters`, `input_range`, and how it was computed.
+    """
+
+    results: dict
+
+    @property
+    def audit(self):
+        """The lines of the audit: dictionaries of `name`, `status`, `value` and `text`."""
+        return self.results["audit"]
+
+    @property
+    def verdict(self):
+        """One sentence: what is left of the macro AUC under the worst attack at the largest radius, and the audit."""
+        rows = self.results["evaluations"]
+        clean = rows[0]
+        largest = max(row["epsilon"] for row in rows)
+        attacked = [row for row in rows if row["epsilon"] == largest and row["attack"] != "floor" and row is not clean]
+        audit = tables.verdict(self.audit).removesuffix(".")
+        if not attacked or clean["macro_auc"] is None:
+            return f"Macro AUC on clean images: {clean['macro_auc']}. {audit}."
+        worst = min(attacked, key=lambda row: row["macro_auc"])
+        return (
+            f"Macro AUC falls from {clean['macro_auc']:.4f} to {worst['macro_auc']:.4f} under {titles.title(worst)}. "
+            f"{audit}."
+        )
+
+    def tables(self):
+        """The tables and the audit, as text."""
+        return tables.evaluation(self.results)
+
+    def __str__(self):
+        return self.tables()
+
+    def to_json(self):
+        """All results as JSON text."""
+        return json.dumps(self.results, indent=2, allow_nan=False)
+
+    def save(self, folder):
+        """Write `evaluation.json` and `evaluation.png` into a folder, which is made if need be; returns its path."""
+        folder = Path(folder).expanduser()
+        with files.explained(folder):
+            files.make_folder(folder)
+        sweep.write(self.results, folder, "evaluation")
+        return folder
+
+
+def evaluate(
+    model,
+    images,
+    labels,
+    epsilon=4 / 255,
+    *,
+    val_images=None,
+    val_labels=None,
+    label_names=None,
+    task=None,
+    input_range=None,
+    suite="quick",
+    steps=10,
+    restarts=1,
+    queries=500,
+    resamples=1000,
+    precision="auto",
+    seed=0,
+    transfer_from=None,
+):
+    """Attack a classifier, and say how far its robust score can be trusted.
+
+    Args:
+        model: A `keras.Model` with sigmoid, softmax or logit outputs; it is left as it is.
+        images: uint8, 0 to 255, or floats in `input_range`; `(count, height, width)` or with channels.
+        labels: Classes `(count,)`, 0 or 1 `(count, num_labels)`, or one-hot.
+        epsilon: Radius in pixel units of [0, 1], or several.
+        val_images, val_labels: As images and labels, for thresholds and checks. Without them thresholds are 0.5, and
+            the images themselves are used to check that the model was understood.
+        label_names: A name for each label.
+        task: `"binary"`, `"multi-label"` or `"multi-class"`; by default the labels tell.
+        input_range: Pixels that the model takes: `(low, high)`, `("standardized", mean, deviation)`, `"imagenet"` or
+            `"per-image"`; (0, 1) by default. It is checked.
+        suite, steps, restarts, queries, resamples, precision, seed: As the options of `evaluate.py`.
+        transfer_from: Another model, on which transferred images are made.
+
+    Returns:
+        An `Evaluation`.
+
+    Raises:
+        ExpectedError: If arrays don't fit each other.
+        ModelError: If the model isn't understood, or takes other pixels.
+    """
+    pixel_range = arrays.pixel_range(input_range)
+    splits = arrays.splits(
+        images, labels, val_images, val_labels, label_names=label_names, task=task, pixel_range=pixel_range
+    )
+    found = models.understood(model, splits, pixel_range=pixel_range)
+    other = None if transfer_from is None else models.understood(transfer_from, splits, pixel_range=pixel_range).model
+    options = EvaluateConfig(
+        "memory",
+        data="memory",
+        input_range=tuple(found.pixel_range.split()),
+        epsilons=(0.0, *map(float, np.atleast_1d(epsilon))),
+        **{"suite": suite, "steps": steps, "restarts": restarts, "queries": queries},
+        **{"resamples": resamples, "precision": precision, "seed": seed},
+    )
+    thresholds = np.full(len(splits.label_names), 0.5) if val_images is None else None
+    with tempfile.TemporaryDirectory() as cache:
+        subject = sweep.Subject(
+            *(found.model, splits, options, None, Path(cache), None, other, None, {}), thresholds=thresholds
+        )
+        results = {"schema": runs.SCHEMA, "model": "memory", **sweep.study(found, subject), "labels": None}
+    return Evaluation(results)

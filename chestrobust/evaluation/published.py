@@ -1,0 +1,109 @@
+"""Checks of the rows that are published: whether scores of several attacks and radii contradict each other."""
+
+from collections import defaultdict
+
+from chestrobust import catalogue
+from chestrobust.evaluation.lines import judged, not_run
+
+# What scores each label on images of its own is no single attack: a joint score may be above it.
+EACH_LABEL = ("label-margin", "floor")
+LEAST = 32  # images that an AUC must be of to tell anything
+SLACK = 0.03  # of macro AUC: what chance and rounding may explain on some hundred images
+
+
+def checks(rows):
+    """The `Line`s about rows.
+
+    Args:
+        rows: Dictionaries as `results.json` holds them, with `attack`, `epsilon`, `images`, `macro_auc` and, where it
+            is known, `max_perturbation`; or None.
+    """
+    return [_joint(rows), _floor(rows), _weaker(rows), _monotone(rows), _inside(rows)]
+
+
+def _joint(rows):
+    over = [
+        joint - row["macro_auc"]
+        for joint, others in _beside(rows, "joint")
+        for row in others
+        if row["attack"] not in EACH_LABEL
+    ]
+    text = "how far the joint score lies above a row of its own radius; expected 0, as the worst of them is joint"
+    return _worst("joint is the worst", over, 1e-6, text, f"a joint score (--suite standard) of {LEAST} images")
+
+
+def _floor(rows):
+    over = [
+        floor - row["macro_auc"]
+        for floor, others in _beside(rows, "floor")
+        for row in others
+        if row["attack"] not in EACH_LABEL
+    ]
+    text = "how far the worst per label lies above a row of its own radius; expected 0, as each label picks its worst"
+    return _worst("floor is below", over, 1e-6, text, f"a floor (--suite standard) of {LEAST} images")
+
+
+def _weaker(rows):
+    """Of whole rows, as they are published; the audit's sample may miss what they show."""
+    over = []
+    for group in _by_radius(rows).values():
+        strong = [row["macro_auc"] for row in group if _searches(row)]
+        weak = [row["macro_auc"] for row in group if not _searches(row) and _attacks(row)]
+        over += [min(strong) - auc for auc in weak if strong]
+    text = f"how far a row without many gradient steps lies below PGD and APGD; expected under {SLACK}, else gradients "
+    return _worst(
+        "PGD is the strongest", over, SLACK, f"{text}are masked", f"rows of PGD and of other attacks, of {LEAST} images"
+    )
+
+
+def _monotone(rows):
+    worst = [min(row["macro_auc"] for row in group) for _, group in sorted(_by_radius(rows, EACH_LABEL).items())]
+    over = [later - min(worst[:number]) for number, later in enumerate(worst) if number]
+    text = f"rise of the worst row from a radius to a larger one, which allows all that the smaller does; under {SLACK}"
+    return _worst(
+        "rows fall with epsilon", over, SLACK, f"{text} expected", f"rows of several radii, of {LEAST} images"
+    )
+
+
+def _inside(rows):
+    over = []
+    for row in rows or ():
+        named = catalogue.attack(row["attack"])
+        if row.get("max_perturbation") is not None and (named is None or named.radius):
+            over.append(row["max_perturbation"] - row["epsilon"])
+    text = "by how much a row's largest change of a pixel exceeds its radius; expected 0"
+    return _worst("rows stay in the ball", over, 1e-6, text, "rows that tell their largest change")
+
+
+def _worst(name, over, limit, text, needs):
+    return judged(name, max(over) <= limit, max(0.0, *over, 0.0), text) if over else not_run(name, f"needs {needs}")
+
+
+def _beside(rows, name):
+    """The score of each row of that name, and the rows of its radius."""
+    return [(row["macro_auc"], group) for group in _by_radius(rows).values() for row in group if row["attack"] == name]
+
+
+def _by_radius(rows, without=()):
+    """Rows that have a radius and a macro AUC of enough images, by their radius."""
+    groups = defaultdict(list)
+    for row in rows or ():
+        enough = row["macro_auc"] is not None and row["images"] >= LEAST
+        if enough and row["epsilon"] > 0 and row["attack"] not in without:
+            named = catalogue.attack(row["attack"])
+            if named is None or named.radius:
+                groups[row["epsilon"]].append(row)
+    return groups
+
+
+def _searches(row):
+    """Whether it climbs the model's own gradient in many steps."""
+    named = catalogue.attack(row["attack"])
+    return (
+        _attacks(row) and named is not None and named.gradient and "restarts" in named.parameters and not named.source
+    )
+
+
+def _attacks(row):
+    """Whether it is an attack on all labels at once, and not the sum of others."""
+    return row["attack"] not in ("joint", *EACH_LABEL)

@@ -1,0 +1,106 @@
+"""`chestrobust.harden`: any Keras classifier, trained against attacks.
+
+import chestrobust
+
+robust = chestrobust.harden(
+    model, images, labels, epsilon=4 / 255, val_images=val_images, val_labels=val_labels, epochs=20
+)
+print(chestrobust.evaluate(robust, test_images, test_labels).verdict)
+robust.save("robust.keras")
+"""
+
+import tempfile
+from pathlib import Path
+
+import keras
+from keras import layers
+
+from chestrobust import config, devices, models, runs
+from chestrobust.attacks import named
+from chestrobust.data import arrays
+from chestrobust.errors import DataError
+from chestrobust.training import experiment, loop
+
+
+def harden(
+    model,
+    images,
+    labels,
+    epsilon=4 / 255,
+    *,
+    val_images,
+    val_labels,
+    label_names=None,
+    task=None,
+    input_range=None,
+    folder=None,
+    **options,
+):
+    """Train a classifier adversarially, from the weights that it has; those with the best robust validation AUC stay.
+
+    Args:
+        model: A `keras.Model` as `chestrobust.evaluate` takes it; it is left as it is.
+        images, labels: To train on, as `chestrobust.evaluate` takes them.
+        epsilon: Radius of the training attacks and of those that choose, in pixel units of [0, 1].
+        val_images, val_labels: Images and labels that choose the weights.
+        label_names, task, input_range: As in `chestrobust.evaluate`.
+        folder: A new folder for the history and the checkpoints; by default nothing is kept.
+        options: Options of `diagnosis_adv.py` by name: `epochs`, `batch_size`, `learning_rate`, `train_steps`,
+            `adv_weight`, `augment`, `seed` and so on.
+
+    Returns:
+        A new `keras.Model` of the same architecture, with the same pixels in and the same answers out.
+
+    Raises:
+        ExpectedError: If arrays don't fit each other, or an option is none.
+        ModelError: If the model isn't understood, or takes other pixels.
+    """
+    pixel_range = arrays.pixel_range(input_range)
+    splits = arrays.splits(
+        *(val_images, val_labels, val_images, val_labels),
+        train=(images, labels),
+        **{"label_names": label_names, "task": task, "pixel_range": pixel_range},
+    )
+    radius = {"train_epsilon": epsilon, "train_step_size": epsilon / 4, "epsilon": epsilon, "step_size": epsilon / 4}
+    with tempfile.TemporaryDirectory() as temporary:
+        place = Path(temporary) / "run" if folder is None else Path(folder).expanduser()
+        try:
+            settings = config.AdversarialConfig(**radius | options | {"data": "memory", "run": str(place)})
+        except TypeError as error:
+            raise DataError(f"harden: expected options of diagnosis_adv.py. Received: {error}.") from None
+        with devices.strategy().scope():
+            copy, classifier = trainable(model, splits, pixel_range)
+        run = runs.claim(settings)
+        run.start(settings, data=splits.sha256)
+        make = experiment.adversarial_examples(settings, splits, classifier)
+        best, _ = loop.train(
+            classifier,
+            splits,
+            experiment.recipe(settings),
+            run,
+            examples=make,
+            selection=named.choosing_pgd(settings),
+        )
+        classifier.set_weights(best.get_weights())
+    return copy
+
+
+def trainable(model, splits, pixel_range=None, *, own=False):
+    """A copy of a classifier, and one around it as the training loop takes it, of the same weights.
+
+    Args:
+        model, pixel_range, own: As in `models.understood`.
+        splits: The `Splits`.
+
+    Returns:
+        The copy, and a `keras.Model` from images in [0, 1] to probabilities with a layer `logits`.
+    """
+    copy = models.copied(model)
+    return copy, ending(models.understood(copy, splits, pixel_range=pixel_range, own=own), splits)
+
+
+def ending(found, splits):
+    """A model of logits, a `models.Opened`, as one of probabilities with a layer `logits` before them."""
+    logits = layers.Activation("linear", name="logits")(found.model.output)
+    probabilities = layers.Activation(splits.task.activation, name="probabilities")(logits)
+    return keras.Model(found.model.inputs[0], probabilities, name=found.model.name.removesuffix("_logits"))

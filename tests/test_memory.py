@@ -1,0 +1,146 @@
+"""`chestrobust.evaluate` and `chestrobust.harden` on arrays, for the kinds of models that people bring."""
+
+import json
+
+import keras
+import numpy as np
+import pytest
+from keras import layers
+
+import chestrobust
+from chestrobust.data import arrays
+from chestrobust.errors import DataError, ModelError
+
+FEW = {"epsilon": 8 / 255, "steps": 3, "resamples": 10}
+
+
+def made(count, seed):
+    rng = np.random.default_rng(seed)
+    labels = np.arange(count) % 2
+    images = rng.integers(60, 160, (count, 8, 8))
+    images[labels == 1, :3] += 40
+    return images.astype(np.uint8), labels
+
+
+TRAIN, VAL, TEST = made(64, 0), made(48, 1), made(40, 2)
+
+
+def classifier(kind):
+    """An untrained model, what its pixels are made by, and its loss."""
+    keras.utils.set_random_seed(0)
+    size = (16, 16, 3) if kind == "nested" else (8, 8, 1)
+    inputs = x = keras.Input(size)
+    if kind == "bytes":
+        x = layers.Rescaling(1 / 255)(x)
+    if kind == "nested":
+        inside = keras.Input(size)
+        features = layers.Conv2D(6, 5, strides=2, activation="relu", dtype="mixed_float16")(inside)
+        x = keras.Model(inside, layers.GlobalAveragePooling2D()(features), name="backbone")(x)
+    x = layers.Flatten()(x)
+    if kind == "softmax":
+        return keras.Model(inputs, layers.Dense(2, activation="softmax")(x)), "sparse_categorical_crossentropy"
+    if kind == "logits":
+        return keras.Model(inputs, layers.Dense(1)(x)), keras.losses.BinaryCrossentropy(from_logits=True)
+    if kind == "sequential":
+        body = [keras.Input(size), layers.Flatten(), layers.Dense(1, activation="sigmoid")]
+        return keras.Sequential(body), "binary_crossentropy"
+    return keras.Model(inputs, layers.Dense(1, activation="sigmoid")(x)), "binary_crossentropy"
+
+
+def trained(kind):
+    model, loss = classifier(kind)
+    images = TRAIN[0][..., None].astype(np.float32) / (1 if kind == "bytes" else 255)
+    if kind == "nested":
+        images = images.repeat(2, axis=1).repeat(2, axis=2).repeat(3, axis=3)
+    model.compile(keras.optimizers.Adam(0.01), loss)
+    model.fit(images, TRAIN[1], epochs=25, batch_size=16, verbose=0)
+    return model
+
+
+KINDS = ("sequential", "logits", "bytes", "softmax", "nested")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_any_kind_of_model_is_evaluated_and_hardened(kind):
+    model, options = trained(kind), {"val_images": VAL[0], "val_labels": VAL[1]}
+    before = [weights.copy() for weights in model.get_weights()]
+    if kind == "bytes":
+        with pytest.raises(ModelError, match="--input-range 0 255"):
+            chestrobust.evaluate(model, *TEST, **options, **FEW)
+        options["input_range"] = (0, 255)
+    found = chestrobust.evaluate(model, *TEST, **options, **FEW)
+    clean, *attacked = [row["macro_auc"] for row in found.results["evaluations"]]
+    assert clean > 0.8
+    assert min(attacked) < clean
+    robust = chestrobust.harden(
+        *(model, *TRAIN, 8 / 255), **options, epochs=2, batch_size=16, train_steps=2, learning_rate=0.01
+    )
+    assert (robust.input_shape, robust.output_shape) == (model.input_shape, model.output_shape)
+    changed = [not np.array_equal(a, b) for a, b in zip(before, robust.get_weights(), strict=True)]
+    assert any(changed)
+    for kept, now in zip(before, model.get_weights(), strict=True):
+        np.testing.assert_array_equal(kept, now)
+
+
+def test_the_result_says_itself_and_is_written(tmp_path):
+    found = chestrobust.evaluate(trained("sequential"), *TEST, val_images=VAL[0], val_labels=VAL[1], **FEW)
+    assert found.verdict.startswith("Macro AUC falls from ")
+    assert "Audit: " in found.verdict
+    assert "| clean" in str(found)
+    assert str(found) == found.tables()
+    folder = found.save(tmp_path / "new")
+    assert json.loads((folder / "evaluation.json").read_text()) == json.loads(found.to_json())
+    assert (folder / "evaluation.png").stat().st_size > 1000
+    assert {line["name"] for line in found.audit} >= {"logits give the answers", "input range"}
+
+
+def test_floats_of_the_range_are_the_same_images():
+    model, options = trained("sequential"), {"val_images": VAL[0], "val_labels": VAL[1]}
+    whole = chestrobust.evaluate(model, *TEST, **options, **FEW).results["evaluations"]
+    floats = chestrobust.evaluate(model, TEST[0] / 255, TEST[1], **options, **FEW).results["evaluations"]
+    assert [row["macro_auc"] for row in whole] == pytest.approx([row["macro_auc"] for row in floats], abs=1e-6)
+    found = chestrobust.evaluate(model, *TEST, **FEW).results
+    assert set(found["thresholds"].values()) == {0.5}
+    assert found["data"]["note"] == arrays.NO_VALIDATION
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "options", "message"),
+    [
+        (TEST[0].astype(np.float32), TEST[1], {}, "input_range"),
+        (np.full(TEST[0].shape, np.nan), TEST[1], {}, "expected floats"),
+        (TEST[0].astype(np.int32), TEST[1], {}, "int32"),
+        (TEST[0], TEST[1] + 0.5, {}, "0 and 1"),
+        (TEST[0], TEST[1][:3], {}, "expected labels for 40"),
+        (TEST[0], TEST[1], {"label_names": ("a", "b", "c")}, "label_names"),
+        (TEST[0], TEST[1], {"val_images": VAL[0]}, "both or none"),
+        (TEST[0], TEST[1].astype(float) * np.nan, {}, "finite"),
+    ],
+)
+def test_arrays_that_do_not_fit_are_refused(images, labels, options, message):
+    with pytest.raises(DataError, match=message):
+        arrays.splits(images, labels, **options)
+
+
+def test_labels_tell_the_task():
+    images = TEST[0][:6]
+    assert arrays.splits(images, [0, 1, 0, 1, 1, 0]).task == "binary"
+    assert arrays.splits(images, [0, 1, 2, 1, 1, 0]).test.labels.shape == (6, 3)
+    assert arrays.splits(images, np.eye(3)[[0, 1, 2, 1, 1, 0]]).task == "multi-class"
+    assert arrays.splits(images, np.uint8([[1, 1], [0, 0]] * 3)).task == "multi-label"
+    assert arrays.splits(images, [0, 1, 0, 1, 1, 0], task="multi-class").test.labels.shape == (6, 2)
+
+
+def test_the_examples_of_the_docstrings_run(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    from chestrobust.evaluation import memory
+    from chestrobust.training import hardening
+
+    known = {"model": trained("sequential"), "images": TEST[0], "labels": TEST[1]}
+    known |= {"val_images": VAL[0], "val_labels": VAL[1], "test_images": TEST[0], "test_labels": TEST[1]}
+    for module in (memory, hardening):
+        lines = [line[4:] for line in module.__doc__.splitlines() if line.startswith("    ")]
+        text = "\n".join(lines).replace("epochs=20", "epochs=1")
+        exec(compile(text, module.__name__, "exec"), dict(known))
+    assert (tmp_path / "evaluation" / "evaluation.json").is_file()
+    assert (tmp_path / "robust.keras").is_file()
