@@ -34,6 +34,8 @@ ALLOWED = {
     "keras.layers": set(LAYERS.split()),
     "keras.models": {"Functional", "Sequential"},
     "keras.src.models.functional": {"Functional"},
+    "keras.src.engine.functional": {"Functional"},  # Keras 2, which Keras refuses by its version
+    "keras.src.engine.sequential": {"Sequential"},
     "keras.dtype_policies": {"DTypePolicy"},
     "keras.initializers": None,
     "keras.regularizers": None,
