@@ -2,6 +2,7 @@
 
     python diagnosis_adv.py                         after python diagnosis.py
     python diagnosis_adv.py --data phantom          built-in made-up data, nothing to download
+    python diagnosis_adv.py --recipe best           a network and a training that are harder to fool
     python diagnosis_adv.py --init-from RUN         fine-tune a trained model instead of starting from scratch
 
 Writes what diagnosis.py writes, and ends with both models in one table.
@@ -10,6 +11,7 @@ Writes what diagnosis.py writes, and ends with both models in one table.
 import sys
 
 from chestrobust import config, data, devices, runs, startup
+from chestrobust.config import recipes
 from chestrobust.errors import RunError
 from chestrobust.reporting import tables
 
@@ -43,6 +45,8 @@ def main(arguments=None):
 
         results = experiment.train_robust(options, splits, run, source, baseline)
     print(tables.comparison(results), f"\nFigure: {run.path / 'chestxray.png'}", sep="\n")
+    if better := recipes.better(options.recipe):
+        print(better)
 
 
 def _default_baseline(options, splits):

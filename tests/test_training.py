@@ -20,7 +20,7 @@ from chestrobust import config, interruption, losses, models, runs
 from chestrobust.attacks import named
 from chestrobust.errors import RunError, TrainingError
 from chestrobust.evaluation import outcomes
-from chestrobust.training import checkpoints, examples, experiment, loop
+from chestrobust.training import checkpoints, examples, experiment, loop, methods
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -70,7 +70,7 @@ def kill(*_, **__):
 
 def adversarial(classifier):
     """Training examples with adversarial images."""
-    return experiment.adversarial_examples(config.AdversarialConfig(train_steps=2), make_splits(), classifier)
+    return methods.examples_of(config.AdversarialConfig(train_steps=2), make_splits(), classifier)
 
 
 @pytest.fixture(scope="module")
@@ -337,8 +337,8 @@ def test_remedies_for_rare_labels_reach_the_training(tmp_path, options, splits, 
 
 def test_training_attacks_climb_the_loss_of_the_task_unless_asked(splits):
     options = config.AdversarialConfig(loss="weighted")
-    assert experiment.attack_loss(options, splits) is losses.binary_cross_entropy
-    asked = experiment.attack_loss(dataclasses.replace(options, attack_loss="training"), splits)
+    assert methods.attack_loss(options, splits) is losses.binary_cross_entropy
+    asked = methods.attack_loss(dataclasses.replace(options, attack_loss="training"), splits)
     labels, logits = splits.train.labels.astype(np.float32), np.ones(splits.train.labels.shape, np.float32)
     expected = losses.weighted(losses.rarity(splits.task, splits.train.labels), labels, logits)
     np.testing.assert_allclose(asked(labels, logits), expected)

@@ -29,6 +29,7 @@ class State:
         best, best_epoch: Score and number, from 0, of the epoch whose weights are in `model.keras`; -1 if none is.
         seconds: Time of training until the checkpoint, without what was lost by being killed.
         saving: Part of it that went into checkpoints.
+        collapses: How often the best weights were taken back.
         history: What was logged of each epoch.
         digest: SHA-256 of that `model.keras`; empty if there is none.
     """
@@ -39,6 +40,7 @@ class State:
     best_epoch: int = -1
     seconds: float = 0.0
     saving: float = 0.0
+    collapses: int = 0
     history: list = field(default_factory=list)
     digest: str = ""
 
@@ -50,14 +52,16 @@ class Checkpoint:
         run: The `Run`.
         model: The `keras.Model` in training, compiled: its weights, its SeedGenerators and its optimizer are saved.
         running: Keras metrics that are saved too.
+        average: The `Average` of the model's weights, which is what both `.keras` files hold.
     """
 
-    def __init__(self, run, model, running):
+    def __init__(self, run, model, running, average):
         self.state_file, self.best_file = run.path / "state.npz", run.path / "model.keras"
         self.next_file = run.path / "next.keras"
         self.model = model
         metrics = [variable for metric in running for variable in metric.variables]
-        self.variables = [*model.variables, *model.optimizer.variables, *metrics]
+        self.variables = [*model.variables, *model.optimizer.variables, *metrics, *average.variables]
+        self.average = average
         self.last = None  # the epoch and step, from 1, of what is in `state.npz`
         self.best = None  # a classifier and its best weights, if they aren't in `model.keras` yet
         self.cost = sum(variable.numpy().nbytes for variable in self.variables) / BYTES_PER_SECOND
@@ -157,18 +161,26 @@ class Checkpoint:
             self.save(state)
 
     def keep(self, classifier):
-        """Take the classifier's present weights for the best so far; `save` writes them."""
-        if devices.worker()[1] > 1:
-            self._write(
-                classifier, self.next_file.name
-            )  # At once: later, all workers would have to change weights in step.
-        else:
-            self.best = classifier, classifier.get_weights()
+        """Take the average of the classifier's weights for the best so far; `save` writes them."""
+        with self.average.in_place():
+            if devices.worker()[1] > 1:
+                # At once: later, all workers would have to change weights in step.
+                self._write(classifier, self.next_file.name)
+            else:
+                self.best = classifier, classifier.get_weights()
+
+    def best_weights(self, classifier):
+        """What `keep` took last, wherever it is; the classifier is one of the same architecture."""
+        if self.best is not None:
+            return self.best[1]
+        file = self.next_file if files.is_own(self.next_file) else self.best_file
+        return devices.load(file, like=classifier).get_weights()
 
     def finish(self, classifier, state):
-        """`save`, and write the classifier's present weights to `last.keras`."""
+        """`save`, and write the average of the classifier's weights to `last.keras`."""
         begun = time.monotonic()
-        self._write(classifier, "last.keras")
+        with self.average.in_place():
+            self._write(classifier, "last.keras")
         state.saving += time.monotonic() - begun
         self.save(state)
 

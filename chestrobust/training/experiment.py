@@ -5,11 +5,11 @@ import os
 
 import keras
 
-from chestrobust import config, devices, losses, models, runs, titles
+from chestrobust import config, devices, models, runs, titles
 from chestrobust.attacks import named
 from chestrobust.evaluation import outcomes, picture
 from chestrobust.runs import provenance
-from chestrobust.training import augment, examples, loop, static_set
+from chestrobust.training import augment, examples, loop, methods, static_set
 
 
 def train_baseline(options, splits, run):
@@ -54,12 +54,12 @@ def train_robust(options, splits, run, source, baseline):
         shown = static_set.joined(
             *(splits, models.logits(classifier), run),
             epsilon=options.train_epsilon,
-            loss=attack_loss(options, splits),
+            loss=methods.attack_loss(options, splits),
             precision=options.precision,
         )
         make = examples.clean_examples
     else:
-        make, shown = adversarial_examples(options, splits, classifier), splits
+        make, shown = methods.examples_of(options, splits, classifier), splits
     suite = named.quick_suite(options, splits.task.several)
     trained_on = baseline.read("results.json", "data")["data"]
     if any(trained_on.get(key) != splits.summary()[key] for key in ("sha256", "counts")):
@@ -72,12 +72,13 @@ def train_robust(options, splits, run, source, baseline):
         *(classifier, shown, recipe(options), run),
         examples=make,
         selection=named.choosing_pgd(options, splits.task.several),
+        collapse=methods.COLLAPSE.get(options.method),
     )
     print("Attacking both models")
     results = {
         "model": describe(options, classifier),
         "evaluations": outcomes.evaluate(classifier, splits, suite),
-        "training": summary,
+        "training": {**summary, "passes": methods.passes(options)},
         "thresholds": splits.by_label(outcomes.thresholds(models.logits(classifier), splits)),
         "baseline": {
             "run": baseline.path.name if baseline.path.is_absolute() else str(baseline.path),
@@ -134,26 +135,6 @@ def recipe(options):
     return loop.Recipe(
         augmentation=augment.of(options.augment, **changes), **{name: getattr(options, name) for name in names}
     )
-
-
-def adversarial_examples(options, splits, classifier):
-    """The examples that an `AdversarialConfig` asks for, made on a classifier; see `examples.adversarial_examples`."""
-    return examples.adversarial_examples(
-        models.logits(classifier),
-        attack_loss(options, splits),
-        epsilon=options.train_epsilon,
-        step_size=options.train_step_size,
-        steps=options.train_steps,
-        adv_weight=options.adv_weight,
-        precision=options.precision,
-    )
-
-
-def attack_loss(options, splits):
-    """What the training's attacks climb: the task's loss, not that of a remedy for rare labels, unless asked."""
-    if options.attack_loss == "task":
-        return splits.task.loss
-    return losses.for_training(options.loss, splits.task, splits.train.labels)
 
 
 def describe(options, classifier):

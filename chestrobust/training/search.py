@@ -19,7 +19,7 @@ from chestrobust import config, files, interruption, locks, runs, titles
 from chestrobust.attacks import named
 from chestrobust.errors import RunError, TrainingError
 from chestrobust.reporting import figures
-from chestrobust.training import experiment, loop
+from chestrobust.training import experiment, loop, methods
 
 # Wide enough for fine-tuning as for training from scratch.
 SPACE = {
@@ -192,7 +192,7 @@ def _train(trial, options, searched, splits, folder, reporter):
     classifier = experiment.new_classifier(trained, splits)
     ways = {"selection": selection(options, splits), "callback": reporter}
     if options.adversarial:
-        ways["examples"] = experiment.adversarial_examples(trained, splits, classifier)
+        ways["examples"] = methods.examples_of(trained, splits, classifier)
     try:
         return loop.train(classifier, splits, experiment.recipe(trained), run, **ways)[1]["best_val_auc"]
     finally:
