@@ -63,10 +63,10 @@ def load(path, custom_objects=None):
         raise
     except Exception as error:  # Keras raises whatever its reader meets: OSError, ValueError, TypeError, KeyError ...
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-        raise ModelError(f"{path}: expected a model as Keras saves it. {_received(path, reason)}") from None
+        raise ModelError(f"{path}: expected a model as Keras saves it. {_received(path, reason, str(error))}") from None
 
 
-def _received(path, reason):
+def _received(path, reason, whole):
     """What a file that Keras can't read holds, and what to do."""
     if (version := modelfile.keras_version(path)) and version.startswith(("1.", "2.")):
         return (
@@ -74,7 +74,7 @@ def _received(path, reason):
             "weights that the old one saved by save_weights, and save it again."
         )
     if unknown := re.search(
-        r"[Cc]ould not locate (?:class|function) '([^']+)'|Unknown (?:layer|object): '?([^'.]+)", reason
+        r"[Cc]ould not locate (?:class|function) '([^']+)'|Unknown (?:layer|object): '?([^'.]+)", whole
     ):
         name = unknown[1] or unknown[2]
         return (
