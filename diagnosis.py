@@ -26,7 +26,7 @@ def main(arguments=None):
         if run:
             data.check_trainable(splits)
         config.check_task(options, splits.task)
-        devices.start()
+        devices.start(**runs.task(options, splits))
         from chestrobust.training import experiment, folds
 
         if options.folds:

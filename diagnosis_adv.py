@@ -40,7 +40,7 @@ def main(arguments=None):
             runs.check_fits(other, splits)
         if source or (baseline and options.method == "static"):
             runs.check_same_model(source or baseline, options)
-        devices.start()
+        devices.start(**runs.task(options, splits))
         from chestrobust.training import experiment
 
         results = experiment.train_robust(options, splits, run, source, baseline)

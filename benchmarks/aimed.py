@@ -3,9 +3,9 @@
     python benchmarks/aimed.py --data chestmnist_28.npz --run runs/aimed
 
 Trains three undefended models, which differ in the loss alone, and an adversarially trained one, or takes those that
-are already in the folders 0 to 3 of the run, and attacks the test split with the gradient attacks of the standard
-suite. The macro AUC is blind to a shift or a positive factor of a label's logits; cross-entropy and margin aren't,
-and are fooled by the loss that a model was trained with.
+are already in the folders 0 to 3 of the run, and attacks the test split with the suite's gradient attacks.
+The macro AUC is blind to a shift or a positive factor of a label's logits; cross-entropy and margin aren't, and are
+fooled by the loss that a model was trained with.
 """
 
 import argparse

@@ -13,6 +13,7 @@ import stat
 import zipfile
 from contextlib import contextmanager
 
+from chestrobust import locks
 from chestrobust.errors import DataError, RunError
 
 KINDS = {
@@ -143,8 +144,14 @@ def writing(path):
     """`replacing` for files of a run folder.
 
     Raises:
-        RunError: If the file can't be written; what it held before is still there then.
+        RunError: If the file can't be written, what it held before is still there then; or if this process had locked
+            a folder around it that another has taken the place of.
     """
+    if folder := locks.lost(path):
+        raise RunError(
+            f"{folder}: expected the folder that this run was started in. Received another, or none: it has been "
+            "removed since. Nothing is written."
+        )
     with explained(path), replacing(path) as temporary:
         yield temporary
 

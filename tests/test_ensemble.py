@@ -229,3 +229,14 @@ def test_stacking_real_models_is_no_worse_on_other_patients(predictions, samples
     stacked = ensembles.stacking(Task.MULTI_LABEL, weights, values[:, first], labels[first])(values[:, ~first]).numpy()
     single = [metrics.macro(metrics.auc(labels[~first], member[~first])) for member in values]
     assert metrics.macro(metrics.auc(labels[~first], stacked)) > min(single)
+
+
+def test_a_combination_that_was_broken_off_is_begun_again(here, monkeypatch, capsys):
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(runs.Run, "finish", lambda *_, **__: 1 / 0)
+        ensemble.main(["left", "right", "--resamples", "5", "--run", "again"])
+    assert (here / "again" / "config.json").exists()
+    ensemble.main(["left", "right", "--resamples", "5", "--run", "again"])
+    assert (here / "again" / "results.json").exists()
+    with pytest.raises(ExpectedError, match="holds a finished run"):
+        ensemble.main(["left", "right", "--resamples", "5", "--run", "again"])

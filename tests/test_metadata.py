@@ -101,7 +101,7 @@ def test_the_audit_does_not_expect_that_pixels_take_metadata_away(images):
     pixel = keras.layers.Dense(1, name="logits")(keras.ops.concatenate([view, inputs[:, 0, 0, :1]], axis=-1))
     model = keras.Model(inputs, pixel)
     model.set_weights([np.float32([[4.0], [1.0]]), np.float32([-2.0])])
-    whole = np.tile(images[:], (4, 1, 1, 1))
+    whole = np.tile(images[:], (8, 1, 1, 1))
     split = Split(whole, (whole[:, 0, 0, 3:] > 200).astype(np.uint8))
     lines = audit.of_split(model, Task("binary"), split, named.pgd_of(0.05, 5))
     assert next(line for line in lines if line.name == "falls with epsilon").status == audit.PASSED

@@ -3,6 +3,7 @@ import errno
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -385,3 +386,30 @@ def test_a_shared_folder_is_made_and_tried(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="file/b: "):
         runs.make_writable(tmp_path / "file" / "b")
+
+
+def test_nothing_is_written_into_a_folder_that_took_the_place_of_the_locked_one(tmp_path):
+    run = runs.Run(tmp_path / "run")
+    runs.lock(run.path)
+    run.write("history.csv", "mine")
+    shutil.rmtree(run.path)
+    with pytest.raises(RunError, match="removed since"):
+        run.write("history.csv", "mine")
+    run.path.mkdir()
+    (run.path / ".lock").touch()
+    (run.path / "baseline").mkdir()
+    for path in (run.path, run.path / "baseline"):
+        with pytest.raises(RunError, match=r"expected the folder that this run was started in"):
+            runs.Run(path).write("history.csv", "mine")
+        assert not (path / "history.csv").exists()
+    runs.Run(tmp_path / "run2").path.mkdir()
+    runs.Run(tmp_path / "run2").write("history.csv", "others are not concerned")
+
+
+def test_a_folder_may_be_removed_and_locked_again(tmp_path):
+    run = runs.Run(tmp_path / "run")
+    for _ in range(2):
+        runs.lock(run.path)
+        runs.lock(run.path)
+        run.write("history.csv", "mine")
+        shutil.rmtree(run.path)

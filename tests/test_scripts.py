@@ -79,7 +79,7 @@ def test_results_hold_everything_a_reviewer_asks_for(both, folder):
     assert str(found["commit"]).split("-")[0] == str(provenance.commit()).split("-")[0]
     assert {"machine", "cores", "gpus"} <= set(found["hardware"])
     assert found["config"]["seed"] == 0
-    assert [entry["attack"] for entry in found["evaluations"]] == ["clean", "fgsm", "pgd"]
+    assert [entry["attack"] for entry in found["evaluations"]] == ["clean", "fgsm", "pgd", "pgd-auc"]
     for entry in found["evaluations"]:
         assert entry["images"] == 24
         assert entry["undefined_labels"] == ["hernia"]

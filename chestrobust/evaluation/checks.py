@@ -20,7 +20,7 @@ LEAST = 8  # images for what a single one could show; shares and AUCs need more
 PAIRS, QUERIES_OF_FLOOR = 256, 100  # of images and labels that Square attacks for the floor: all would take hours
 HUGE, HUGE_STEPS = 0.5, 50  # a radius at which any gray image can be turned into any other
 FALLEN = 0.2  # macro AUC that nothing withstands at that radius
-TELLING = 8 / 255  # the radius at which an undefended model should have lost half of its score
+TELLING = 8 / 255  # the radius at which an undefended model has lost half of its score
 QUERIES = 200  # of Square
 
 
@@ -289,14 +289,14 @@ class Study:
         if not before > 0.5 + SLACK:
             return not_run(name, f"needs an undefended model above chance; its clean macro AUC is {before:.3f}")
         # The attack in question, and one that aims at the AUC: what either breaks is broken.
-        attacks = self.attack, self.aimed(self.attack.epsilon, max(20, self.attack.steps))
+        radius = max(self.attack.epsilon, TELLING)
+        attacks = replace(self.attack, **_lengths(self.attack, radius)), self.aimed(radius, max(20, self.attack.steps))
         after = min(self.auc(outcomes.run(undefended, self.task, self.split, attack).logits) for attack in attacks)
-        limit = before * (1 - 0.5 * min(1.0, self.attack.epsilon / TELLING))
         text = (
-            f"its macro AUC, {before:.3f} clean, under the same attack or one aimed at it; expected below {limit:.3f} "
-            "at this radius"
+            f"its macro AUC, {before:.3f} clean, at epsilon {radius:.3g} under the same attack or one aimed at it; "
+            "expected below half of it"
         )
-        return self._auc_line(name, after <= limit, after, text)
+        return self._auc_line(name, after <= before / 2, after, text)
 
     def _line(self, name, passed, value, text, least=LEAST, **settings):
         reason = self.missing(least)

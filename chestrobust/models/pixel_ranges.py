@@ -61,16 +61,21 @@ def check(losses, declared, first_layers=None):
             f"pixels of {ranges.shown(first_layers)} (validation loss {loss:.3f}, there "
             f"{losses[first_layers][0]:.3f}). {hint.format(first_layers)}"
         )
-    best = min(losses, key=lambda name: losses[name][0])
-    other, better_auc, chance = losses[best]
     # Stretched pixels make an unsure model surer, and nonsense is no better than other nonsense. So the one must know
     # less than how frequent the labels are, or rank clearly worse, and the other must know more than that.
-    worse = loss >= chance or better_auc >= auc + CLEARLY
-    if worse and other < min(BETTER * loss, chance) and better_auc >= auc - AUC_SLACK:
+    better = [
+        name
+        for name, (other, other_auc, chance) in sorted(losses.items(), key=lambda item: item[1][0])
+        if (loss >= chance or other_auc >= auc + CLEARLY)
+        and other < min(BETTER * loss, chance)
+        and other_auc >= auc - AUC_SLACK
+    ]
+    if better:
+        fitting = ", ".join(f"{ranges.shown(name)} (loss {losses[name][0]:.3f})" for name in better)
         raise ModelError(
-            f"expected a model of pixels in {ranges.shown(declared)}. Received one that fits "
-            f"{ranges.shown(best)} better: validation loss {other:.3f} against {loss:.3f}, "
-            f"AUC {better_auc:.3f} against {auc:.3f}. {hint.format(best)}"
+            f"expected a model of pixels in {ranges.shown(declared)}. Received one whose validation loss there is "
+            f"{loss:.3f}, and which fits better: {fitting}. Give the one that it was trained on, such as "
+            f"--input-range {' or --input-range '.join(better)}, so that epsilon stays in the data's pixels."
         )
 
 

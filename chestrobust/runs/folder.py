@@ -21,8 +21,10 @@ CONTENTS = (
     "history.csv",
     "state.npz",
     "model.keras",
+    "next.keras",
     "last.keras",
     "adversarial.npy",
+    "adversarial.json",
     "chestxray.png",
     "logs",
     "baseline",
@@ -31,7 +33,12 @@ CONTENTS = (
 )
 LOCK = ".lock"
 CACHE = "cache"  # folder of what explain.py computes once
-LEFT_OVER = ("state.npz", "adversarial.npy")  # needed to resume, and by a finished run no more
+LEFT_OVER = (
+    "state.npz",
+    "next.keras",
+    "adversarial.npy",
+    "adversarial.json",
+)  # needed to resume, and by a finished run no more
 MAX_JSON = 1 << 26  # bytes
 # What belongs to a name in `results.json`; the rest is read by its key alone.
 KINDS = dict.fromkeys(("data", "config", "training", "thresholds", "baseline"), dict) | {"evaluations": list}
@@ -141,7 +148,7 @@ class Run:
         results = {
             "schema": SCHEMA,
             "data": splits.summary(),
-            "config": asdict(config),
+            "config": provenance.options(config),
             "versions": provenance.versions(),
             "commit": provenance.commit(),
             "hardware": provenance.hardware(),
@@ -226,12 +233,14 @@ def claim(config):
     return run
 
 
+def task(config, splits):
+    """What all workers of a run must be about to do: the options that say what, and the data."""
+    return {key: value for key, value in asdict(config).items() if key not in HOUSEKEEPING} | {"data": splits.sha256}
+
+
 def _bare(folder):
     """Whether a folder is empty, but for what a run that was killed before it began leaves."""
     return all(path.name == LOCK or path.match(PARTIAL) for path in folder.iterdir())
-
-
-_locks = []  # Open files, as a lock ends when its file is closed.
 
 
 def lock(folder, *, inside=None):
@@ -260,7 +269,7 @@ def lock(folder, *, inside=None):
         ) from None
     except OSError as error:
         raise RunError(f"{folder}: expected a file system with locks. Received: {error.strerror}.") from None
-    _locks.append(file)
+    locks.hold(folder, file)
     with explained(folder):
         files.remove_partial(folder)
     clear(folder / CACHE)

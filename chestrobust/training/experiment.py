@@ -81,7 +81,7 @@ def train_robust(options, splits, run, source, baseline):
         "training": {**summary, "passes": methods.passes(options)},
         "thresholds": splits.by_label(outcomes.thresholds(models.logits(classifier), splits)),
         "baseline": {
-            "run": str(baseline.path),
+            "run": baseline.path.name if baseline.path.is_absolute() else str(baseline.path),
             "data": trained_on,
             # Of what is attacked, even if another run has taken its place meanwhile.
             "sha256": origin.get("baseline") or provenance.sha256(baseline.path / "model.keras"),

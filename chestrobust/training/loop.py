@@ -7,7 +7,8 @@ number is a function of (seed, epoch, image) or of a saved variable.
 """
 
 import csv
-from contextlib import contextmanager
+import re
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import keras
@@ -115,6 +116,8 @@ def train(
                     callbacks.on_epoch_end(state.epoch - 1, logs)
         with _logging(run):
             callbacks.on_train_end()
+        if devices.chief():
+            _forget_host(run.path / "logs")
     except KeyboardInterrupt:
         # It is only raised between steps, where state and variables belong together.
         with interruption.delayed():
@@ -171,6 +174,13 @@ def _end_epoch(classifier, selection, logs, state, run, checkpoint):
             table.writeheader()
             table.writerows({"epoch": epoch, **row} for epoch, row in enumerate(state.history))
     return score
+
+
+def _forget_host(folder):
+    """Take the name of this machine out of TensorBoard's file names, now that they are closed."""
+    for path in folder.rglob("events.out.tfevents.*.v2"):
+        with suppress(OSError):
+            path.rename(path.with_name(re.sub(r"(tfevents\.\d+)\..*(\.\d+\.\d+\.v2)$", r"\1\2", path.name)))
 
 
 @contextmanager
