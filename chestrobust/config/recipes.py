@@ -33,7 +33,17 @@ _LONG = {
     "select_epsilon": 0.05,
 }
 
-_PGD = {"method": "pgd", "train_epsilon": 0.06, "train_step_size": 0.03, "train_steps": 3, **_LONG}
+_PGD = {
+    **_LONG,
+    "method": "pgd",
+    "train_steps": 3,
+    # A radius that grows lets a larger one be learned, for which it takes longer.
+    "train_epsilon": 0.07,
+    "train_step_size": 0.035,
+    "radius_warmup": 0.3,
+    "epochs": 30,
+    "patience": 30,
+}
 
 RECIPES = {
     "default": Recipe("the defaults below", {}),
