@@ -1,24 +1,25 @@
 """`chestrobust.harden`: any Keras classifier, trained against attacks.
 
-import chestrobust
+    import chestrobust
 
-robust = chestrobust.harden(
-    model, images, labels, epsilon=4 / 255, val_images=val_images, val_labels=val_labels, epochs=20
-)
-print(chestrobust.evaluate(robust, test_images, test_labels).verdict)
-robust.save("robust.keras")
+    robust = chestrobust.harden(
+        model, images, labels, epsilon=4 / 255, val_images=val_images, val_labels=val_labels, epochs=20
+    )
+    print(chestrobust.evaluate(robust, test_images, test_labels).verdict)
+    robust.save("robust.keras")
 """
 
 import tempfile
 from pathlib import Path
 
 import keras
+import numpy as np
 from keras import layers
 
 from chestrobust import config, devices, models, runs
 from chestrobust.attacks import named
 from chestrobust.data import arrays
-from chestrobust.errors import DataError
+from chestrobust.errors import DataError, TrainingError
 from chestrobust.training import experiment, loop
 
 
@@ -54,6 +55,7 @@ def harden(
     Raises:
         ExpectedError: If arrays don't fit each other, or an option is none.
         ModelError: If the model isn't understood, or takes other pixels.
+        TrainingError: If training changes no weight, or losses are no longer finite.
     """
     pixel_range = arrays.pixel_range(input_range)
     splits = arrays.splits(
@@ -70,10 +72,12 @@ def harden(
             raise DataError(f"harden: expected options of diagnosis_adv.py. Received: {error}.") from None
         with devices.strategy().scope():
             copy, classifier = trainable(model, splits, pixel_range)
+            if not copy.trainable_weights:
+                raise TrainingError(f"{model.name}: expected a model with trainable weights. Received one without.")
         run = runs.claim(settings)
         run.start(settings, data=splits.sha256)
         make = experiment.adversarial_examples(settings, splits, classifier)
-        best, _ = loop.train(
+        loop.train(
             classifier,
             splits,
             experiment.recipe(settings),
@@ -81,8 +85,16 @@ def harden(
             examples=make,
             selection=named.choosing_pgd(settings, splits.task.several),
         )
-        classifier.set_weights(best.get_weights())
+    _check_changed(model, copy)
     return copy
+
+
+def _check_changed(model, copy):
+    pairs = zip(model.trainable_weights, copy.trainable_weights, strict=True)
+    if all(np.array_equal(*map(keras.ops.convert_to_numpy, pair)) for pair in pairs):
+        raise TrainingError(
+            f"{model.name}: expected training to change weights. Received those of before. Raise learning_rate."
+        )
 
 
 def trainable(model, splits, pixel_range=None, *, own=False):
