@@ -1,12 +1,12 @@
 """`chestrobust.harden`: any Keras classifier, trained against attacks.
 
-    import chestrobust
+import chestrobust
 
-    robust = chestrobust.harden(
-        model, images, labels, epsilon=4 / 255, val_images=val_images, val_labels=val_labels, epochs=20
-    )
-    print(chestrobust.evaluate(robust, test_images, test_labels).verdict)
-    robust.save("robust.keras")
+robust = chestrobust.harden(
+    model, images, labels, epsilon=4 / 255, val_images=val_images, val_labels=val_labels, epochs=20
+)
+print(chestrobust.evaluate(robust, test_images, test_labels).verdict)
+robust.save("robust.keras")
 """
 
 import tempfile
@@ -14,7 +14,6 @@ from pathlib import Path
 
 import keras
 import numpy as np
-from keras import layers
 
 from chestrobust import config, devices, models, runs
 from chestrobust.attacks import named
@@ -34,6 +33,7 @@ def harden(
     label_names=None,
     task=None,
     input_range=None,
+    custom_objects=None,
     folder=None,
     **options,
 ):
@@ -45,6 +45,7 @@ def harden(
         epsilon: Radius of the training attacks and of those that choose, in pixel units of [0, 1].
         val_images, val_labels: Images and labels that choose the weights.
         label_names, task, input_range: As in `chestrobust.evaluate`.
+        custom_objects: Classes of the model that Keras doesn't know, by name.
         folder: A new folder for the history and the checkpoints; by default nothing is kept.
         options: Options of `diagnosis_adv.py` by name: `epochs`, `batch_size`, `learning_rate`, `train_steps`,
             `adv_weight`, `augment`, `seed` and so on.
@@ -64,14 +65,16 @@ def harden(
         **{"label_names": label_names, "task": task, "pixel_range": pixel_range},
     )
     radius = {"train_epsilon": epsilon, "train_step_size": epsilon / 4, "epsilon": epsilon, "step_size": epsilon / 4}
-    with tempfile.TemporaryDirectory() as temporary:
+    known = keras.saving.custom_object_scope(custom_objects or {})
+    with known, tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary) / "run" if folder is None else Path(folder).expanduser()
         try:
             settings = config.AdversarialConfig(**radius | options | {"data": "memory", "run": str(place)})
         except TypeError as error:
             raise DataError(f"harden: expected options of diagnosis_adv.py. Received: {error}.") from None
         with devices.strategy().scope():
-            copy, classifier = trainable(model, splits, pixel_range)
+            copy = models.copied(model)
+            classifier = models.understood(copy, splits, pixel_range=pixel_range).classifier(splits.task)
             if not copy.trainable_weights:
                 raise TrainingError(f"{model.name}: expected a model with trainable weights. Received one without.")
         run = runs.claim(settings)
@@ -95,24 +98,3 @@ def _check_changed(model, copy):
         raise TrainingError(
             f"{model.name}: expected training to change weights. Received those of before. Raise learning_rate."
         )
-
-
-def trainable(model, splits, pixel_range=None, *, own=False):
-    """A copy of a classifier, and one around it as the training loop takes it, of the same weights.
-
-    Args:
-        model, pixel_range, own: As in `models.understood`.
-        splits: The `Splits`.
-
-    Returns:
-        The copy, and a `keras.Model` from images in [0, 1] to probabilities with a layer `logits`.
-    """
-    copy = models.copied(model)
-    return copy, ending(models.understood(copy, splits, pixel_range=pixel_range, own=own), splits)
-
-
-def ending(found, splits):
-    """A model of logits, a `models.Opened`, as one of probabilities with a layer `logits` before them."""
-    logits = layers.Activation("linear", name="logits")(found.model.output)
-    probabilities = layers.Activation(splits.task.activation, name="probabilities")(logits)
-    return keras.Model(found.model.inputs[0], probabilities, name=found.model.name.removesuffix("_logits"))
