@@ -22,7 +22,8 @@ def main(arguments=None):
     devices.join(options.strategy)
     run = runs.claim(options)
     if run.finished and options.resume:
-        results = run.read("results.json", "data", "training", "evaluations", "baseline")
+        with runs.read_back(run):
+            table = tables.comparison(run.read("results.json", "data", "training", "evaluations", "baseline"))
     else:
         source, baseline = (runs.finished(path) if path else None for path in (options.init_from, options.baseline))
         for other in filter(None, (source, baseline)):
@@ -43,8 +44,8 @@ def main(arguments=None):
         devices.start(**runs.task(options, splits))
         from chestrobust.training import experiment
 
-        results = experiment.train_robust(options, splits, run, source, baseline)
-    print(tables.comparison(results), f"\nFigure: {run.path / 'chestxray.png'}", sep="\n")
+        table = tables.comparison(experiment.train_robust(options, splits, run, source, baseline))
+    print(table, f"\nFigure: {run.path / 'chestxray.png'}", sep="\n")
     if better := recipes.better(options.recipe):
         print(better)
 

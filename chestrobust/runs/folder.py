@@ -76,10 +76,15 @@ class Run:
         except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{self.path / name}: expected JSON of a run. Received: {error}.") from None
         content = content if isinstance(content, dict) else {}
-        kinds = KINDS if name == "results.json" else {}
-        missing = [key for key in keys if key not in content or not isinstance(content[key], kinds.get(key, object))]
-        if missing:
+        if missing := [key for key in keys if key not in content]:
             raise RunError(f"{self.path / name}: expected {', '.join(missing)} in the JSON of a run. Received none.")
+        for key, kind in KINDS.items() if name == "results.json" else ():
+            if not isinstance(content.get(key, kind()), kind):
+                raise RunError(
+                    f"{self.path / name}: expected {key} as a run writes it. Received: {content[key]!r:.60}."
+                )
+        if any(type(cut) not in (int, float) for cut in content.get("thresholds", {}).values()):
+            raise RunError(f"{self.path / name}: expected a number for each of the thresholds. Received another.")
         return content
 
     def write(self, name, text):
