@@ -255,6 +255,10 @@ def test_a_run_chooses_no_folder_to_write_to(tmp_path):
         saved.settings(saved.find(str(run)), config.ExplainConfig("run", None)).data_dir,
     )
     assert found() == (config.DATA_DIR, config.DATA_DIR)
+    for name in ("x" * 5000, "a\0b", "~nobody-of-that-name/x"):
+        (run / "config.json").write_text(config.to_json(dataclasses.replace(own, data_dir=name)))
+        assert found() == (config.DATA_DIR, config.DATA_DIR)
+    (run / "config.json").write_text(config.to_json(own))
     (tmp_path / "thesis" / "checksums.json").write_text("{}")  # Known from an earlier start.
     assert found() == (str(tmp_path / "thesis"),) * 2
 

@@ -78,14 +78,17 @@ class Run:
         content = content if isinstance(content, dict) else {}
         if missing := [key for key in keys if key not in content]:
             raise RunError(f"{self.path / name}: expected {', '.join(missing)} in the JSON of a run. Received none.")
-        for key, kind in KINDS.items() if name == "results.json" else ():
-            if not isinstance(content.get(key, kind()), kind):
-                raise RunError(
-                    f"{self.path / name}: expected {key} as a run writes it. Received: {content[key]!r:.60}."
-                )
-        if any(type(cut) not in (int, float) for cut in content.get("thresholds", {}).values()):
-            raise RunError(f"{self.path / name}: expected a number for each of the thresholds. Received another.")
+        if name == "results.json":
+            self._check_kinds(content)
         return content
+
+    def _check_kinds(self, results):
+        path = self.path / "results.json"
+        for key, kind in KINDS.items():
+            if not isinstance(results.get(key, kind()), kind):
+                raise RunError(f"{path}: expected {key} of a run. Received: {results[key]!r:.60}.")
+        if any(type(cut) not in (int, float) for cut in results.get("thresholds", {}).values()):
+            raise RunError(f"{path}: expected a number for each of the thresholds. Received another.")
 
     def write(self, name, text):
         """Write a text file whole or not at all, if this is the chief."""

@@ -89,7 +89,7 @@ def settings(subject, options):
     """
     if options.data is None and not subject.run.finished:
         raise RunError(f"{subject.path}: expected --data, as no run is beside this file that would tell its data.")
-    own = _recorded_options(subject.run, "data") if subject.run.finished else {}
+    own = own_options(subject.run, "data") if subject.run.finished else {}
     if options.data is not None:
         own = {name: value for name, value in own.items() if name not in DATA_OPTIONS}
     given = {name: value for name, value in dataclasses.asdict(options).items() if value is not None}
@@ -97,7 +97,7 @@ def settings(subject, options):
     return SimpleNamespace(**{name: (defaults | own | given)[name] for name in defaults})
 
 
-def _recorded_options(run, *names):
+def own_options(run, *names):
     """The options in a run's config.json, which may be a stranger's and must have those of these names.
 
     A folder for data is left out unless this program has been there before, or can only read there: no run chooses
@@ -146,11 +146,11 @@ def open_subject(options):
     run, path = subject.run, subject.path
     modelfile.check(path)
     if run.started and options.metadata is None:
-        options = dataclasses.replace(options, metadata=_recorded_options(run).get("metadata"))
+        options = dataclasses.replace(options, metadata=own_options(run).get("metadata"))
     if options.data is None:
         if not run.finished:
             raise RunError(f"{path}: expected --data, as no run is beside this file that would tell its data.")
-        own = _recorded_options(run, "data", "size", "limit", "data_dir")
+        own = own_options(run, "data", "size", "limit", "data_dir")
         left_open = [name for name in data.OPTIONS if getattr(options, name) == getattr(config.EvaluateConfig, name)]
         # Runs of earlier versions have no options of folders.
         options = dataclasses.replace(options, data=own["data"], **{name: own.get(name) for name in left_open})

@@ -47,8 +47,8 @@ def remembered(path, data_dir, keys, compute):
 
 def is_known_folder(folder):
     """Whether checksums were remembered in a folder before, or it is one that can only be read."""
-    folder = Path(folder).expanduser()
-    return files.is_own(folder / MEMORY) or (folder.is_dir() and not os.access(folder, os.W_OK))
+    folder = os.path.expanduser(folder)  # Pathlib's, as its is_dir, raises an error for what can't be a folder's name.
+    return files.is_own(os.path.join(folder, MEMORY)) or (os.path.isdir(folder) and not os.access(folder, os.W_OK))
 
 
 def note_made(path, data_dir):
