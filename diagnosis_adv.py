@@ -26,7 +26,8 @@ def main(arguments=None):
     ranges.chosen(options)
     run = runs.claim(options)
     if run.finished and options.resume:
-        results = run.read("results.json", "data", "training", "evaluations", "baseline")
+        with runs.read_back(run):
+            table = tables.comparison(run.read("results.json", "data", "training", "evaluations", "baseline"))
     else:
         source, baseline = (saved.find(path) if path else None for path in (options.init_from, options.baseline))
         for other in filter(None, (source, baseline)):
@@ -56,8 +57,8 @@ def main(arguments=None):
         from chestrobust.training import experiment
 
         startup.run_file(options.import_)
-        results = experiment.train_robust(options, splits, run, source, baseline)
-    print(tables.comparison(results), f"\nFigure: {run.path / 'chestxray.png'}", sep="\n")
+        table = tables.comparison(experiment.train_robust(options, splits, run, source, baseline))
+    print(table, f"\nFigure: {run.path / 'chestxray.png'}", sep="\n")
     if better := recipes.better(options.recipe):
         print(better)
 
