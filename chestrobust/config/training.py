@@ -269,9 +269,10 @@ class AdversarialConfig(BaselineConfig):
         super().__post_init__()
         unused = UNUSED.get(self.method, ())
         if given := [name for name in unused if getattr(self, name) != getattr(AdversarialConfig, name)]:
+            having = ", ".join(method for method, without in UNUSED.items() if given[0] not in without)
             name = f"--{given[0].replace('_', '-')}"
             raise ExpectedError(
-                f"{name}: expected a --method that has it. Received {self.method}, {WHY_UNUSED[self.method]}. "
+                f"{name}: expected --method {having}. Received {self.method}, {WHY_UNUSED[self.method]}. "
                 f"Leave {name} out."
             )
 
