@@ -20,7 +20,8 @@ def main(arguments=None):
     devices.join(options.strategy)
     run = None if options.folds else runs.claim(options)
     if run and run.finished and options.resume:
-        results = run.read("results.json", "data", "training", "evaluations")
+        with runs.read_back(run):
+            table = tables.table(run.read("results.json", "data", "training", "evaluations"))
     else:
         splits = data.load_for(options)
         if run:
@@ -32,8 +33,8 @@ def main(arguments=None):
         if options.folds:
             print(folds.cross_validate(options, splits))
             return
-        _, results = experiment.train_baseline(options, splits, run)
-    print(tables.table(results), f"\nFigure: {run.path / 'chestxray.png'}", sep="\n")
+        table = tables.table(experiment.train_baseline(options, splits, run)[1])
+    print(table, f"\nFigure: {run.path / 'chestxray.png'}", sep="\n")
 
 
 if __name__ == "__main__":

@@ -29,10 +29,11 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import mutations
 import run_mutations
 
-from chestrobust import data, runs
+from chestrobust import config, data, runs
 from chestrobust.data.sources import csvfile, images, npz
 from chestrobust.errors import ExpectedError
-from chestrobust.runs import arrays, modelfile
+from chestrobust.reporting import tables
+from chestrobust.runs import arrays, modelfile, saved
 
 SECONDS, MEMORY, PATIENCE = 1.0, 256 << 20, 30
 NOWHERE = Path("/dev/null/nowhere")  # A data folder that can't be made: nothing is remembered from file to file.
@@ -74,8 +75,18 @@ def load_state(path, rng):
 
 
 def load_results(path, rng):
-    content = runs.Run(path.parent).read(path.name, "schema")
+    run, path = runs.Run(path.parent), path.rename(path.with_name("results.json"))
+    content = run.read(path.name, "schema")
     assert isinstance(content, dict) and "schema" in content
+    with runs.read_back(run):
+        assert isinstance(tables.table(content), str)
+
+
+def load_options(path, rng):
+    """Those of a run, which choose data and an attack."""
+    path = path.rename(path.with_name("config.json"))
+    options = saved.own_options(runs.Run(path.parent), "data")
+    assert isinstance(options["data"], str) and options.get("data_dir", config.DATA_DIR) == config.DATA_DIR
 
 
 def load_model(path, rng):
@@ -92,10 +103,12 @@ READERS = {
     "image": (mutations.image, load_image),
     "state.npz": (run_mutations.state, load_state),
     "results.json": (run_mutations.results, load_results),
+    "config.json": (run_mutations.options, load_options),
     ".keras": (run_mutations.model, load_model),
     ".h5": (run_mutations.weights, load_weights),
 }
 KINDS = ("npz", "npz", "CSV", "image", "state.npz", "results.json", ".keras", ".h5")
+KINDS += ("npz", "config.json", *KINDS[2:])
 
 
 def content(seed, number):

@@ -1,5 +1,7 @@
 """What lies in a run folder, small and valid, and ways to break it; see `mutations.py`."""
 
+import copy
+import dataclasses
 import functools
 import io
 import json
@@ -9,11 +11,28 @@ import h5py
 import numpy as np
 from mutations import NUMBERS, RAW, TEXTS
 
+from chestrobust import config
+
 STATE = {"epoch": 1, "step": 2, "best": 0.6, "history": [{"loss": 0.5}], "digest": "ab"}
+DATA = {
+    "name": "phantom",
+    "task": "multi-label",
+    "sha256": "ab",
+    "synthetic": True,
+    "note": "",
+    "label_names": ["a", "b"],
+}
+ATTACK = dict.fromkeys(("step_size", "steps", "restarts", "random_start", "seed", "precision"))
 RESULTS = {
     "schema": 1,
-    "data": {"name": "phantom", "label_names": ["a", "b"], "image_shape": [28, 28, 1], "counts": {"train": 4}},
-    "evaluations": [{"attack": "clean", "epsilon": 0.0, "macro_auc": 0.6}],
+    "data": {**DATA, "image_shape": [28, 28, 1], "counts": {"train": 4, "val": 4, "test": 4}},
+    "training": {"seconds": 1.5, "epochs": 2, "best_epoch": 1, "best_val_auc": 0.6, "selected_on": "clean"},
+    "evaluations": [
+        {
+            **{"attack": "clean", "epsilon": 0.0, **ATTACK, "images": 4, "macro_auc": 0.6, "macro_ap": None},
+            **{"accuracy": 0.9, "per_label_auc": {"a": 0.6, "b": None}, "undefined_labels": ["b"]},
+        }
+    ],
     "thresholds": {"a": 0.5, "b": 0.1},
 }
 LAYER = {"module": "keras.layers", "class_name": "Dense", "registered_name": None}
@@ -49,7 +68,7 @@ def altered(content, rng):
     elif way == 2:
         part[key] = rng.choice(TEXTS).decode(errors="replace")
     else:
-        part[key] = rng.choice((*VALUES, *NAMES))
+        part[key] = copy.deepcopy(rng.choice((*VALUES, *NAMES)))  # else files would depend on those before
     return content
 
 
@@ -66,6 +85,11 @@ def results(rng):
     if rng.random() < 0.02:
         return b"[" * 10**5
     return raw(text(RESULTS, rng), rng)
+
+
+def options(rng):
+    """A `config.json`."""
+    return raw(text(dataclasses.asdict(config.BaselineConfig(data="phantom")), rng), rng)
 
 
 def state(rng):

@@ -226,7 +226,7 @@ def is_own(path):
     """Whether a regular file lies there, and no link to one."""
     try:
         return stat.S_ISREG(os.lstat(path).st_mode)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: the name holds a NUL character.
         return False
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import diagnosis
 from chestrobust import config, files, runs
 from chestrobust.errors import RunError
 from chestrobust.runs import provenance
@@ -146,6 +147,26 @@ def test_json_of_another_form_is_one_line(options):
         run.write("results.json", text)
         with pytest.raises(RunError, match=r"results\.json"):
             run.read("results.json", "data")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{"thresholds": {"nodule": "x"}}, {"thresholds": 5}, {"data": []}, {"evaluations": {}}, {"baseline": "elsewhere"}],
+)
+def test_results_of_other_types_are_one_line(options, content):
+    run = runs.claim(options)
+    run.start(options)
+    run.write("results.json", json.dumps({"data": {}} | content))
+    with pytest.raises(RunError, match=f"results.json: expected .*{next(iter(content))}"):
+        run.read("results.json", "data")
+
+
+def test_a_finished_run_of_strangers_that_cannot_be_shown_is_one_line(options):
+    run = runs.claim(options)
+    run.start(options)
+    run.write("results.json", json.dumps({"data": {}, "training": {}, "evaluations": [{}]}))
+    with pytest.raises(RunError, match=r"results\.json: expected results as a run writes them. .*KeyError"):
+        diagnosis.main(["--run", str(run.path), "--resume"])
 
 
 def test_overwrite_and_resume_exclude_each_other_and_long_names_are_refused(options):

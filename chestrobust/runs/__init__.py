@@ -1,7 +1,7 @@
 """The run folder, and saved models in it."""
 
 from chestrobust.errors import RunError
-from chestrobust.runs.earlier import baseline_of, check_fits, check_same_model, finished, label_names
+from chestrobust.runs.earlier import baseline_of, check_fits, check_same_model, finished, label_names, read_back
 from chestrobust.runs.folder import SCHEMA, Run, claim, clear, lock, make_writable, task
 
 __all__ = [
@@ -17,5 +17,6 @@ __all__ = [
     "label_names",
     "lock",
     "make_writable",
+    "read_back",
     "task",
 ]

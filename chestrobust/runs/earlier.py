@@ -1,5 +1,6 @@
 """Finished runs, which others start from, are compared with, or look at."""
 
+from contextlib import contextmanager
 from pathlib import Path
 
 from chestrobust.config import BaselineConfig
@@ -21,6 +22,18 @@ def finished(folder):
                 f"{run.path}: expected a finished run. Received no {name} there. Train one with diagnosis.py."
             )
     return run
+
+
+@contextmanager
+def read_back(run):
+    """Turns what fails on the results of a run, because they have another form than ours, into a `RunError`."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise RunError(
+            f"{run.path / 'results.json'}: expected results as a run writes them. "
+            f"Received others ({type(error).__name__}: {error!s:.60})."
+        ) from error
 
 
 def label_names(path):
@@ -73,7 +86,11 @@ def check_same_model(run, options):
     Raises:
         RunError: With what differs.
     """
-    own = run.read("results.json", "config")["config"]
+    results = run.read("results.json", "config")
+    described = results.get("model")
+    # A model that came from a file is none of the options'.
+    name = described.get("name") if isinstance(described, dict) else None
+    own = results["config"] | ({"model": name} if isinstance(name, str) else {})
     for key in ("model", "attention", "backbone_size"):
         # Runs from before there was a choice have the default model.
         received, wanted = own.get(key, getattr(BaselineConfig, key)), getattr(options, key)

@@ -76,11 +76,19 @@ class Run:
         except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{self.path / name}: expected JSON of a run. Received: {error}.") from None
         content = content if isinstance(content, dict) else {}
-        kinds = KINDS if name == "results.json" else {}
-        missing = [key for key in keys if key not in content or not isinstance(content[key], kinds.get(key, object))]
-        if missing:
+        if missing := [key for key in keys if key not in content]:
             raise RunError(f"{self.path / name}: expected {', '.join(missing)} in the JSON of a run. Received none.")
+        if name == "results.json":
+            self._check_kinds(content)
         return content
+
+    def _check_kinds(self, results):
+        path = self.path / "results.json"
+        for key, kind in KINDS.items():
+            if not isinstance(results.get(key, kind()), kind):
+                raise RunError(f"{path}: expected {key} of a run. Received: {results[key]!r:.60}.")
+        if any(type(cut) not in (int, float) for cut in results.get("thresholds", {}).values()):
+            raise RunError(f"{path}: expected a number for each of the thresholds. Received another.")
 
     def write(self, name, text):
         """Write a text file whole or not at all, if this is the chief."""
