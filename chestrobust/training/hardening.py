@@ -19,7 +19,7 @@ from chestrobust import config, devices, models, runs
 from chestrobust.attacks import named
 from chestrobust.data import arrays
 from chestrobust.errors import DataError, TrainingError
-from chestrobust.training import experiment, loop
+from chestrobust.training import experiment, loop, methods
 
 
 def harden(
@@ -79,7 +79,7 @@ def harden(
                 raise TrainingError(f"{model.name}: expected a model with trainable weights. Received one without.")
         run = runs.claim(settings)
         run.start(settings, data=splits.sha256)
-        make = experiment.adversarial_examples(settings, splits, classifier)
+        make = methods.examples_of(settings, splits, classifier)
         loop.train(
             classifier,
             splits,
@@ -87,6 +87,7 @@ def harden(
             run,
             examples=make,
             selection=named.choosing_pgd(settings, splits.task.several),
+            collapse=methods.COLLAPSE.get(settings.method),
         )
     _check_changed(model, copy)
     return copy
