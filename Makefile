@@ -1,10 +1,10 @@
-# make setup | demo | test | test-slow | peers | lint
+# make setup | demo | test | test-slow | test-versions | peers | lint
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PHANTOM := --data phantom --limit 2500 --epsilon 4/255 --step-size 1/255
 
-.PHONY: setup demo test test-slow peers lint
+.PHONY: setup demo test test-slow test-versions peers lint
 
 setup: $(VENV)/ready
 
@@ -25,6 +25,10 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow --durations=5
+
+# The lowest and the newest versions of all that is required, each in a fresh environment.
+test-versions: setup
+	$(BIN)/python benchmarks/versions.py
 
 # The peers' packages have an environment of their own, so that nothing of theirs slips into ours.
 peers: $(VENV)-peers/ready

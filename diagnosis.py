@@ -20,20 +20,21 @@ def main(arguments=None):
     devices.join(options.strategy)
     run = None if options.folds else runs.claim(options)
     if run and run.finished and options.resume:
-        results = run.read("results.json", "data", "training", "evaluations")
+        with runs.read_back(run):
+            table = tables.table(run.read("results.json", "data", "training", "evaluations"))
     else:
         splits = data.load_for(options)
         if run:
             data.check_trainable(splits)
         config.check_task(options, splits.task)
-        devices.start()
+        devices.start(**runs.task(options, splits))
         from chestrobust.training import experiment, folds
 
         if options.folds:
             print(folds.cross_validate(options, splits))
             return
-        _, results = experiment.train_baseline(options, splits, run)
-    print(tables.table(results), f"\nFigure: {run.path / 'chestxray.png'}", sep="\n")
+        table = tables.table(experiment.train_baseline(options, splits, run)[1])
+    print(table, f"\nFigure: {run.path / 'chestxray.png'}", sep="\n")
 
 
 if __name__ == "__main__":

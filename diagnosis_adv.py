@@ -2,6 +2,7 @@
 
     python diagnosis_adv.py                         after python diagnosis.py
     python diagnosis_adv.py --data phantom          built-in made-up data, nothing to download
+    python diagnosis_adv.py --recipe best           a network and a training that are harder to fool
     python diagnosis_adv.py --init-from RUN         fine-tune a trained model instead of starting from scratch
     python diagnosis_adv.py --init-from MODEL.keras --data ...     the same of any Keras classifier
 
@@ -11,6 +12,7 @@ Writes what diagnosis.py writes, and ends with both models in one table.
 import sys
 
 from chestrobust import config, data, devices, runs, startup
+from chestrobust.config import recipes
 from chestrobust.data import ranges
 from chestrobust.errors import RunError
 from chestrobust.reporting import tables
@@ -24,7 +26,8 @@ def main(arguments=None):
     ranges.chosen(options)
     run = runs.claim(options)
     if run.finished and options.resume:
-        results = run.read("results.json", "data", "training", "evaluations", "baseline")
+        with runs.read_back(run):
+            table = tables.comparison(run.read("results.json", "data", "training", "evaluations", "baseline"))
     else:
         source, baseline = (saved.find(path) if path else None for path in (options.init_from, options.baseline))
         for other in filter(None, (source, baseline)):
@@ -50,12 +53,14 @@ def main(arguments=None):
         fitted = source or (baseline if options.method == "static" else None)
         if fitted and not foreign:
             runs.check_same_model(fitted.run, options)
-        devices.start()
+        devices.start(**runs.task(options, splits))
         from chestrobust.training import experiment
 
         startup.run_file(options.import_)
-        results = experiment.train_robust(options, splits, run, source, baseline)
-    print(tables.comparison(results), f"\nFigure: {run.path / 'chestxray.png'}", sep="\n")
+        table = tables.comparison(experiment.train_robust(options, splits, run, source, baseline))
+    print(table, f"\nFigure: {run.path / 'chestxray.png'}", sep="\n")
+    if better := recipes.better(options.recipe):
+        print(better)
 
 
 def _default_baseline(options, splits):

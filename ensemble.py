@@ -7,13 +7,15 @@ Data, limit and attack are the first run's own unless told. Writes RUN/results.j
 a table.
 """
 
+import dataclasses
 import sys
+from pathlib import Path
 
 from chestrobust import config, data, devices, runs, startup
 from chestrobust.data import ranges
 from chestrobust.errors import ExpectedError, RunError
 from chestrobust.reporting import tables
-from chestrobust.runs import saved
+from chestrobust.runs import provenance, saved
 
 
 def main(arguments=None):
@@ -24,6 +26,7 @@ def main(arguments=None):
             f"--weights: expected one for each of the {len(options.members)} members. Received: {len(options.weights)}."
         )
     ranges.chosen(options)
+    options = _again(options)
     run = runs.claim(options)
     subjects = [saved.find(text) for text in options.members]
     for one in subjects:
@@ -42,9 +45,16 @@ def main(arguments=None):
     startup.run_file(options.import_)
     results = ensembles.judge(subjects, splits, chosen, options)
     run.start(options, data=splits.sha256)
-    results = run.finish(options, splits, attack_settings=vars(chosen), **results)
+    results = run.finish(options, splits, attack_settings=provenance.options(chosen), **results)
     print(tables.ensemble(results), f"\nResults: {run.path / 'results.json'}", sep="\n")
 
 
+def _again(options):
+    """The options; with `--overwrite` if the folder holds nothing but a combination that was broken off."""
+    run = runs.Run(Path(options.run).expanduser())
+    unfinished = run.started and not run.finished and "members" in run.read("config.json")
+    return dataclasses.replace(options, overwrite=True) if unfinished else options
+
+
 if __name__ == "__main__":
-    sys.exit(startup.run_script(main, after_interrupt="Nothing was written."))
+    sys.exit(startup.run_script(main, after_interrupt="The same command begins again."))

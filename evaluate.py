@@ -47,7 +47,7 @@ def main(arguments=None):
         recorded = saved.recorded(run, path, splits)
     elif devices.chief():
         runs.lock(run.path / "evaluations", inside=run.path)
-    devices.start()
+    devices.start(**runs.task(options, splits))
     from chestrobust.evaluation import sweep, verification
 
     startup.run_file(options.import_)

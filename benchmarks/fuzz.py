@@ -1,6 +1,6 @@
-"""Feed broken files to the readers of npz, CSV, PNG and JPEG: each must load to valid data or raise `DataError`.
+"""Feed broken files to the readers of data and of runs: each must load to what is valid or raise an `ExpectedError`.
 
-    python benchmarks/fuzz.py                            200,000 files, some minutes
+    python benchmarks/fuzz.py                            300,000 files, some minutes
     python benchmarks/fuzz.py --seed 1 --inputs 1000
     python benchmarks/fuzz.py --only 4711                one of them, with its traceback
 
@@ -27,10 +27,13 @@ import numpy as np
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import mutations
+import run_mutations
 
-from chestrobust import data
+from chestrobust import config, data, runs
 from chestrobust.data.sources import csvfile, images, npz
-from chestrobust.errors import DataError
+from chestrobust.errors import ExpectedError
+from chestrobust.reporting import tables
+from chestrobust.runs import arrays, modelfile, saved
 
 SECONDS, MEMORY, PATIENCE = 1.0, 256 << 20, 30
 NOWHERE = Path("/dev/null/nowhere")  # A data folder that can't be made: nothing is remembered from file to file.
@@ -66,8 +69,46 @@ def load_image(path, rng):
     assert 0 < pixels.shape[0] * pixels.shape[1] <= PIXELS and size in (None, pixels.shape[0])
 
 
-READERS = {"npz": (mutations.npz, load_npz), "CSV": (mutations.csv, load_csv), "image": (mutations.image, load_image)}
-KINDS = ("npz", "npz", "CSV", "image")
+def load_state(path, rng):
+    found = arrays.load(path)
+    assert all(not array.dtype.hasobject for array in found.values())
+
+
+def load_results(path, rng):
+    run, path = runs.Run(path.parent), path.rename(path.with_name("results.json"))
+    content = run.read(path.name, "schema")
+    assert isinstance(content, dict) and "schema" in content
+    with runs.read_back(run):
+        assert isinstance(tables.table(content), str)
+
+
+def load_options(path, rng):
+    """Those of a run, which choose data and an attack."""
+    path = path.rename(path.with_name("config.json"))
+    options = saved.own_options(runs.Run(path.parent), "data")
+    assert isinstance(options["data"], str) and options.get("data_dir", config.DATA_DIR) == config.DATA_DIR
+
+
+def load_model(path, rng):
+    assert modelfile.check(path) >= 0
+
+
+def load_weights(path, rng):
+    modelfile.check_weights(path)
+
+
+READERS = {
+    "npz": (mutations.npz, load_npz),
+    "CSV": (mutations.csv, load_csv),
+    "image": (mutations.image, load_image),
+    "state.npz": (run_mutations.state, load_state),
+    "results.json": (run_mutations.results, load_results),
+    "config.json": (run_mutations.options, load_options),
+    ".keras": (run_mutations.model, load_model),
+    ".h5": (run_mutations.weights, load_weights),
+}
+KINDS = ("npz", "npz", "CSV", "image", "state.npz", "results.json", ".keras", ".h5")
+KINDS += ("npz", "config.json", *KINDS[2:])
 
 
 def content(seed, number):
@@ -85,7 +126,7 @@ def judge(seed, number, folder):
     try:
         READERS[kind][1](path, rng)
         outcome = "loaded"
-    except DataError as error:
+    except ExpectedError as error:
         outcome = "refused" if str(error).isprintable() and len(str(error)) < 1000 else "refused in many words"
     except Exception as error:
         outcome = f"raised {type(error).__name__}"
@@ -195,7 +236,7 @@ def fuzz(seed, inputs, workers, keep):
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--inputs", type=int, default=200_000, help="number of files (default: 200000)")
+    parser.add_argument("--inputs", type=int, default=300_000, help="number of files (default: 300000)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--keep", type=Path, default=Path("fuzz-failures"), help="folder for files of violations")

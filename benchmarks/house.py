@@ -24,7 +24,7 @@ SCRIPTS = ("diagnosis", "diagnosis_adv", "ensemble", "evaluate", "explain", "tun
 # From the ground up: a module or a wing imports from floors below its own, and from its own without a circle.
 FLOORS = (
     ("catalogue", "errors", "interruption", "losses", "titles"),
-    ("commandline", "devices", "files", "locks", "tasks"),
+    ("commandline", "devices", "files", "locks", "tasks", "workers"),
     ("config", "startup"),
     ("data",),
     ("reporting", "runs"),

@@ -1,11 +1,14 @@
-"""Kill adversarial training again and again, resume it each time, and see whether it ends as if nothing had happened.
+"""Kill each script again and again, give the same command again, and see whether it ends as if nothing had happened.
 
-    python benchmarks/soak.py               25 kills: SIGKILL, SIGTERM and SIGINT in turn, each at a random time
+    python benchmarks/soak.py               30 kills, each of another script, in another way and at another time
+    python benchmarks/soak.py --kills 100
 
-Runs `diagnosis_adv.py` on small phantom data (made-up data), with the baseline it trains on the way and the attacks at
-the end, and checkpoints every second instead of every minute so that they are hit too. A run that has ended is compared
-with one that was left alone: its weights by hash, its evaluations and its history as they are. If kills are left,
-another run is begun. Prints a Markdown row per kill and a verdict; exits with 1 if anything differs.
+Every script is killed in five ways: by SIGKILL, SIGTERM and SIGINT at a random moment, and by the last two inside a
+callback of the garbage collector, as in a destructor, from which Python lets no exception out. All work on small
+phantom data (made-up data); checkpoints are made every second instead of every minute so that they are hit too. What
+has ended is compared with what was left alone: weights by hash, scores, history and figures as they are, and the names
+of the files. A signal is lost if the script ends as if none had come. Prints a Markdown row per kill and a verdict;
+exits with 1 if a signal was lost or anything differs.
 """
 
 import argparse
@@ -14,6 +17,8 @@ import itertools
 import json
 import os
 import random
+import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -24,25 +29,46 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT))
 
-OPTIONS = ["--data", "phantom", "--limit", "400", "--epochs", "4", "--patience", "2", "--batch-size", "32"]
-OPTIONS += ["--steps", "3", "--train-steps", "2"]
+DATA = ["--data", "phantom", "--limit", "200", "--steps", "2"]
+TRAINING = [*DATA, "--epochs", "3", "--patience", "2", "--batch-size", "32", "--resume"]
+TRIALS = 3
+# What follows the script's name in a folder beside `base`, which holds a finished `run`; some take a copy of that.
+COMMANDS = {
+    "diagnosis": [*TRAINING, "--run", "run"],
+    "diagnosis_adv": [*TRAINING, "--train-steps", "2", "--run", "run"],
+    "evaluate": ["run", "--epsilons", "0.01", "0.03", "--steps", "3", "--resamples", "20"],
+    "explain": ["run", "--show", "similarity", "metrics", "curves", "--resamples", "20"],
+    "tune": [*DATA, "--epochs", "2", "--batch-size", "32", "--trials", str(TRIALS), "--run", "run"],
+    "ensemble": ["../base/run", "../base/run", "--run", "run", "--steps", "3", "--resamples", "20"],
+}
+OF_A_RUN = ("evaluate", "explain")
 PROGRAM = """
-import sys
+import gc, signal, sys, threading, time
 from chestrobust import startup
 from chestrobust.training import checkpoints
 checkpoints.SAVE_EVERY = float(sys.argv.pop(1))
-import diagnosis_adv
-sys.exit(startup.run_script(diagnosis_adv.main))
+delay, number = float(sys.argv.pop(1)), int(sys.argv.pop(1))
+begun, sent = time.monotonic(), []
+def collecting(phase, info):
+    ready = delay and not sent and time.monotonic() - begun > delay
+    if ready and threading.current_thread() is threading.main_thread() and startup.interruption._handler:
+        sent.append(number)
+        print("SENT", file=sys.stderr, flush=True)
+        signal.raise_signal(number)
+gc.callbacks.append(collecting)
+sys.argv[0] = sys.argv.pop(1)
+sys.exit(startup.run_script(__import__(sys.argv[0]).main))
 """
-SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGINT)
+WAYS = [(number, inside) for number in (signal.SIGTERM, signal.SIGINT) for inside in (False, True)]
+WAYS = [(signal.SIGKILL, False), *WAYS]
 EARLIEST = 2.0  # seconds; before, Python is still loading
 
 
 def main():
     """Run the soak; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--kills", type=int, default=25)
-    parser.add_argument("--seed", type=int, default=0, help="of the times")
+    parser.add_argument("--kills", type=int, default=len(COMMANDS) * len(WAYS))
+    parser.add_argument("--seed", type=int, default=0, help="of the order and the times")
     options = parser.parse_args()
     # Else a shell that runs this in the background would have its children ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -51,81 +77,110 @@ def main():
 
 
 def soak(folder, kills, random):
-    """Kill, resume and compare in a folder."""
-    begun = time.monotonic()
-    if start(folder, "whole", save_every=60).wait() != 0:
-        sys.exit((folder / "log.txt").read_text())
-    seconds = time.monotonic() - begun
-    wanted = outcome(folder / "whole")
-    print(f"Left alone: {seconds:.0f} s; {cost(folder / 'whole')}\n")
-    print(
-        "| Kill | Run | Signal | After | Last checkpoint | Exit code |",
-        "| ---: | ---: | --- | ---: | --- | ---: |",
-        sep="\n",
-    )
-    signals, failures, ended, number = itertools.cycle(SIGNALS), 0, 0, 0
-    while number < kills or (folder / f"run{ended}").exists():
-        run = folder / f"run{ended}"
-        new, begun = not run.exists(), time.monotonic()
-        process = start(folder, run.name, save_every=1)
-        if number < kills:
-            delay = random.uniform(EARLIEST, seconds)
-            try:
-                process.wait(delay)
-            except subprocess.TimeoutExpired:
-                number, name = number + 1, next(signals)
-                process.send_signal(name)
-                code = process.wait()
-                failures += code not in (-name, 128 + name, 0)
-                print(f"| {number} | {ended + 1} | {name.name} | {delay:.1f} s | {where(run)} | {code} |", flush=True)
-        if process.wait() == 0:
-            if new:  # It was faster than its kill would have been; so aim earlier.
-                seconds = min(seconds, time.monotonic() - begun)
-            failures += report_end(ended + 1, outcome(run), wanted)
-            ended += 1
-        elif process.returncode in (1, 2):
-            sys.exit((folder / "log.txt").read_text())
-    print(f"\n{number} kills, {ended} runs, {failures} failures")
-    return 1 if failures else 0
+    """Kill, repeat and compare in a folder."""
+    seconds, wanted = {}, {}
+    for script in COMMANDS:
+        begun, place = time.monotonic(), folder / ("base" if script == "diagnosis" else script)
+        finish(place, script)
+        seconds[script], wanted[script] = time.monotonic() - begun, outcome(place, script)
+        print(f"{script}.py left alone: {seconds[script]:.0f} s", flush=True)
+    print("\n| Kill | Script | Signal | After | Exit code |", "| ---: | --- | --- | ---: | ---: |", sep="\n")
+    pairs = list(itertools.product(COMMANDS, WAYS))
+    random.shuffle(pairs)
+    number, lost, different, ended, begun = 0, 0, 0, 0, {}
+
+    def compare(script):
+        nonlocal different, ended
+        names = differences(outcome(begun.pop(script), script), wanted[script])
+        different, ended = different + bool(names), ended + 1
+        print(f"| | {script}.py | | | ended: {'DIFFERS in ' + ', '.join(names) if names else 'equal'} |", flush=True)
+
+    for script, (signum, inside) in itertools.cycle(pairs):
+        if number == kills:
+            break
+        place = begun.setdefault(script, folder / f"{script}-{ended}")
+        delay = random.uniform(EARLIEST, seconds[script])
+        code, sent = kill(place, script, signum, delay, inside)
+        if sent:
+            number += 1
+            lost += code not in (-signum, 128 + signum)
+            where = " in the garbage collector" if inside else ""
+            print(f"| {number} | {script}.py | {signum.name}{where} | {delay:.1f} s | {code} |", flush=True)
+        elif code == 0 or has_ended(place, script):  # It was faster than its kill would have been; so aim earlier.
+            seconds[script] = max(EARLIEST, 0.8 * seconds[script])
+            compare(script)
+        else:
+            sys.exit((place / "log.txt").read_text())
+    for script, place in list(begun.items()):
+        finish(place, script)
+        compare(script)
+    print(f"\n{number} kills, {ended} repeated to their end, {lost} lost signals, {different} differences")
+    return 1 if lost or different else 0
 
 
-def start(folder, run, *, save_every):
-    """A process that begins or resumes a run."""
-    log = (folder / "log.txt").open("w")
-    return subprocess.Popen(
-        [sys.executable, "-c", PROGRAM, str(save_every), *OPTIONS, "--run", run, "--resume"],
-        **{"cwd": folder, "stdout": log, "stderr": log, "env": {**os.environ, "PYTHONPATH": str(ROOT)}},
-    )
+def start(place, script, *, save_every=1, delay=0, number=0):
+    """A process that begins a command in a folder or gives it again; it sends itself a signal if there is a delay."""
+    place.mkdir(exist_ok=True)
+    if script in OF_A_RUN and not (place / "run").exists():
+        shutil.copytree(place.parent / "base" / "run", place / "run")
+    with (place / "log.txt").open("w") as log:
+        return subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, str(save_every), str(delay), str(int(number)), script, *COMMANDS[script]],
+            **{"cwd": place, "stdout": log, "stderr": log, "env": {**os.environ, "PYTHONPATH": str(ROOT)}},
+        )
 
 
-def where(run):
-    """What the last checkpoint of a run is."""
-    import numpy as np
+def kill(place, script, number, delay, inside):
+    """The exit code of a process that is killed, and whether it still ran when the signal was to come."""
+    if inside:
+        code = start(place, script, delay=delay, number=number).wait()
+        return code, "SENT" in (place / "log.txt").read_text()
+    process = start(place, script)
+    try:
+        return process.wait(delay), False
+    except subprocess.TimeoutExpired:
+        process.send_signal(number)
+        return process.wait(), True
 
-    for part in (run, run / "baseline"):
-        name = "baseline" if part.name == "baseline" else "robust"
-        if (part / "results.json").exists():
-            return f"{name}: finished"
-        if (part / "state.npz").exists():
-            state = json.loads(str(np.load(part / "state.npz")["state"]))
-            return f"{name}: epoch {state['epoch'] + 1}, step {state['step']}"
-    return "none"
+
+def finish(place, script):
+    """Give a command again and leave it alone."""
+    if not has_ended(place, script) and start(place, script, save_every=60).wait() != 0:
+        sys.exit((place / "log.txt").read_text())
 
 
-def outcome(run):
+def has_ended(place, script):
+    """Whether `ensemble.py` was killed after its last step: it then refuses to begin anew."""
+    return script == "ensemble" and (place / "run" / "results.json").exists()
+
+
+def outcome(place, script):
     """What must be equal, by name."""
-    results = json.loads((run / "results.json").read_text())
-    return {
-        "baseline's weights": digest(run / "baseline" / "model.keras"),
-        "weights": digest(run / "model.keras"),
-        "evaluations": [results["evaluations"], results["baseline"]["evaluations"], results["thresholds"]],
-        "best epoch": [results["training"][key] for key in ("epochs", "best_epoch", "best_val_auc")],
-        "history": [(part / "history.csv").read_text() for part in (run, run / "baseline")],
-        "leftovers": sorted(path.name for path in run.rglob("*") if "logs" not in path.parts),
-    }
+    paths = [path for path in sorted((place / "run").rglob("*")) if not {"logs", "trials"} & {*path.parts}]
+    found = {"names of files": [str(path.relative_to(place)) for path in paths]}
+    if script == "tune":  # Trials that were killed have been replaced by others, with other values.
+        counts = re.search(r"(\d+) trials complete, (\d+) pruned", (place / "log.txt").read_text()).groups()
+        return {**found, "trials": sum(map(int, counts)) >= TRIALS}
+    for path in paths:
+        name = str(path.relative_to(place))
+        if path.suffix == ".keras":
+            found[name] = weights(path)
+        elif path.suffix == ".json":
+            found[name] = lasting(json.loads(path.read_text()))
+        elif path.suffix in (".csv", ".png"):
+            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    return found
 
 
-def digest(path):
+def lasting(content):
+    """JSON without times."""
+    if isinstance(content, dict):
+        times = ("seconds", "checkpoint_seconds", "images_per_second")
+        return {key: lasting(part) for key, part in content.items() if key not in times}
+    return [lasting(part) for part in content] if isinstance(content, list) else content
+
+
+def weights(path):
     """SHA-256 of a model's weight arrays."""
     from chestrobust import devices
 
@@ -136,19 +191,9 @@ def digest(path):
     return hashlib.sha256(b"".join(weight.tobytes() for weight in model.get_weights())).hexdigest()
 
 
-def report_end(number, found, wanted):
-    """Print how a run ended; returns whether it differs."""
-    different = [name for name in wanted if found[name] != wanted[name]]
-    verdict = f"DIFFERS in {', '.join(different)}" if different else f"equal, weights {found['weights'][:12]}"
-    print(f"| | {number} | | | ended: {verdict} | 0 |", flush=True)
-    return bool(different)
-
-
-def cost(run):
-    """What checkpoints take of the time of training."""
-    parts = [json.loads((part / "results.json").read_text())["training"] for part in (run / "baseline", run)]
-    share = sum(part["checkpoint_seconds"] for part in parts) / sum(part["seconds"] for part in parts)
-    return f"checkpoints took {share:.1%} of training"
+def differences(found, wanted):
+    """Names of what isn't equal."""
+    return sorted(name for name in found.keys() | wanted.keys() if found.get(name) != wanted.get(name))
 
 
 if __name__ == "__main__":

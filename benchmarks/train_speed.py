@@ -144,13 +144,13 @@ class Ours(threading.Thread):
 
     def run(self):
         """The thread."""
-        from chestrobust.training import examples, experiment, loop
+        from chestrobust.training import examples, experiment, loop, methods
 
         self.go.wait()
         make = examples.clean_examples
         try:
             if self.kind == "adversarial":
-                make = experiment.adversarial_examples(self.options, self.splits, self.classifier)
+                make = methods.examples_of(self.options, self.splits, self.classifier)
             with tempfile.TemporaryDirectory() as folder:
                 loop.train(
                     self.classifier, self.splits, experiment.recipe(self.options), runs.Run(Path(folder)), examples=make

@@ -180,6 +180,7 @@ def _resnet(preset, *blocks):
 
 MODELS = {
     "cnn": ModelRow(builder=f"{_NETWORKS}:build_cnn"),
+    "robust_cnn": ModelRow(builder=f"{_NETWORKS}:build_robust_cnn"),
     "vgg": ModelRow(builder=f"{_NETWORKS}:build_vgg"),
     "covid_cnn": ModelRow(builder=f"{_NETWORKS}:build_covid_cnn"),
     "resnet18": _resnet("resnet_18_imagenet", 2, 2, 2, 2),

@@ -193,6 +193,17 @@ def given(config_class, arguments=None, **settings):
     return vars(parser_of(config_class, **settings).parse_args(arguments))
 
 
+def takes(field, value):
+    """Whether a value from JSON is of the kind that an option takes, a dataclass's field; choices may have changed."""
+    parse = field.metadata["parse"]
+    if value is None or isinstance(value, bool) or parse is bool:
+        return value is field.default or (isinstance(value, bool) and parse is bool)
+    try:
+        return parse(str(value)) == value
+    except (ValueError, argparse.ArgumentTypeError):
+        return False
+
+
 def as_arguments(values, config_class):
     """Options by name as the command line has them; those that a dataclass hasn't are left out.
 

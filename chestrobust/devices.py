@@ -19,6 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
+from chestrobust import workers
 from chestrobust.errors import ExpectedError
 
 EXAMPLE = '{"cluster": {"worker": ["host1:12345", "host2:12345"]}, "task": {"type": "worker", "index": 0}}'
@@ -38,10 +39,11 @@ class Place:
 
 
 _place = Place()
+_meeting, _started = None, False  # the meeting of the workers, until all are ready, and whether they are
 
 
 def join(name):
-    """Take this process's place; TensorFlow isn't needed. All but the chief fall silent.
+    """Take this process's place, and meet the other workers; TensorFlow isn't needed. All but the chief fall silent.
 
     Args:
         name: A `--strategy`: none, mirrored, multiworker, or auto, which is multiworker if `TF_CONFIG` names several
@@ -50,20 +52,22 @@ def join(name):
     Raises:
         DevicesError: If `TF_CONFIG` is needed and missing, or not as TensorFlow wants it, or `KERAS_BACKEND` asks for
             another than TensorFlow.
+        WorkersError: If the other workers don't come.
     """
-    global _place
+    global _place, _meeting
     _check_backend()
     text = os.environ.get("TF_CONFIG", "").strip() if name in ("auto", "multiworker") else ""
     if not text and name == "multiworker":
         raise DevicesError(f"--strategy multiworker: expected TF_CONFIG in the environment, as in {EXAMPLE}.")
-    worker, workers = _worker(text) if text else (0, 1)
-    _place = Place("multiworker" if name == "auto" and workers > 1 else name, worker, workers)
+    worker, hosts = _worker(text) if text else (0, [""])
+    _place = Place("multiworker" if name == "auto" and len(hosts) > 1 else name, worker, len(hosts))
+    _meeting = workers.Meeting(hosts, worker) if len(hosts) > 1 and not _started else None
     if not chief():
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115
 
 
 def _worker(text):
-    """Number of this process among the workers, and how many there are; the chief is number 0."""
+    """Number of this process among the workers, and the addresses of all; the chief is number 0."""
     try:
         content = json.loads(text)
         cluster, task = content["cluster"], content["task"]
@@ -73,9 +77,9 @@ def _worker(text):
         known = set(cluster) <= set(jobs) and len(jobs["chief"]) <= 1 and own == int(task["index"])
         if not known or len(set(hosts)) < len(hosts) or not all(host.rpartition(":")[2].isdigit() for host in hosts):
             raise ValueError
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError):
-        raise DevicesError(f"TF_CONFIG: expected a cluster as in {EXAMPLE}. Received: {text}.") from None
-    return own + (len(jobs["chief"]) if task["type"] == "worker" else 0), len(hosts)
+    except (ValueError, KeyError, IndexError, TypeError, AttributeError, OverflowError, RecursionError):
+        raise DevicesError(f"TF_CONFIG: expected a cluster as in {EXAMPLE}. Received: {text:.200}.") from None
+    return own + (len(jobs["chief"]) if task["type"] == "worker" else 0), hosts
 
 
 def chief():
@@ -88,9 +92,20 @@ def worker():
     return _place.worker, _place.workers
 
 
-def start():
-    """Load TensorFlow and make the strategy, before anything else uses TensorFlow; waits for the other workers."""
+def start(**task):
+    """Load TensorFlow and make the strategy, before anything else uses TensorFlow; waits for the other workers.
+
+    Args:
+        task: What all workers must be about to do, by name, as JSON has it.
+
+    Raises:
+        WorkersError: If another worker has ended, or is about to do something else.
+    """
+    global _meeting, _started
     import_tensorflow()
+    if _meeting:
+        _meeting.agree(task)
+        _meeting, _started = None, True
     strategy()
 
 

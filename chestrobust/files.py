@@ -13,6 +13,7 @@ import stat
 import zipfile
 from contextlib import contextmanager
 
+from chestrobust import locks
 from chestrobust.errors import DataError, RunError
 
 KINDS = {
@@ -143,8 +144,14 @@ def writing(path):
     """`replacing` for files of a run folder.
 
     Raises:
-        RunError: If the file can't be written; what it held before is still there then.
+        RunError: If the file can't be written, what it held before is still there then; or if this process had locked
+            a folder around it that another has taken the place of.
     """
+    if folder := locks.lost(path):
+        raise RunError(
+            f"{folder}: expected the folder that this run was started in. Received another, or none: it has been "
+            "removed since. Nothing is written."
+        )
     with explained(path), replacing(path) as temporary:
         yield temporary
 
@@ -219,7 +226,7 @@ def is_own(path):
     """Whether a regular file lies there, and no link to one."""
     try:
         return stat.S_ISREG(os.lstat(path).st_mode)
-    except OSError:
+    except (OSError, ValueError):  # ValueError: the name holds a NUL character.
         return False
 
 

@@ -4,10 +4,35 @@ Not the package `filelock`: its locks are handed on to forked children, and so c
 On Windows nothing is locked: what its `msvcrt` offers would refuse the same process a second time.
 """
 
+import os
+
 try:
     import fcntl
 except ImportError:  # Windows
     fcntl = None
+
+
+_held = {}  # For each folder that this process has locked, the open files, as a lock ends when one is closed.
+
+
+def hold(folder, file):
+    """Keep an open, locked file of a folder, and with it the lock, until this process ends."""
+    _held.setdefault(os.path.abspath(folder), []).append(file)
+
+
+def lost(path):
+    """The folder around a path that this process had locked and that has been removed or replaced since, or None."""
+    path = os.path.abspath(path)
+    for folder, files in _held.items():
+        if path.startswith(os.path.join(folder, "")):
+            file = files[-1]
+            try:
+                there = os.stat(os.path.join(folder, os.path.basename(file.name)))
+            except OSError:
+                return folder
+            if not os.path.samestat(os.fstat(file.fileno()), there):
+                return folder
+    return None
 
 
 def exclusive(file, *, wait):

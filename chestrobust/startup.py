@@ -1,12 +1,13 @@
 """How every script ends: what went wrong in one line, if it is something that the user can put right."""
 
+import contextlib
 import os
 import runpy
 import sys
 import traceback
 
 from chestrobust import devices, interruption
-from chestrobust.errors import ExpectedError
+from chestrobust.errors import ExpectedError, printable
 
 REPORT = "This is an error of the program. Please report it, with the lines above, to the project's issue tracker."
 
@@ -15,10 +16,25 @@ def run_script(main, *, after_interrupt="The same command with --resume continue
     """Call `main` and turn its outcome into an exit code, with what went wrong on standard error.
 
     Returns:
-        What `main` returns, or 0; 2 for an expected error; 130 for Ctrl-C; 143 for SIGTERM; 1 for any other exception.
+        What `main` returns, or 0; 2 for an expected error, or if not all could be printed; 130 for Ctrl-C; 143 for
+        SIGTERM; 1 for any other exception.
     """
+    os.environ["MPLBACKEND"] = "agg"  # Figures are written, never shown, whatever is set for others.
+    with _outputs() as outputs:
+        code = _code(main, after_interrupt)
+        for output in outputs:
+            output.flush()
+        if code == 0 and outputs[0].failure:
+            _say(
+                f"standard output: expected all to be printed. Received: {outputs[0].failure}. The work itself is done."
+            )
+            code = 2
+        return code
+
+
+def _code(main, after_interrupt):
     try:
-        with interruption.sigterm_raises():
+        with interruption.handled():
             return main() or 0
     except interruption.Terminated:
         print(f"\nTerminated. {after_interrupt}", file=sys.stderr)
@@ -33,8 +49,12 @@ def run_script(main, *, after_interrupt="The same command with --resume continue
         if expected is None:
             print(REPORT, file=sys.stderr)
             return 1
-        print(f"{os.path.basename(sys.argv[0])}: error: {' '.join(expected.split())}", file=sys.stderr)
+        _say(expected)
         return 2
+
+
+def _say(text):
+    print(f"{os.path.basename(sys.argv[0])}: error: {' '.join(text.split())}", file=sys.stderr)
 
 
 def run_file(path):
@@ -60,4 +80,58 @@ def _expected(error, after_interrupt):
         return f"Lost another worker. {after_interrupt}"
     if isinstance(error, MemoryError) or type(error).__name__ == "ResourceExhaustedError":
         return f"Expected more memory. Received: {type(error).__name__}. Free some, or use a smaller --size or --limit."
+    if isinstance(error, RuntimeError) and str(error).startswith("Could not determine home directory"):  # pathlib's
+        return "HOME: expected the user's own folder. Received none. Set HOME, or name folders without ~ (--data-dir)."
     return None
+
+
+class _Output:
+    """Standard output or error, which falls silent where it can't be written: no work is given up for that.
+
+    Attributes:
+        failure: What the system said, or None.
+    """
+
+    def __init__(self, stream):
+        self._stream, self.failure = stream, None
+        with contextlib.suppress(AttributeError, ValueError, OSError):
+            stream.reconfigure(errors="backslashreplace")  # Names of files may be no text.
+
+    def __getattr__(self, name):
+        return getattr(self._stream, name)
+
+    def write(self, text):
+        with self._silenced():
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self):
+        with self._silenced():
+            self._stream.flush()
+
+    @contextlib.contextmanager
+    def _silenced(self):
+        try:
+            yield
+        except OSError as error:
+            self.failure = self.failure or printable(error.strerror or str(error))
+            self._stream = open(os.devnull, "w")  # noqa: SIM115
+
+
+@contextlib.contextmanager
+def _outputs():
+    """Standard output and error as `_Output`s for as long as the block lasts."""
+    before = sys.stdout, sys.stderr
+    # A stream that was closed from the start is None.
+    outputs = [_Output(stream or open(os.devnull, "w")) for stream in before]  # noqa: SIM115
+    sys.stdout, sys.stderr = outputs
+    try:
+        yield outputs
+    finally:
+        for name, output, stream in zip(("stdout", "stderr"), outputs, before, strict=True):
+            if output.failure:
+                # What is still held back would fail again when Python ends.
+                with contextlib.suppress(OSError, ValueError, AttributeError):
+                    os.dup2(output.fileno(), stream.fileno())
+            if getattr(sys, name) is output:
+                setattr(sys, name, stream)

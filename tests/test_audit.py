@@ -15,7 +15,7 @@ from chestrobust.attacks import named
 from chestrobust.attacks.named import Attack
 from chestrobust.evaluation import audit, checks, lines, published
 from chestrobust.tasks import Task
-from chestrobust.training import experiment, loop
+from chestrobust.training import experiment, loop, methods
 
 EPSILON = 0.05
 NUM_LINES = 28
@@ -40,7 +40,7 @@ def robust(splits, tmp_path_factory):
     )
     keras.utils.set_random_seed(0)
     classifier = models.build_cnn((8, 8, 1), 3)
-    made = experiment.adversarial_examples(options, splits, classifier)
+    made = methods.examples_of(options, splits, classifier)
     run = runs.Run(tmp_path_factory.mktemp("robust"))
     return loop.train(classifier, splits, experiment.recipe(options), run, examples=made, selection=pgd())[0]
 

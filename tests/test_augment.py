@@ -141,6 +141,18 @@ def test_training_images_alone_are_changed_once_per_epoch_before_they_are_attack
         np.testing.assert_allclose(times[0], splits.train.images[index] / 255, atol=1e-6)
 
 
+def test_scale_moves_the_edges_of_a_square_to_or_from_the_centre():
+    side, half = 41, 10  # an odd side has a pixel at its centre
+    square = np.zeros((64, side, side, 1), np.float32)
+    square[:, 20 - half : 21 + half, 20 - half : 21 + half] = 1
+    made = augment.augmented(square, augment.Augmentation(scale=0.3), seed=(0, 0), indices=tf.range(64, dtype=tf.int64))
+    # Of the middle row, what is bright is the width of the square.
+    widths = made.numpy()[:, 20, :, 0].sum(axis=1) / (2 * half + 1)
+    assert 0.69 < widths.min() < 0.8 and 1.2 < widths.max() < 1.31
+    rows, columns = made.numpy()[:, :, 20, 0].sum(axis=1), made.numpy()[:, 20, :, 0].sum(axis=1)
+    np.testing.assert_allclose(rows, columns, atol=1e-3)  # as high as wide
+
+
 def test_augmented_training_learns_what_does_not_depend_on_place(tmp_path):
     rng = np.random.default_rng(0)
     splits = make_splits((120, 40, 40), task="binary", num_labels=1)

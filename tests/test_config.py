@@ -9,6 +9,7 @@ import pytest
 
 import chestrobust
 from chestrobust import catalogue, commandline, config, data
+from chestrobust.config import recipes
 from chestrobust.errors import ExpectedError
 from chestrobust.tasks import Task
 
@@ -225,3 +226,35 @@ def test_a_loss_that_the_task_does_not_have_is_refused():
     config.check_task(options, Task("multi-label"))
     with pytest.raises(ExpectedError, match="multi-class"):
         config.check_task(options, Task("multi-class"))
+
+
+def test_a_recipe_is_a_set_of_options_that_the_command_line_overrides():
+    best = config.parse(config.AdversarialConfig, ["--recipe=best", "--epochs=3"])
+    wanted = recipes.RECIPES["best"].options | {"epochs": 3, "recipe": "best"}
+    assert {name: getattr(best, name) for name in wanted} == wanted
+    assert dataclasses.replace(best, **{name: getattr(config.AdversarialConfig, name) for name in wanted}) == (
+        config.AdversarialConfig()
+    )
+    assert json.loads(config.to_json(best))["recipe"] == "best"
+
+
+@pytest.mark.parametrize("name", recipes.RECIPES)
+def test_every_recipe_names_options_of_the_scripts_and_is_in_the_help(name):
+    recipe = recipes.RECIPES[name]
+    assert set(recipe.options) <= {field.name for field in commandline.options(config.AdversarialConfig)}
+    for kind in (config.BaselineConfig, config.AdversarialConfig):
+        read = config.parse(kind, [f"--recipe={name}"])
+        assert read.recipe == name and read.model == recipe.options.get("model", "cnn")
+        assert f"{name}: {recipe.help}" in " ".join(commandline.parser_of(kind).format_help().split())
+
+
+def test_a_recipe_gives_way_to_another_method_and_to_a_file(tmp_path):
+    assert config.parse(config.AdversarialConfig, ["--recipe=best", "--method=fast"]).model == "robust_cnn"
+    (tmp_path / "best.json").write_text('{"learning_rate": 0.5}')
+    read = config.parse(config.AdversarialConfig, ["--recipe=best", f"--params={tmp_path / 'best.json'}"])
+    assert (read.learning_rate, read.ema) == (0.5, recipes.RECIPES["best"].options["ema"])
+
+
+def test_all_but_the_best_recipe_name_it():
+    assert recipes.better("best") is None
+    assert all("--recipe best" in recipes.better(name) for name in recipes.RECIPES if name != "best")

@@ -231,7 +231,8 @@ def test_a_single_device_and_no_cluster_is_the_default(monkeypatch):
     ],
 )
 def test_the_chief_is_number_0_and_workers_follow(text, place):
-    assert devices._worker(text) == place
+    worker, hosts = devices._worker(text)
+    assert (worker, len(hosts)) == place
 
 
 @pytest.mark.parametrize(

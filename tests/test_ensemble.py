@@ -172,14 +172,14 @@ def test_members_and_combinations_are_scored_clean_transferred_and_end_to_end(he
     [
         (["left", "nowhere"], "finished run"),
         (["left", "right", "--weights", "1"], "each of the 2 members"),
-        (["left", "small.keras"], r"\(14, 14, 1\)"),
+        (["left", "few.keras"], "14 labels.* one for 3"),
         (["left", "named"], "other labels|for the labels"),
         (["left", "right", "--run", "left"], "finished run"),
         (["left", "right", "--run", "left", "--overwrite"], "would remove"),
     ],
 )
 def test_what_does_not_fit_is_refused(here, arguments, message):
-    models.build_cnn((14, 14, 1), 14).save("small.keras")
+    models.build_cnn((28, 28, 1), 3).save("few.keras")
     named = runs.Run(here / "named")
     named.start(config.BaselineConfig(data="data.npz", run="named"))
     (named.path / "model.keras").write_bytes((here / "left" / "model.keras").read_bytes())
@@ -229,3 +229,14 @@ def test_stacking_real_models_is_no_worse_on_other_patients(predictions, samples
     stacked = ensembles.stacking(Task.MULTI_LABEL, weights, values[:, first], labels[first])(values[:, ~first]).numpy()
     single = [metrics.macro(metrics.auc(labels[~first], member[~first])) for member in values]
     assert metrics.macro(metrics.auc(labels[~first], stacked)) > min(single)
+
+
+def test_a_combination_that_was_broken_off_is_begun_again(here, monkeypatch, capsys):
+    with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
+        patch.setattr(runs.Run, "finish", lambda *_, **__: 1 / 0)
+        ensemble.main(["left", "right", "--resamples", "10", "--run", "again"])
+    assert (here / "again" / "config.json").exists()
+    ensemble.main(["left", "right", "--resamples", "10", "--run", "again"])
+    assert (here / "again" / "results.json").exists()
+    with pytest.raises(ExpectedError, match="holds a finished run"):
+        ensemble.main(["left", "right", "--resamples", "10", "--run", "again"])

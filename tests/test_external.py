@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import keras
@@ -13,7 +14,7 @@ import evaluate
 from chestrobust import config, models, runs
 from chestrobust.data import matching, subgroups
 from chestrobust.data.splits import CHEST_LABELS, Split
-from chestrobust.errors import DataError, ExpectedError
+from chestrobust.errors import DataError, ExpectedError, RunError
 from chestrobust.evaluation import metrics
 from chestrobust.reporting import tables
 from chestrobust.runs import saved
@@ -242,3 +243,34 @@ def test_groups_that_lack_a_label_are_named():
     text = "\n".join(tables._by_group([entry]))
     assert "undefined" in text
     assert "F without mass" in text
+
+
+def test_a_run_chooses_no_folder_to_write_to(tmp_path):
+    run = trained(tmp_path / "run", make_splits())
+    (tmp_path / "thesis").mkdir()
+    own = config.BaselineConfig(data="phantom", data_dir=str(tmp_path / "thesis"))
+    (run / "config.json").write_text(config.to_json(own))
+    found = lambda: (  # noqa: E731
+        saved.open_subject(config.EvaluateConfig(subject=str(run)))[2].data_dir,
+        saved.settings(saved.find(str(run)), config.ExplainConfig("run", None)).data_dir,
+    )
+    assert found() == (config.DATA_DIR, config.DATA_DIR)
+    for name in ("x" * 5000, "a\0b", "~nobody-of-that-name/x"):
+        (run / "config.json").write_text(config.to_json(dataclasses.replace(own, data_dir=name)))
+        assert found() == (config.DATA_DIR, config.DATA_DIR)
+    (run / "config.json").write_text(config.to_json(own))
+    (tmp_path / "thesis" / "checksums.json").write_text("{}")  # Known from an earlier start.
+    assert found() == (str(tmp_path / "thesis"),) * 2
+
+
+@pytest.mark.parametrize(
+    "option", [{"data": 5}, {"limit": "x"}, {"size": -1}, {"metadata": "yes"}, {"data_dir": []}, {"root": True}]
+)
+def test_a_run_of_mistyped_options_is_one_line(tmp_path, option):
+    run = trained(tmp_path / "run", make_splits())
+    ((name, value),) = option.items()
+    (run / "config.json").write_text(json.dumps(vars(config.BaselineConfig()) | option))
+    with pytest.raises(RunError, match=rf"config\.json: expected what --{name.replace('_', '-')} takes"):
+        saved.open_subject(config.EvaluateConfig(subject=str(run)))
+    with pytest.raises(RunError, match=f"Received: {re.escape(repr(value))}"):
+        saved.settings(saved.find(str(run)), config.ExplainConfig("run", None))

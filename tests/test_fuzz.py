@@ -47,7 +47,7 @@ def reader(path, rng, load=fuzz.load_csv):
 
 fuzz.PATIENCE = 2
 fuzz.READERS["CSV"] = (fuzz.mutations.csv, reader)
-sys.exit(fuzz.fuzz(0, 80, 2, fuzz.Path("kept")))
+sys.exit(fuzz.fuzz(0, 160, 2, fuzz.Path("kept")))
 """
 
 
@@ -70,7 +70,7 @@ def test_each_violation_is_counted_and_its_file_kept(tmp_path, behaviour, outcom
     process = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=False)
     kept = list((tmp_path / "kept").iterdir())
     assert process.returncode == len(kept) > 0, process.stderr
-    assert "80 files" in process.stdout
+    assert "160 files" in process.stdout
     assert process.stderr.count(f"(CSV) {outcome}; kept in") == len(kept)
     assert kept[0].read_bytes() == fuzz.content(0, int(kept[0].stem.split("-")[1]))[1]
 

@@ -79,7 +79,7 @@ def test_a_lambda_layer_deep_inside_other_layers_is_refused(tmp_path, refuse):
 def test_kerass_own_safe_mode_stands_behind(tmp_path, monkeypatch):
     """Without our check, Keras refuses too: no Lambda is loaded, whatever its config looks like to us."""
     lambda_model().save(tmp_path / "model.keras")
-    monkeypatch.setattr(modelfile, "check", lambda path: None)
+    monkeypatch.setattr(modelfile, "check", lambda *_: 10**9)
     with pytest.raises(ModelError, match=r"expected a model as Keras saves it. Received"):
         models.load(tmp_path / "model.keras")
 
@@ -181,6 +181,92 @@ def test_what_is_no_file_is_refused_without_waiting(tmp_path, refuse):
         make(tmp_path / "model.keras")
         assert "expected a run folder or a .keras file" in refuse()
         (os.rmdir if make is os.mkdir else os.unlink)(tmp_path / "model.keras")
+
+
+def with_layer(members, number, **settings):
+    """The file with other settings of one of its layers."""
+    config = json.loads(members["config.json"])
+    layers = [layer for layer in config["config"]["layers"] if layer["class_name"] == number]
+    layers[0]["config"].update(settings)
+    return archive({**members, "config.json": json.dumps(config)})
+
+
+@pytest.mark.parametrize(
+    ("layer", "settings"),
+    [
+        ("Dense", {"units": 2_000_000}),
+        ("Conv2D", {"filters": 300_000}),
+        ("Conv2D", {"kernel_size": [3000, 3000]}),
+    ],
+)
+def test_layers_for_more_numbers_than_the_file_has_are_not_made(tmp_path, members, monkeypatch, layer, settings):
+    monkeypatch.setattr(keras.models, "load_model", lambda *_, **__: pytest.fail("loaded"))
+    (tmp_path / "model.keras").write_bytes(with_layer(members, layer, **settings))
+    with pytest.raises(ModelError, match=r"Received(: Input 0| layers for)"):
+        models.load(tmp_path / "model.keras")
+
+
+def test_layers_that_enlarge_images_beyond_measure_are_not_made(tmp_path):
+    inputs = keras.Input((8, 8, 1))
+    x = keras.layers.UpSampling2D(4)(inputs)
+    keras.Model(inputs, keras.layers.Dense(14)(keras.layers.GlobalAveragePooling2D()(x))).save(tmp_path / "model.keras")
+    with zipfile.ZipFile(tmp_path / "model.keras") as opened:
+        content = {name: opened.read(name) for name in opened.namelist()}
+    (tmp_path / "model.keras").write_bytes(with_layer(content, "UpSampling2D", size=[10_000, 10_000]))
+    with pytest.raises(ModelError, match="values per image"):
+        models.load(tmp_path / "model.keras")
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "registered"),
+    [
+        ("keras.layers", "TFSMLayer", None),
+        ("keras.layers", "TextVectorization", None),
+        ("keras.layers", "TorchModuleWrapper", None),
+        ("keras.utils", "get_file", None),
+        ("keras.src.saving.saving_lib", "load_model", None),
+        ("os", "system", None),
+        ("builtins", "eval", "eval"),
+        (None, "Mine", "Mine"),
+        ("mine", "Mine", "Mine"),
+        (["keras"], "Dense", None),
+        ("keras.layers", {"a": 1}, None),
+    ],
+)
+def test_only_layers_of_the_list_are_taken(members, refuse, module, name, registered):
+    config = json.loads(members["config.json"])
+    layer = next(layer for layer in config["config"]["layers"] if layer["class_name"] == "Dense")
+    layer |= {"module": module, "class_name": name, "registered_name": registered}
+    config["config"]["layers"][-1] = layer
+    assert "which is none of the layers of Keras" in refuse(archive({**members, "config.json": json.dumps(config)}))
+
+
+@pytest.mark.parametrize("name", ["vgg", "covid_cnn", "mobilenet_v2"])
+def test_our_own_models_are_taken(tmp_path, name):
+    model = models.build(name, (32, 32, 1), 3)
+    model.compile(optimizer="adam", loss=lambda truth, answers: 0 * answers)
+    model.save(tmp_path / "model.keras")
+    assert models.load(tmp_path / "model.keras").count_params() == model.count_params()
+
+
+def test_what_keras_ops_leave_in_a_model_is_taken(tmp_path):
+    inputs = keras.Input((8, 8, 1))
+    x = keras.ops.flip(keras.ops.round(4 * inputs) / 4, axis=-1)[:, :4]
+    keras.Model(inputs, keras.layers.Dense(2, "relu")(keras.layers.Flatten()(x))).save(tmp_path / "model.keras")
+    models.load(tmp_path / "model.keras")
+
+
+def test_h5_weights_that_promise_more_than_they_hold_are_refused(tmp_path):
+    path = tmp_path / "m.weights.h5"
+    models.build_cnn((8, 8, 1), 2).save_weights(path)
+    modelfile.check_weights(path)
+    with h5py.File(path, "r+") as file:
+        file.create_dataset("more", (1 << 28,), "f4", chunks=(1024,))
+    with pytest.raises(ModelError, match="weights of 107"):
+        modelfile.check_weights(path)
+    path.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(ModelError, match="expected weights as Keras saves them"):
+        modelfile.check_weights(path)
 
 
 def test_a_valid_model_loads_whether_packed_or_not(tmp_path, members):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from chestrobust import models
-from chestrobust.models import blocks
+from chestrobust.models import blocks, twin
 
 
 @pytest.mark.parametrize(("shape", "num_labels", "count"), [((28, 28, 1), 14, 111_662), ((224, 224, 3), 1, 110_561)])
@@ -23,6 +23,17 @@ def test_the_vgg_has_as_many_parameters_as_its_layers_say():
     expected = 10 * 32 + (9 * 32 + 1) * 32 + (9 * 32 + 1) * 64 + (9 * 64 + 1) * 64
     expected += (7 * 7 * 64 + 1) * 256 + 257 * 14
     assert models.build_vgg((28, 28, 1), 14).count_params() == expected == 871_662
+
+
+@pytest.mark.parametrize("size", [28, 224])
+def test_the_robust_cnn_has_as_many_parameters_as_its_layers_say(size):
+    # Two 3x3 convolutions per block, a 1x1 one where channels change, no bias; four values per channel and BatchNorm.
+    convolutions = 25 * 32 + 9 * (2 * 32 * 32 + 32 * 64 + 64 * 64 + 64 * 128 + 128 * 128)
+    convolutions += 32 * 64 + 64 * 128
+    norms = 4 * (32 + 32 + 32 + 64 + 64 + 128 + 128)
+    classifier = models.build("robust_cnn", (size, size, 1), 1)
+    assert classifier.count_params() == convolutions + norms + 129 == 308_001
+    assert twin.known(models.logits(classifier))
 
 
 @pytest.mark.parametrize(("size", "left", "count"), [(112, 7, 61_484_065), (28, 1, 11_152_417)])
@@ -63,10 +74,10 @@ def test_attention_weights_channels_and_places(kind):
     np.testing.assert_allclose(received, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["cnn", "vgg", "covid_cnn"])
+@pytest.mark.parametrize("name", ["cnn", "robust_cnn", "vgg", "covid_cnn"])
 def test_attention_joins_the_blocks_of_hand_made_models_and_is_saved(name, tmp_path):
     classifier = models.build(name, (28, 28, 1), 3, attention="cbam")
-    blocks = {"cnn": 3, "vgg": 2, "covid_cnn": 9}[name]
+    blocks = {"cnn": 3, "robust_cnn": 3, "vgg": 2, "covid_cnn": 9}[name]
     assert sum(layer.name.endswith("_by_place") for layer in classifier.layers) == blocks
     classifier.save(tmp_path / "model.keras")
     images = np.random.default_rng(0).random((2, 28, 28, 1), np.float32)

@@ -3,6 +3,7 @@ import errno
 import json
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -11,6 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+import diagnosis
 from chestrobust import config, files, runs
 from chestrobust.errors import RunError
 from chestrobust.runs import provenance
@@ -145,6 +147,26 @@ def test_json_of_another_form_is_one_line(options):
         run.write("results.json", text)
         with pytest.raises(RunError, match=r"results\.json"):
             run.read("results.json", "data")
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{"thresholds": {"nodule": "x"}}, {"thresholds": 5}, {"data": []}, {"evaluations": {}}, {"baseline": "elsewhere"}],
+)
+def test_results_of_other_types_are_one_line(options, content):
+    run = runs.claim(options)
+    run.start(options)
+    run.write("results.json", json.dumps({"data": {}} | content))
+    with pytest.raises(RunError, match=f"results.json: expected .*{next(iter(content))}"):
+        run.read("results.json", "data")
+
+
+def test_a_finished_run_of_strangers_that_cannot_be_shown_is_one_line(options):
+    run = runs.claim(options)
+    run.start(options)
+    run.write("results.json", json.dumps({"data": {}, "training": {}, "evaluations": [{}]}))
+    with pytest.raises(RunError, match=r"results\.json: expected results as a run writes them. .*KeyError"):
+        diagnosis.main(["--run", str(run.path), "--resume"])
 
 
 def test_overwrite_and_resume_exclude_each_other_and_long_names_are_refused(options):
@@ -385,3 +407,30 @@ def test_a_shared_folder_is_made_and_tried(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(RunError, match="file/b: "):
         runs.make_writable(tmp_path / "file" / "b")
+
+
+def test_nothing_is_written_into_a_folder_that_took_the_place_of_the_locked_one(tmp_path):
+    run = runs.Run(tmp_path / "run")
+    runs.lock(run.path)
+    run.write("history.csv", "mine")
+    shutil.rmtree(run.path)
+    with pytest.raises(RunError, match="removed since"):
+        run.write("history.csv", "mine")
+    run.path.mkdir()
+    (run.path / ".lock").touch()
+    (run.path / "baseline").mkdir()
+    for path in (run.path, run.path / "baseline"):
+        with pytest.raises(RunError, match=r"expected the folder that this run was started in"):
+            runs.Run(path).write("history.csv", "mine")
+        assert not (path / "history.csv").exists()
+    runs.Run(tmp_path / "run2").path.mkdir()
+    runs.Run(tmp_path / "run2").write("history.csv", "others are not concerned")
+
+
+def test_a_folder_may_be_removed_and_locked_again(tmp_path):
+    run = runs.Run(tmp_path / "run")
+    for _ in range(2):
+        runs.lock(run.path)
+        runs.lock(run.path)
+        run.write("history.csv", "mine")
+        shutil.rmtree(run.path)

@@ -105,5 +105,30 @@ def test_multi_class_data_work_too(tmp_path):
 
 @pytest.mark.parametrize("option", ["--adv-weight=0", "--train-steps=50", "--train-step-size=0.1"])
 def test_options_that_a_static_set_has_no_use_for_are_refused(option):
-    with pytest.raises(ExpectedError, match=f"{option.partition('=')[0]}: expected --method online"):
+    with pytest.raises(
+        ExpectedError, match=f"{option.partition('=')[0]}: expected a --method that has it. Received static"
+    ):
         config.parse(config.AdversarialConfig, ["--method", "static", option])
+
+
+@pytest.mark.parametrize("damage", ["zeros", "short", "gone", "no checksum"])
+def test_a_set_that_was_altered_is_made_again(joined, splits, tmp_path, damage):
+    file = tmp_path / static_set.FILE
+    whole = file.read_bytes()
+    if damage == "zeros":
+        file.write_bytes(whole[:128] + bytes(len(whole) - 128))
+    elif damage == "short":
+        file.write_bytes(whole[:-100])
+    else:
+        (file if damage == "gone" else tmp_path / static_set.CHECKSUM).unlink()
+    model = models.logits(models.build_cnn(splits.image_shape, 3))
+    again = static_set.joined(splits, model, runs.Run(tmp_path), **FGSM)
+    rows = np.arange(2 * len(splits.train))
+    assert file.stat().st_size == len(whole)
+    assert again.train.images[rows].max() <= 1
+
+
+def test_a_whole_set_is_not_made_again(joined, splits, tmp_path):
+    before = (tmp_path / static_set.FILE).stat().st_mtime_ns
+    static_set.joined(splits, None, runs.Run(tmp_path), **FGSM)
+    assert (tmp_path / static_set.FILE).stat().st_mtime_ns == before

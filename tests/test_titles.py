@@ -2,11 +2,13 @@
 
 from types import SimpleNamespace
 
+import matplotlib
 import pytest
 
 from chestrobust import config, titles
 from chestrobust.attacks import named
 from chestrobust.evaluation import sweep
+from chestrobust.reporting import figures
 from chestrobust.tasks import Task
 
 
@@ -48,3 +50,15 @@ def test_a_row_of_several_attacks_has_as_many_restarts_as_were_asked_for(restart
 def test_columns_of_the_history_are_called_by_attack_and_kind():
     assert titles.validation_score("auc") == titles.validation_score("auc", "clean") == "val_auc"
     assert titles.validation_score("loss", "pgd") == "val_pgd_loss"
+
+
+def test_figures_do_not_depend_on_the_users_settings(tmp_path):
+    written = []
+    for settings in ({}, {"text.usetex": True, "savefig.dpi": 10, "font.size": 30, "axes.facecolor": "red"}):
+        with matplotlib.rc_context(settings):
+            before = matplotlib.rcParams.copy()
+            figure = figures.search_history([(0, 0.5), (1, 0.6)], title="a_title")
+            figures.save(figure, tmp_path / "figure.png")
+            assert matplotlib.rcParams == before
+        written.append((tmp_path / "figure.png").read_bytes())
+    assert written[0] == written[1]

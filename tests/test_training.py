@@ -20,7 +20,7 @@ from chestrobust import config, interruption, losses, models, runs
 from chestrobust.attacks import named
 from chestrobust.errors import RunError, TrainingError
 from chestrobust.evaluation import outcomes
-from chestrobust.training import checkpoints, examples, experiment, loop
+from chestrobust.training import checkpoints, examples, experiment, loop, methods
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -70,7 +70,7 @@ def kill(*_, **__):
 
 def adversarial(classifier):
     """Training examples with adversarial images."""
-    return experiment.adversarial_examples(config.AdversarialConfig(train_steps=2), make_splits(), classifier)
+    return methods.examples_of(config.AdversarialConfig(train_steps=2), make_splits(), classifier)
 
 
 @pytest.fixture(scope="module")
@@ -121,10 +121,13 @@ def test_a_run_stopped_at_any_step_ends_as_if_it_had_not_been(
     monkeypatch.setattr(checkpoints, "SAVE_EVERY", 0 if how == "killed" else 3600)
     # Without a checkpoint before it, a signal has the best weights so far to write too.
     monkeypatch.setattr(checkpoints, "SHARE", 1e9 if how == "killed" else 0)
-    with monkeypatch.context() as patch, interruption.sigterm_raises():
+    with (
+        monkeypatch.context() as patch,
+        pytest.raises(KeyboardInterrupt if how != "killed" else Killed) as stop,
+        interruption.handled(),
+    ):
         patch.setattr(loop, "_compiled_step", stopped)
-        with pytest.raises(KeyboardInterrupt if how != "killed" else Killed) as stop:
-            fit(tmp_path / "stopped", options, splits)
+        fit(tmp_path / "stopped", options, splits)
     assert (stop.type is interruption.Terminated) == (how == signal.SIGTERM)
     if how != "killed":
         state = json.loads(str(np.load(tmp_path / "stopped" / "state.npz")["state"]))
@@ -153,6 +156,8 @@ def test_robust_training_resumes_too(tmp_path, options, splits, monkeypatch):
         (checkpoints.Checkpoint, "keep"),
         (loop.csv, "DictWriter"),  # `model.keras` is the new one, `state.npz` isn't
         (checkpoints.np, "savez"),
+        (checkpoints.os, "replace"),  # `state.npz` tells of `next.keras`, or neither is there
+        (checkpoints.Checkpoint, "_promote"),
         (loop.devices, "load"),  # after the last epoch
     ],
 )
@@ -167,7 +172,7 @@ def test_a_run_killed_outside_a_step_goes_on(tmp_path, options, splits, whole, m
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_during_validation_stops_it_at_once_and_loses_no_step(tmp_path, options, splits, monkeypatch, number):
     monkeypatch.setattr(loop, "_validate", lambda *_: os.kill(os.getpid(), number))
-    with interruption.sigterm_raises(), pytest.raises(KeyboardInterrupt):
+    with pytest.raises(KeyboardInterrupt), interruption.handled():
         fit(tmp_path / "run", options, splits)
     assert json.loads(str(np.load(tmp_path / "run" / "state.npz")["state"]))["step"] == 3
 
@@ -251,7 +256,7 @@ def test_what_is_not_finite_never_replaces_a_checkpoint(tmp_path, options, split
 
     monkeypatch.setattr(checkpoints, "SAVE_EVERY", 0)
     monkeypatch.setattr(loop, "_compiled_step", spoiled)
-    good = r"model\.keras \(epoch 1\) and .*state\.npz \(epoch 2, 1 steps\)"
+    good = r"(model|next)\.keras \(epoch 1\) and .*state\.npz \(epoch 2, 1 steps\)"
     with pytest.raises(TrainingError, match=rf"Epoch 2, {seen}.*{good}"):
         fit(tmp_path / "run", options, splits)
     saved = np.load(tmp_path / "run" / "state.npz")
@@ -269,12 +274,16 @@ def test_too_little_memory_names_the_batch_size_and_half_of_it(tmp_path, options
         fit(tmp_path / "run", options, splits)
 
 
-@pytest.mark.parametrize("damage", [b"", b"PK\3\4 no archive", "other", "no model"])
+@pytest.mark.parametrize("damage", [b"", b"PK\3\4 no archive", "other", "no model", "another model", "half a model"])
 def test_a_damaged_checkpoint_is_one_line(tmp_path, options, splits, damage):
     fit(tmp_path / "run", options, splits)
     file = tmp_path / "run" / "state.npz"
     if damage == "no model":
         (tmp_path / "run" / "model.keras").unlink()
+    elif damage == "another model":
+        models.build_cnn(splits.image_shape, 3).save(tmp_path / "run" / "model.keras")
+    elif damage == "half a model":
+        os.truncate(tmp_path / "run" / "model.keras", 3000)
     elif damage == "other":
         content = dict(np.load(file))
         content.pop("3")
@@ -328,8 +337,8 @@ def test_remedies_for_rare_labels_reach_the_training(tmp_path, options, splits, 
 
 def test_training_attacks_climb_the_loss_of_the_task_unless_asked(splits):
     options = config.AdversarialConfig(loss="weighted")
-    assert experiment.attack_loss(options, splits) is losses.binary_cross_entropy
-    asked = experiment.attack_loss(dataclasses.replace(options, attack_loss="training"), splits)
+    assert methods.attack_loss(options, splits) is losses.binary_cross_entropy
+    asked = methods.attack_loss(dataclasses.replace(options, attack_loss="training"), splits)
     labels, logits = splits.train.labels.astype(np.float32), np.ones(splits.train.labels.shape, np.float32)
     expected = losses.weighted(losses.rarity(splits.task, splits.train.labels), labels, logits)
     np.testing.assert_allclose(asked(labels, logits), expected)

@@ -156,3 +156,69 @@ def test_without_optuna_one_line_says_what_to_install(here, monkeypatch):
     monkeypatch.setitem(sys.modules, "optuna", None)
     with pytest.raises(ExpectedError, match=r"pip install optuna"):
         tune.main(arguments())
+
+
+QUICK = """
+import sys
+import tune
+from chestrobust import startup
+from chestrobust.training import search
+search._train = lambda trial, *rest: trial.suggest_float("learning_rate", 1e-5, 1e-2, log=True)
+sys.exit(startup.run_script(tune.main))
+"""
+
+
+def tune_process(*more):
+    return subprocess.Popen(
+        [sys.executable, "-c", QUICK, *arguments(*more)],
+        **{"env": {**os.environ, "PYTHONPATH": str(ROOT)}, "text": True},
+        **{"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT},
+    )
+
+
+def test_two_that_start_together_share_a_new_study(here):
+    both = [tune_process("--trials", "6") for _ in range(2)]
+    outputs = [process.communicate()[0] for process in both]
+    assert [process.returncode for process in both] == [0, 0], outputs
+    values = [trial.params["learning_rate"] for trial in trials()]
+    assert 6 <= len(values) <= 8
+    assert len(set(values)) == len(values)
+
+
+@pytest.mark.parametrize("damage", [40_000, 100, 5000])
+def test_a_damaged_study_is_one_line(here, monkeypatch, damage):
+    monkeypatch.setattr(search, "_train", lambda *_: 0.5)
+    tune.main(arguments("--trials", "1"))
+    os.truncate("runs/tune/study.db", damage)
+    with pytest.raises(ExpectedError, match=r"study\.db: expected a study of Optuna"):
+        tune.main(arguments("--trials", "2"))
+
+
+def test_a_full_disk_is_one_line(here, monkeypatch):
+    def full(*_, **__):
+        raise sqlite3.OperationalError("database or disk is full")
+
+    monkeypatch.setattr(search.sqlite3, "connect", full)
+    with pytest.raises(ExpectedError, match=r"study\.db: .* disk is full"):
+        tune.main(arguments("--trials", "1"))
+
+
+def test_the_folder_may_have_any_name(here, monkeypatch):
+    monkeypatch.setattr(search, "_train", lambda *_: 0.5)
+    name = "50% of it? #1 a&b"
+    tune.main(arguments("--trials", "1", "--run", name))
+    assert (here / name / "study.db").stat().st_size > 10_000
+    assert {path.name for path in here.iterdir()} <= {"data.npz", "cache", name}
+
+
+def test_what_is_tried_depends_on_the_seed_and_not_on_interruptions(here, monkeypatch):
+    monkeypatch.setattr(search, "_train", lambda trial, *_: trial.suggest_float("learning_rate", 1e-5, 1e-2, log=True))
+
+    def tried(folder, *pieces, seed=0):
+        for count in pieces:
+            tune.main(arguments("--trials", count, "--run", folder, "--seed", seed))
+        return [trial.params for trial in trials(folder)]
+
+    whole = tried("whole", 14)
+    assert tried("pieces", 3, 12, 14) == whole
+    assert tried("other", 14, seed=1)[0] != whole[0]

@@ -51,11 +51,11 @@ def branches():
     return keras.Model(inputs, layers.Dense(3)(layers.Dropout(0.5)(layers.Activation("relu")(x))))
 
 
-@pytest.fixture(params=["cnn", "branches"])
+@pytest.fixture(params=["cnn", "robust_cnn", "branches"])
 def model(request):
     keras.utils.set_random_seed(0)
-    built = models.logits(models.build_cnn((12, 12, 1), 3)) if request.param == "cnn" else branches()
-    return shake(built)
+    branched = request.param == "branches"
+    return shake(branches() if branched else models.logits(models.build(request.param, (12, 12, 1), 3)))
 
 
 @pytest.fixture
@@ -249,3 +249,11 @@ def test_precision_is_checked_and_auto_names_a_data_type():
     assert twin.dtype("auto") in ("float32", "bfloat16", "float16")
     with pytest.raises(ValueError, match="Received: 'float64'"):
         twin.dtype("float64")
+
+
+def test_a_model_without_a_twin_names_the_layer_that_it_lacks(model):
+    assert twin.stranger(model) is None
+    inputs = keras.Input((8, 8, 4))
+    x = layers.GroupNormalization(2, name="groups")(layers.Conv2D(4, 3)(inputs))
+    assert twin.stranger(keras.Model(inputs, x)) == "GroupNormalization (groups)"
+    assert "layers are called" in twin.stranger(keras.Model(inputs, layers.Dropout(0.5)(inputs, training=True)))

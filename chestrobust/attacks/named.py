@@ -138,11 +138,14 @@ def reported_pgd(options, **changed):
 
 
 def choosing_pgd(options, several):
-    """The PGD whose validation score chooses a checkpoint: that of the evaluation, from a single start.
+    """The PGD whose validation score chooses a checkpoint: the evaluation's from one start, maybe of another radius.
 
     Of `several` labels the one on their AUC: the other's score can be raised by moving logits to where it is blind.
     """
-    return reported_pgd(options, restarts=1, attack="pgd-auc" if several else "pgd")
+    changed, epsilon = {"restarts": 1, "attack": "pgd-auc" if several else "pgd"}, options.select_epsilon
+    if epsilon is not None:
+        changed |= {"epsilon": epsilon, "step_size": titles.usual_step(epsilon, options.steps)}
+    return reported_pgd(options, **changed)
 
 
 def pgd_of(epsilon, steps, restarts=0, seed=0, precision="auto"):

@@ -5,8 +5,9 @@ import json
 from pathlib import Path
 
 from chestrobust import commandline
+from chestrobust.config import recipes
 from chestrobust.config.shared import FOLDERS
-from chestrobust.config.training import AdversarialConfig
+from chestrobust.config.training import UNUSED, AdversarialConfig
 from chestrobust.errors import ExpectedError, did_you_mean
 
 # Options of one run alone: they aren't repeated with its others.
@@ -17,10 +18,11 @@ ROOTS = {source: f"{source}_root" for source in FOLDERS}  # what older versions 
 def parse(config_class, arguments=None, **settings):
     """Read a `config_class` from the command line; wrong options end the program with one line and code 2.
 
-    Options in the file that `--params` names are read as those of the command line, which win. `settings` go to
-    argparse.
+    Options in the file that `--params` names are read as those of the command line, which win; both win over those of
+    the `--recipe`. `settings` go to argparse.
     """
-    return config_class(**_read(config_class, arguments, **settings))
+    read = _read(config_class, arguments, **settings)
+    return config_class(**{**_of_recipe(config_class, read), **read})
 
 
 def given(config_class, arguments=None):
@@ -34,6 +36,16 @@ def _read(config_class, arguments, **settings):
         return read
     repeated = commandline.as_arguments(_params(read["params"]), config_class)
     return renewed(commandline.given(config_class, repeated, **settings)) | read
+
+
+def _of_recipe(config_class, read):
+    """The options of the recipe that is read, but for those that the class or its `--method` doesn't have."""
+    if "recipe" not in read:
+        return {}
+    options = recipes.RECIPES[read["recipe"]].options
+    unused = UNUSED.get(read.get("method", options.get("method")), ())
+    names = {field.name for field in dataclasses.fields(config_class)}.difference(unused)
+    return {name: value for name, value in options.items() if name in names}
 
 
 def _params(path):

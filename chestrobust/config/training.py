@@ -5,9 +5,25 @@ from pathlib import Path
 
 from chestrobust import catalogue
 from chestrobust.commandline import length, number, option
-from chestrobust.config import shared
+from chestrobust.config import recipes, shared
 from chestrobust.config.shared import FoldersConfig
 from chestrobust.errors import ExpectedError
+
+# Options that a --method doesn't have, and why.
+UNUSED = {
+    "online": ("beta",),
+    "pgd": ("beta",),
+    "fast": ("train_step_size", "train_steps", "beta"),
+    "trades": ("adv_weight",),
+    "static": ("adv_weight", "train_step_size", "train_steps", "beta", "radius_warmup"),
+}
+WHY_UNUSED = {
+    "online": "which has no divergence",
+    "pgd": "which has no divergence",
+    "fast": "which takes one step as long as the radius",
+    "trades": "which weighs clean and adversarial images by --beta",
+    "static": "which takes one step of FGSM and lets all images count alike",
+}
 
 
 @dataclass(frozen=True)
@@ -26,6 +42,12 @@ class BaselineConfig(FoldersConfig):
     overwrite: bool = shared.overwrite()
     resume: bool = option(False, "continue an unfinished run in the folder", bool, group="run")
     seed: int = shared.seed(0, "weights, shuffling, dropout and attacks")
+    recipe: str = option(
+        "default",
+        f"set of options, which those of the command line win over: {recipes.described()}",
+        group="training",
+        choices=tuple(recipes.RECIPES),
+    )
     params: str | None = option(
         None,
         "JSON file of options, such as tune.py's best.json or a run's config.json; the command line wins over it",
@@ -101,17 +123,39 @@ class BaselineConfig(FoldersConfig):
     optimizer: str = option("adam", "optimizer", group="more: training", choices=("adam", "adamw", "rmsprop", "sgd"))
     schedule: str = option(
         "exponential",
-        "learning rate over time: exponential multiplies it by 0.9 per 1000 steps, cosine ends at 0",
+        "learning rate over time: exponential multiplies it by 0.9 per 1000 steps, cosine and linear end at 0",
         group="more: training",
-        choices=("exponential", "cosine", "constant"),
+        choices=("exponential", "cosine", "linear", "constant"),
+    )
+    warmup: float = option(
+        0.0,
+        "share of the steps in which the learning rate first rises from 0; then the schedule begins",
+        number(float, 0, 1, open_high=True),
+        group="more: training",
     )
     weight_decay: float = option(0.004, "weight decay of adamw", number(float, 0), group="more: training")
+    clip_norm: float = option(
+        0.0, "largest length of a step's gradient; 0 for any", number(float, 0), group="more: training"
+    )
+    ema: float = option(
+        0.0,
+        "share of the running average of all weights that is kept at each step, such as 0.995: the average is "
+        "validated and saved in the place of the weights; 0 for none",
+        number(float, 0, 1, open_high=True),
+        group="more: training",
+    )
+    label_smoothing: float = option(
+        0.0,
+        "share of the way that the labels of the loss are moved towards a half, or towards all classes alike",
+        number(float, 0, 1),
+        group="more: training",
+    )
     augment: str = option(
         "none",
-        "random changes of training images: vgg is rotation 15, translation 0.1 and flip, covid_cnn crop 0.875, "
-        "rotation 30 and flip; the options that follow change or replace these",
+        "random changes of training images: light is rotation 4, translation 1/28 and scale 0.05, vgg rotation 15, "
+        "translation 0.1 and flip, covid_cnn crop 0.875, rotation 30 and flip; the options that follow change these",
         group="more: augmentation",
-        choices=("none", "vgg", "covid_cnn"),
+        choices=("none", "light", "vgg", "covid_cnn"),
     )
     rotation: float | None = option(
         None, "largest rotation either way, in degrees", number(float, 0, 180), group="more: augmentation"
@@ -129,6 +173,12 @@ class BaselineConfig(FoldersConfig):
         None,
         "share of the side that a random crop keeps before it is enlarged again",
         number(float, 0, 1, open_low=True),
+        group="more: augmentation",
+    )
+    scale: float | None = option(
+        None,
+        "largest change of size either way, as a share of it",
+        number(float, 0, 1, open_high=True),
         group="more: augmentation",
     )
 
@@ -180,15 +230,32 @@ class AdversarialConfig(BaselineConfig):
     train_steps: int = option(7, "PGD steps in training", number(int, 1), group="adversarial training")
     method: str = option(
         "online",
-        "online makes adversarial images of the current weights in every step; static makes them once, by FGSM on the "
-        "model it starts from (--init-from, else the baseline), and fine-tunes on clean and adversarial images alike",
+        "adversarial images of the current weights in every step: online, half by FGSM and half by PGD; pgd; fast, by "
+        "the single step of N-FGSM, which takes the best weights back if it overfits to such steps; trades, held to "
+        "the answers to clean images. Or static: made once, by FGSM on the model it starts from (--init-from, else the "
+        "baseline), and fine-tuned on clean and adversarial images alike",
         group="more: adversarial training",
-        choices=("online", "static"),
+        choices=("online", "pgd", "fast", "trades", "static"),
     )
     adv_weight: float = option(
         0.5,
-        "share of the loss that comes from adversarial images",
+        "share of the loss that comes from adversarial images; 1 leaves clean ones out, but for online",
         number(float, 0, 1),
+        group="more: adversarial training",
+    )
+    beta: float = option(
+        6.0, "weight of the divergence of trades", number(float, 0), group="more: adversarial training"
+    )
+    radius_warmup: float = option(
+        0.0,
+        "share of the steps in which the radius of the training attacks grows from 0 to its full size",
+        number(float, 0, 1),
+        group="more: adversarial training",
+    )
+    select_epsilon: float | None = option(
+        None,
+        "radius of the attack on validation images that chooses the checkpoint (default: that of the evaluation)",
+        length,
         group="more: adversarial training",
     )
     attack_loss: str = option(
@@ -200,12 +267,13 @@ class AdversarialConfig(BaselineConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        unused = ("adv_weight", "train_step_size", "train_steps") if self.method == "static" else ()
+        unused = UNUSED.get(self.method, ())
         if given := [name for name in unused if getattr(self, name) != getattr(AdversarialConfig, name)]:
+            having = ", ".join(method for method, without in UNUSED.items() if given[0] not in without)
             name = f"--{given[0].replace('_', '-')}"
             raise ExpectedError(
-                f"{name}: expected --method online. Received static, which takes one step of FGSM and lets all images "
-                f"count alike. Leave {name} out."
+                f"{name}: expected --method {having}. Received {self.method}, {WHY_UNUSED[self.method]}. "
+                f"Leave {name} out."
             )
 
 
@@ -213,7 +281,10 @@ class AdversarialConfig(BaselineConfig):
 class TuneConfig(AdversarialConfig):
     """Options of `tune.py`: those of training, but for what would continue or compare a single run."""
 
-    WITHOUT = ("overwrite", "resume", "folds", "init_from", "baseline", "input_range", "import_", "strategy", "method")
+    WITHOUT = (
+        *("overwrite", "resume", "folds", "init_from", "baseline", "input_range", "import_"),
+        *("strategy", "recipe", "method", "beta"),
+    )
 
     run: str = shared.run("runs/tune", "folder of the search")
     trials: int = option(30, "trainings in all, over all starts and processes", number(int, 1), group="search")

@@ -2,6 +2,7 @@
 
 from chestrobust.data.batching import batches, shuffled
 from chestrobust.data.loading import OPTIONS, check_trainable, is_path, load, load_for
+from chestrobust.data.sources.fingerprint import is_known_folder
 from chestrobust.data.splits import Split, Splits
 from chestrobust.errors import DataError
 
@@ -12,6 +13,7 @@ __all__ = [
     "Splits",
     "batches",
     "check_trainable",
+    "is_known_folder",
     "is_path",
     "load",
     "load_for",

@@ -8,7 +8,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from chestrobust import devices, models
+from chestrobust import devices, interruption, models
 from chestrobust.attacks import aim
 from chestrobust.attacks.named import CLEAN
 from chestrobust.data.splits import as_floats
@@ -139,6 +139,7 @@ def _pixels(model, shape):
 
 def answers(model, images):
     """Logits of a batch, `(batch, num_labels)`, through a graph that is traced once per model."""
+    interruption.check()
     return _forward(model, images.shape[1:])(images).numpy()
 
 

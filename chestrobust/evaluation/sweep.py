@@ -12,7 +12,7 @@ from chestrobust import catalogue, devices, files, models, runs
 from chestrobust.attacks import named
 from chestrobust.data import ranges
 from chestrobust.errors import ModelError, RunError
-from chestrobust.evaluation import audit, metrics, outcomes, scoring
+from chestrobust.evaluation import audit, cache, metrics, outcomes, scoring
 from chestrobust.reporting import figures
 from chestrobust.runs import provenance
 
@@ -44,7 +44,7 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
     if devices.chief():
         runs.clear(folder / name)
     subject = Subject(found.model, splits, options, known, folder / name, path, other, source, groups or {})
-    results = {"schema": runs.SCHEMA, "model": str(path), **study(found, subject), "labels": labels}
+    results = {"schema": runs.SCHEMA, "model": provenance.model(path), **study(found, subject), "labels": labels}
     if devices.chief():
         write(results, folder, name)
     devices.wait()
@@ -68,12 +68,12 @@ def study(found, subject):
         "parameters": found.model.count_params(),
         **found.record(),
         "data": splits.summary(),
-        "config": dataclasses.asdict(options),
+        "config": provenance.options(options),
         "versions": provenance.versions(),
         "commit": provenance.commit(),
         "hardware": provenance.hardware(),
         "thresholds": splits.by_label(subject.thresholds),
-        "evaluations": evaluations,
+        "evaluations": [row | {"code": cache.code()} for row in evaluations],
         "steps_curve": curve,
         "audit": [dataclasses.asdict(line) for line in lines],
     }
@@ -121,8 +121,9 @@ def facts(found):
 class Subject(scoring.Scores):
     """A model under evaluation, with what its rows share."""
 
-    def __init__(self, model, splits, options, known, cache, path, other, source, groups, thresholds=None):
-        self.model, self.splits, self.options, self.cache, self.other = model, splits, options, cache, other
+    def __init__(self, model, splits, options, known, kept, path, other, source, groups, thresholds=None):
+        self.model, self.splits, self.options, self.other = model, splits, options, other
+        self.cache = cache.Cache(kept)
         self.known, self.outcomes = known or {}, {}
         self.undefended, baseline = self._undefended(path)
         if source is None and baseline:
@@ -138,9 +139,8 @@ class Subject(scoring.Scores):
         source, made_on = (self.other, self.source_identity) if attack.row.source else (None, None)
         labels = hashlib.sha256(np.ascontiguousarray(self.splits.test.labels).tobytes()).hexdigest()
         seen = [self.splits.sha256, self.splits.image_shape, self.splits.label_names, labels]
-        identity = json.dumps([attack.record(), self.identity, seen, made_on])
-        file = self.cache / f"{hashlib.sha256(identity.encode()).hexdigest()[:16]}.npz"
-        outcome = devices.from_chief(lambda: _kept(file, identity))
+        made_by = [attack.record(), self.identity, seen, made_on]
+        outcome = devices.from_chief(lambda: self.cache.find(made_by, self.splits.test.labels.shape))
         if outcome is None:
             outcome = outcomes.run(
                 *(self.model, self.splits.task, self.splits.test, attack),
@@ -153,11 +153,7 @@ class Subject(scoring.Scores):
                     f"Expected finite logits under {attack.title}. Received NaN or infinity. Is the model trained?"
                 )
             if devices.chief():
-                with files.explained(file.parent):
-                    files.make_folder(file.parent)
-                with files.writing(file) as temporary:
-                    pixels = [outcome.largest, outcome.low, outcome.high]
-                    np.savez(temporary, logits=outcome.logits, pixels=pixels, identity=identity)
+                self.cache.keep(made_by, outcome)
         self.outcomes[attack] = outcome
         return outcome
 
@@ -283,16 +279,6 @@ class Subject(scoring.Scores):
             return self.model, None
         baseline, reason = runs.baseline_of(path.parent, self.known)
         return (models.opened(baseline, self.splits).model, baseline) if baseline else (reason, None)
-
-
-def _kept(file, identity):
-    """The `Outcome` in a file, or None if there is none or it is another attack's."""
-    if not file.exists():
-        return None
-    with np.load(file, allow_pickle=False) as saved:
-        if str(saved["identity"]) != identity:
-            return None
-        return outcomes.Outcome(saved["logits"], *map(float, saved["pixels"]))
 
 
 def _record(name, attacks, largest):

@@ -225,7 +225,7 @@ def boxed(study):
             rows.append([f"{name}, {version}", *map(_text, entry.values()), str(empty)])
             kept.append({"model": name, "images": version, **entry, "empty": empty})
     area = float(boxes.area(found.boxes, (size, size)).mean())
-    study.keep("boxes", {"boxes": len(images), "files": list(found.files), "area": area, "scores": kept})
+    study.keep("boxes", {"boxes": len(images), "images": len(set(found.files)), "area": area, "scores": kept})
     return "\n".join(
         [
             f"{len(images)} boxes in {len(set(found.files))} images, scaled to {size} px",

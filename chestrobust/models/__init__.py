@@ -5,7 +5,7 @@ from chestrobust.data import metadata
 from chestrobust.errors import ModelError
 from chestrobust.models import backbones
 from chestrobust.models.loading import copied, load, load_logits, logits
-from chestrobust.models.networks import build_cnn, build_covid_cnn, build_vgg, with_metadata
+from chestrobust.models.networks import build_cnn, build_covid_cnn, build_robust_cnn, build_vgg, with_metadata
 from chestrobust.models.opening import Opened, opened, opened_all, understood
 
 __all__ = [
@@ -14,6 +14,7 @@ __all__ = [
     "build",
     "build_cnn",
     "build_covid_cnn",
+    "build_robust_cnn",
     "build_vgg",
     "copied",
     "load",

@@ -15,6 +15,7 @@ from chestrobust.catalogue import MODELS, resolve
 from chestrobust.config import DROPOUT
 from chestrobust.errors import ModelError
 from chestrobust.models import blocks, graph, loading
+from chestrobust.runs import modelfile
 
 # As (scale, offset) of pixels in [0, 1]; the three numbers are of red, green and blue.
 BY_IMAGENET = ([1 / 0.229, 1 / 0.224, 1 / 0.225], [-0.485 / 0.229, -0.456 / 0.224, -0.406 / 0.225])
@@ -110,6 +111,7 @@ def _load(backbone, path, name):
     """Set the weights of a backbone from a file of its own kind."""
     wrong = f"{path}: expected weights of {name}, in a .keras or .h5 file."
     if path.suffix == ".h5":
+        modelfile.check_weights(path)
         # Keras only warns of some of the weights that it doesn't find in a file, so look for those that were not set.
         for variable in backbone.variables:
             if variable.dtype == "float32":

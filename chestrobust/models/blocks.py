@@ -44,3 +44,29 @@ def attended(x, kind, name):
         layers.Concatenate(name=f"{name}_maps")(maps)
     )
     return layers.Multiply(name=f"{name}_by_place")([x, gate])
+
+
+def residual(x, filters, *, strides, momentum, name):
+    """Feature maps plus what two 3x3 convolutions make of them, each after BatchNorm and ReLU.
+
+    Args:
+        x: Feature maps, `(batch, height, width, channels)`.
+        filters: Channels of the result.
+        strides: Of the first convolution; where it isn't 1 or channels differ, a 1x1 convolution brings `x` along.
+        momentum: Of BatchNorm's moving averages.
+        name: What the layers' names start with.
+    """
+    shortcut = x
+    for part in "ab":
+        x = layers.BatchNormalization(momentum=momentum, name=f"{name}_norm_{part}")(x)
+        x = layers.ReLU(name=f"{name}_relu_{part}")(x)
+        if part == "a" and (strides > 1 or x.shape[-1] != filters):
+            shortcut = layers.Conv2D(filters, 1, strides=strides, use_bias=False, name=f"{name}_shortcut")(x)
+        x = layers.Conv2D(
+            *(filters, 3),
+            strides=strides if part == "a" else 1,
+            padding="same",
+            use_bias=False,
+            name=f"{name}_conv_{part}",
+        )(x)
+    return layers.Add(name=f"{name}_sum")([x, shortcut])

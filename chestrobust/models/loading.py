@@ -1,5 +1,6 @@
 """Saved classifiers, loaded in safe mode, and the logits of our own."""
 
+import math
 import re
 import shutil
 import tempfile
@@ -11,6 +12,9 @@ import keras
 from chestrobust.errors import ModelError
 from chestrobust.models import graph, logit_graph
 from chestrobust.runs import modelfile
+
+SPARE = 1000  # numbers that need not be stored, such as seeds
+LARGEST = 1 << 27  # values of one layer for one image: 128 maps of 1024 x 1024
 
 
 def logits(classifier):
@@ -44,14 +48,18 @@ def load(path, custom_objects=None):
     Raises:
         ModelError: If the file can't be loaded.
     """
-    modelfile.check(path)
+    stored = modelfile.check(path, custom_objects or ())
     try:
+        if path.suffix == ".keras":
+            _check_sizes(path, stored, custom_objects)
         if path.suffix in (".keras", ".h5"):
             return keras.models.load_model(path, custom_objects, compile=False, safe_mode=True)
         with tempfile.TemporaryDirectory() as folder:  # Keras knows its files by their names.
             copied = Path(folder) / f"model{path.suffix.lower()}"
             shutil.copyfile(path, copied)
             return keras.models.load_model(copied, custom_objects, compile=False, safe_mode=True)
+    except ModelError:
+        raise
     except Exception as error:  # Keras raises whatever its reader meets: OSError, ValueError, TypeError, KeyError ...
         reason = str(error).strip() or type(error).__name__
         raise ModelError(f"{path}: expected a model as Keras saves it. {_received(path, reason)}") from None
@@ -73,6 +81,20 @@ def _received(path, reason):
             f"module that registers {name} by --import FILE."
         )
     return f"Received: {reason.splitlines()[0]:.300}"
+
+
+def _check_sizes(path, stored, custom_objects):
+    """Refuse a model whose layers would take more memory than its file allows, before they are made."""
+    with keras.StatelessScope(initialize_variables=False):  # Variables have a shape there, and no values.
+        sketch = keras.saving.deserialize_keras_object(modelfile.config(path), custom_objects, safe_mode=True)
+        numbers = sum(math.prod(variable.shape) for variable in sketch.variables)
+        made = [keras.tree.flatten(getattr(layer, "output", None)) for layer in graph.layers(sketch)]
+        shapes = [output.shape for outputs in made for output in outputs]
+    largest = max((math.prod(size or 1 for size in shape[1:]) for shape in shapes), default=0)
+    if numbers > stored + SPARE:
+        raise ModelError(f"{path}: expected layers for the {stored} numbers in it. Received layers for {numbers}.")
+    if largest > LARGEST:
+        raise ModelError(f"{path}: expected layers of at most {LARGEST} values per image. Received one of {largest}.")
 
 
 def load_logits(path):

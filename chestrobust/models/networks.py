@@ -5,7 +5,7 @@ from keras import layers
 
 from chestrobust.config import DROPOUT
 from chestrobust.data import metadata
-from chestrobust.models.blocks import attended, ending
+from chestrobust.models.blocks import attended, ending, residual
 
 
 def build_cnn(input_shape, num_labels, *, dropout=DROPOUT, activation="sigmoid", momentum=0.9, attention="none"):
@@ -86,6 +86,27 @@ def build_covid_cnn(input_shape, num_labels, *, dropout=DROPOUT, activation="sig
     for units in (1024, 128, 16):
         x = layers.Dense(units, activation="relu", name=f"dense{units}")(x)
     return ending(inputs, x, num_labels, activation, name="covid_cnn")
+
+
+def build_robust_cnn(input_shape, num_labels, *, dropout=DROPOUT, activation="sigmoid", momentum=0.9, attention="none"):
+    """A compact residual network, made to be trained adversarially.
+
+    A 5x5 convolution of 32 filters with stride 2, then three residual blocks of 32, 64 and 128 filters, the last two
+    with stride 2; BatchNorm and ReLU stand before the convolutions (He et al., 2016,
+    https://arxiv.org/abs/1603.05027), and once more before the average over the maps that remain.
+
+    Arguments and result are those of `build_cnn`.
+    """
+    inputs = layers.Input(input_shape, name="images")
+    x = layers.Conv2D(32, 5, strides=2, padding="same", use_bias=False, name="stem")(inputs)
+    for block, filters in enumerate((32, 64, 128), start=1):
+        x = residual(x, filters, strides=1 if block == 1 else 2, momentum=momentum, name=f"block{block}")
+        x = attended(x, attention, name=f"attention{block}")
+    x = layers.BatchNormalization(momentum=momentum, name="norm")(x)
+    x = layers.ReLU(name="relu")(x)
+    x = layers.GlobalAveragePooling2D(name="average")(x)
+    x = layers.Dropout(dropout, name="dropout")(x)
+    return ending(inputs, x, num_labels, activation, name="robust_cnn")
 
 
 def with_metadata(classifier, input_shape):

@@ -70,6 +70,16 @@ def known(model):
     return _known_graph(model) is not None
 
 
+def stranger(model):
+    """A few words on the first layer that keeps a `keras.Model` from having a twin; None if it has one."""
+    if known(model):
+        return None
+    for layer in graph.layers(model):
+        if not isinstance(layer, layers.InputLayer | keras.Model) and not _known_layer(layer):
+            return f"{type(layer).__name__} ({layer.name})"
+    return "the way its layers are called"
+
+
 def _known_graph(model):
     """The `Graph` of a model, with a graph in the place of each nested model; None if anything in it isn't known."""
     found, calls = graph.of(model), []

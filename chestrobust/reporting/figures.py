@@ -1,5 +1,6 @@
 """Pictures as functions of arrays; each returns a `Figure` and leaves saving to the caller."""
 
+import functools
 import textwrap
 
 import matplotlib
@@ -14,6 +15,19 @@ COLOURS = ("#222222", "#e69f00", "#0072b2")  # clean, FGSM, PGD: distinct in bla
 HATCHES = ("", "///", "...")
 
 
+def _plain_settings(draw):
+    """A function that draws with matplotlib's own settings, whatever the user's are: LaTeX may not be there."""
+
+    @functools.wraps(draw)
+    def drawn(*arguments, **options):
+        with matplotlib.rc_context():
+            matplotlib.rcdefaults()
+            return draw(*arguments, **options)
+
+    return drawn
+
+
+@_plain_settings
 def perturbation(pictures, probabilities, label_names, *, title, present, count=6):
     """One image clean and attacked, the perturbations, and the probabilities that changed most.
 
@@ -53,6 +67,7 @@ def perturbation(pictures, probabilities, label_names, *, title, present, count=
     return figure
 
 
+@_plain_settings
 def curves(results):
     """Macro AUC over the radius, an attack a line, and over the number of PGD steps; both must end up flat or at 0.
 
@@ -127,6 +142,7 @@ def _changes(ax, probabilities, label_names, present, count):
     ax.spines[["top", "right"]].set_visible(False)
 
 
+@_plain_settings
 def save(figure, path):
     """Write a figure as a PNG; the same figure gives the same bytes."""
     with matplotlib.rc_context({"hatch.linewidth": 0.6}):
@@ -136,6 +152,7 @@ def save(figure, path):
 PALETTE = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#e69f00", "#56b4e9", "#999999", "#222222")
 
 
+@_plain_settings
 def explanation(rows, *, title):
     """Maps over images: a row per version of the image, a column per map.
 
@@ -183,6 +200,7 @@ def _plain(ax, title):
     ax.set_yticks([])
 
 
+@_plain_settings
 def gallery(rows, *, title):
     """Images in rows with a caption each.
 
@@ -202,6 +220,7 @@ def gallery(rows, *, title):
     return figure
 
 
+@_plain_settings
 def features(points, groups, *, title):
     """Two-dimensional features of images, a panel each for clean and attacked, on the same axes.
 
@@ -225,6 +244,7 @@ def features(points, groups, *, title):
     return figure
 
 
+@_plain_settings
 def confusion(panels, *, title):
     """Confusion matrices: counts, shaded by their share of the true class.
 
@@ -257,6 +277,7 @@ def confusion(panels, *, title):
     return figure
 
 
+@_plain_settings
 def history(columns, *, best, title):
     """Loss and AUC over the epochs.
 
@@ -284,6 +305,7 @@ def history(columns, *, best, title):
     return figure
 
 
+@_plain_settings
 def search_history(values, *, title):
     """The score of each complete trial of a search, and the best so far.
 
@@ -305,6 +327,7 @@ def search_history(values, *, title):
     return figure
 
 
+@_plain_settings
 def importance(shares, *, title):
     """How much of a score's variance each option explains, as bars; `shares` by option name."""
     figure = Figure(figsize=(7, 0.4 * len(shares) + 1.6), layout="constrained")

@@ -1,8 +1,8 @@
 """The run folder, and saved models in it."""
 
 from chestrobust.errors import RunError
-from chestrobust.runs.earlier import baseline_of, check_fits, check_same_model, finished, label_names
-from chestrobust.runs.folder import SCHEMA, Run, claim, clear, lock, make_writable
+from chestrobust.runs.earlier import baseline_of, check_fits, check_same_model, finished, label_names, read_back
+from chestrobust.runs.folder import SCHEMA, Run, claim, clear, lock, make_writable, task
 
 __all__ = [
     "SCHEMA",
@@ -17,4 +17,6 @@ __all__ = [
     "label_names",
     "lock",
     "make_writable",
+    "read_back",
+    "task",
 ]

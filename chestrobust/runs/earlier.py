@@ -1,5 +1,6 @@
 """Finished runs, which others start from, are compared with, or look at."""
 
+from contextlib import contextmanager
 from pathlib import Path
 
 from chestrobust.config import BaselineConfig
@@ -21,6 +22,18 @@ def finished(folder):
                 f"{run.path}: expected a finished run. Received no {name} there. Train one with diagnosis.py."
             )
     return run
+
+
+@contextmanager
+def read_back(run):
+    """Turns what fails on the results of a run, because they have another form than ours, into a `RunError`."""
+    try:
+        yield
+    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+        raise RunError(
+            f"{run.path / 'results.json'}: expected results as a run writes them. "
+            f"Received others ({type(error).__name__}: {error!s:.60})."
+        ) from error
 
 
 def label_names(path):

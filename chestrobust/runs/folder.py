@@ -21,8 +21,10 @@ CONTENTS = (
     "history.csv",
     "state.npz",
     "model.keras",
+    "next.keras",
     "last.keras",
     "adversarial.npy",
+    "adversarial.json",
     "chestxray.png",
     "logs",
     "baseline",
@@ -31,7 +33,12 @@ CONTENTS = (
 )
 LOCK = ".lock"
 CACHE = "cache"  # folder of what explain.py computes once
-LEFT_OVER = ("state.npz", "adversarial.npy")  # needed to resume, and by a finished run no more
+LEFT_OVER = (
+    "state.npz",
+    "next.keras",
+    "adversarial.npy",
+    "adversarial.json",
+)  # needed to resume, and by a finished run no more
 MAX_JSON = 1 << 26  # bytes
 # What belongs to a name in `results.json`; the rest is read by its key alone.
 KINDS = dict.fromkeys(("data", "config", "training", "thresholds", "baseline"), dict) | {"evaluations": list}
@@ -69,11 +76,19 @@ class Run:
         except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{self.path / name}: expected JSON of a run. Received: {error}.") from None
         content = content if isinstance(content, dict) else {}
-        kinds = KINDS if name == "results.json" else {}
-        missing = [key for key in keys if key not in content or not isinstance(content[key], kinds.get(key, object))]
-        if missing:
+        if missing := [key for key in keys if key not in content]:
             raise RunError(f"{self.path / name}: expected {', '.join(missing)} in the JSON of a run. Received none.")
+        if name == "results.json":
+            self._check_kinds(content)
         return content
+
+    def _check_kinds(self, results):
+        path = self.path / "results.json"
+        for key, kind in KINDS.items():
+            if not isinstance(results.get(key, kind()), kind):
+                raise RunError(f"{path}: expected {key} of a run. Received: {results[key]!r:.60}.")
+        if any(type(cut) not in (int, float) for cut in results.get("thresholds", {}).values()):
+            raise RunError(f"{path}: expected a number for each of the thresholds. Received another.")
 
     def write(self, name, text):
         """Write a text file whole or not at all, if this is the chief."""
@@ -141,7 +156,7 @@ class Run:
         results = {
             "schema": SCHEMA,
             "data": splits.summary(),
-            "config": asdict(config),
+            "config": provenance.options(config),
             "versions": provenance.versions(),
             "commit": provenance.commit(),
             "hardware": provenance.hardware(),
@@ -226,12 +241,14 @@ def claim(config):
     return run
 
 
+def task(config, splits):
+    """What all workers of a run must be about to do: the options that say what, and the data."""
+    return {key: value for key, value in asdict(config).items() if key not in HOUSEKEEPING} | {"data": splits.sha256}
+
+
 def _bare(folder):
     """Whether a folder is empty, but for what a run that was killed before it began leaves."""
     return all(path.name == LOCK or path.match(PARTIAL) for path in folder.iterdir())
-
-
-_locks = []  # Open files, as a lock ends when its file is closed.
 
 
 def lock(folder, *, inside=None):
@@ -260,7 +277,7 @@ def lock(folder, *, inside=None):
         ) from None
     except OSError as error:
         raise RunError(f"{folder}: expected a file system with locks. Received: {error.strerror}.") from None
-    _locks.append(file)
+    locks.hold(folder, file)
     with explained(folder):
         files.remove_partial(folder)
     clear(folder / CACHE)

@@ -6,6 +6,7 @@ import os
 import platform
 import subprocess
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import PurePath
 
 from chestrobust import devices
 
@@ -13,12 +14,30 @@ from chestrobust import devices
 def versions():
     """Versions of Python and of the packages that results depend on."""
     found = {"python": platform.python_version()}
-    for package in ("tensorflow", "keras", "keras-hub", "numpy", "scikit-learn", "medmnist"):
+    for package in ("tensorflow", "keras", "keras-hub", "numpy", "scipy", "scikit-learn", "pillow", "medmnist"):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
             found[package] = None
     return found
+
+
+def options(config):
+    """Options as results hold them, without places on this machine: of an absolute path, its last part remains."""
+    return {name: _without_place(value) for name, value in vars(config).items()}
+
+
+def _without_place(value):
+    if isinstance(value, (tuple, list)):
+        return [_without_place(part) for part in value]
+    if isinstance(value, str) and (value.startswith("~") or os.path.isabs(value)):
+        return PurePath(value).name
+    return value
+
+
+def model(path):
+    """What results call a saved model: its path as it was given, or of an absolute one the folder and the file."""
+    return os.path.join(path.parent.name, path.name) if path.is_absolute() else str(path)
 
 
 def sha256(path):

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
 
-from chestrobust import config, data, runs
+from chestrobust import commandline, config, data, runs
 from chestrobust.errors import ModelError, RunError
 from chestrobust.runs import modelfile
 
@@ -89,12 +89,33 @@ def settings(subject, options):
     """
     if options.data is None and not subject.run.finished:
         raise RunError(f"{subject.path}: expected --data, as no run is beside this file that would tell its data.")
-    own = config.renewed(subject.run.read("config.json", "data")) if subject.run.finished else {}
+    own = own_options(subject.run, "data") if subject.run.finished else {}
     if options.data is not None:
         own = {name: value for name, value in own.items() if name not in DATA_OPTIONS}
     given = {name: value for name, value in dataclasses.asdict(options).items() if value is not None}
     defaults = dataclasses.asdict(config.BaselineConfig())
     return SimpleNamespace(**{name: (defaults | own | given)[name] for name in defaults})
+
+
+def own_options(run, *names):
+    """The options in a run's config.json, which may be a stranger's and must have those of these names.
+
+    A folder for data is left out unless this program has been there before, or can only read there: no run chooses
+    where files are made.
+
+    Raises:
+        RunError: If one is missing, or isn't what the option takes.
+    """
+    options = config.renewed(run.read("config.json", *names))
+    for field in dataclasses.fields(config.BaselineConfig):
+        if field.name in options and not commandline.takes(field, options[field.name]):
+            raise RunError(
+                f"{run.path / 'config.json'}: expected what --{field.name.replace('_', '-')} takes. "
+                f"Received: {options[field.name]!r:.60}."
+            )
+    if "data_dir" in options and not data.is_known_folder(options["data_dir"]):
+        options["data_dir"] = config.DATA_DIR
+    return options
 
 
 def load_data(chosen):
@@ -125,11 +146,11 @@ def open_subject(options):
     run, path = subject.run, subject.path
     modelfile.check(path)
     if run.started and options.metadata is None:
-        options = dataclasses.replace(options, metadata=run.read("config.json").get("metadata"))
+        options = dataclasses.replace(options, metadata=own_options(run).get("metadata"))
     if options.data is None:
         if not run.finished:
             raise RunError(f"{path}: expected --data, as no run is beside this file that would tell its data.")
-        own = config.renewed(run.read("config.json", "data", "size", "limit", "data_dir"))
+        own = own_options(run, "data", "size", "limit", "data_dir")
         left_open = [name for name in data.OPTIONS if getattr(options, name) == getattr(config.EvaluateConfig, name)]
         # Runs of earlier versions have no options of folders.
         options = dataclasses.replace(options, data=own["data"], **{name: own.get(name) for name in left_open})

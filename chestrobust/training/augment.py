@@ -1,4 +1,4 @@
-"""Random changes of training images: rotated, shifted, mirrored, cropped. Validation and test images never come here.
+"""Random changes of training images, such as small shifts. Validation and test images never come here.
 
 What happens to an image is a function of (seed, epoch, number of the image), whatever its batch and device.
 """
@@ -23,17 +23,20 @@ class Augmentation:
         flip: Whether half of the images are mirrored. A mirrored chest has its heart on the right, and left and right
             tell findings apart: not for X-rays unless asked for.
         crop: Share of width and height that a random crop keeps; it is enlarged to the full size again.
+        scale: Largest change of size either way, as a share of it.
     """
 
     rotation: float = 0.0
     translation: float = 0.0
     flip: bool = False
     crop: float = 1.0
+    scale: float = 0.0
 
 
 # As the systems of these models augment.
 PRESETS = {
     "none": Augmentation(),
+    "light": Augmentation(rotation=4, translation=1 / 28, scale=0.05),
     "vgg": Augmentation(rotation=15, translation=0.1, flip=True),
     "covid_cnn": Augmentation(rotation=30, flip=True, crop=112 / 128),
 }
@@ -62,7 +65,7 @@ def augmented(images, augmentation, *, seed, indices):
     size = tf.shape(images)[1:3]
 
     def transform(index):
-        numbers = tf.random.stateless_uniform([6], tf.random.experimental.stateless_fold_in(stream, index), -1.0, 1.0)
+        numbers = tf.random.stateless_uniform([7], tf.random.experimental.stateless_fold_in(stream, index), -1.0, 1.0)
         return _transform(augmentation, numbers, tf.cast(size, tf.float32))
 
     # One by one: the sine of a vector differs in the last bit with the place in it, so with the batch.
@@ -83,13 +86,14 @@ def _transform(augmentation, numbers, size):
 
     Args:
         augmentation: An `Augmentation`.
-        numbers: Six random numbers in [-1, 1].
+        numbers: Seven random numbers in [-1, 1].
         size: Height and width in pixels.
     """
-    turn, right, down, mirror, crop_right, crop_down = tf.unstack(numbers)
+    turn, right, down, mirror, crop_right, crop_down, larger = tf.unstack(numbers)
     angle = turn * (augmentation.rotation * math.pi / 180)
     sign = tf.where(mirror < 0, -1.0, 1.0) if augmentation.flip else 1.0
-    cos, sin = augmentation.crop * tf.cos(angle), augmentation.crop * tf.sin(angle)
+    zoom = augmentation.crop / (1 + augmentation.scale * larger)
+    cos, sin = zoom * tf.cos(angle), zoom * tf.sin(angle)
     slack = 1 - augmentation.crop
     y, x = tf.unstack((size - 1) / 2)  # the centre, about which images turn
     to_x = x - (cos * sign * x - sin * y) + size[1] * augmentation.translation * right + slack * x * crop_right

@@ -1,9 +1,28 @@
-"""What a step of training trains on: clean images, or adversarial ones beside them."""
+"""What a step of training trains on: clean images, or adversarial ones in their place or beside them."""
+
+from collections.abc import Callable
+from typing import NamedTuple
 
 import tensorflow as tf
 
 from chestrobust.attacks import gradient
-from chestrobust.models import twin
+
+
+class Examples(NamedTuple):
+    """What a replica trains on in a step.
+
+    Attributes:
+        images: Float images in [0, 1], `(examples, height, width, channels)`.
+        labels: Float labels, `(examples, num_labels)`.
+        weights: Of each example in the loss; those of all replicas sum to 1 where all is a loss on labels.
+        losses: Function `losses(loss, labels, logits)` returning a value per example, from the `loss` of the recipe and
+            the model's answers to `images`, which it may compare with each other.
+    """
+
+    images: tf.Tensor
+    labels: tf.Tensor
+    weights: tf.Tensor
+    losses: Callable = lambda loss, labels, logits: loss(labels, logits)
 
 
 def clean_examples(images, labels, seed, indices, positions, count):
@@ -18,13 +37,13 @@ def clean_examples(images, labels, seed, indices, positions, count):
         count: Number of images in the batch.
 
     Returns:
-        Images, labels and weights of the examples; the weights of all replicas sum to 1.
+        The `Examples`.
     """
     del seed, indices, positions
-    return images, labels, _equal_weights(images, count)
+    return Examples(images, labels, _equal_weights(images, count))
 
 
-def adversarial_examples(model, loss, *, epsilon, step_size, steps, adv_weight, precision):
+def half_and_half(model, loss, *, epsilon, step_size, steps, adv_weight, strength):
     """A function like `clean_examples` that adds adversarial images of the current weights to the clean ones.
 
     The first half of the batch is attacked by FGSM, the second by PGD with a random start; clean and adversarial
@@ -36,29 +55,109 @@ def adversarial_examples(model, loss, *, epsilon, step_size, steps, adv_weight, 
         epsilon, step_size: Of the attacks, in pixel units of [0, 1].
         steps: Of PGD.
         adv_weight: Share of the loss that comes from adversarial images.
-        precision: Arithmetic of the attacks, as in `attacks.fgsm`.
+        strength: Function returning the share of both lengths that counts at this step; see `schedules.ramp`.
     """
-    model = twin.of(model, twin.dtype(precision))
 
     def examples(images, labels, seed, indices, positions, count):
+        radius, length = epsilon * strength(), step_size * strength()
         half = (count + 1) // 2  # The middle image of an odd batch gets both, so that no half is ever empty.
         early = slice(tf.math.count_nonzero(positions < half))
         late = slice(tf.math.count_nonzero(positions < count - half), None)
         fast = gradient.ascend(
-            model, loss, images[early], labels[early], images[early], epsilon=epsilon, step_size=epsilon
+            model, loss, images[early], labels[early], images[early], epsilon=radius, step_size=radius
         )
-        slow = gradient.random_images(images[late], epsilon, seed, indices[late])
-        for _ in range(steps):
-            slow = gradient.ascend(model, loss, slow, labels[late], images[late], epsilon=epsilon, step_size=step_size)
+        slow = _climbed(model, loss, images[late], labels[late], radius, length, steps, seed, indices[late])
         attacked = tf.concat([fast, slow], 0)
         weights = [
             (1 - adv_weight) * _equal_weights(images, count),
             adv_weight * _equal_weights(attacked, 2 * half),
         ]
         labels = tf.concat([labels, labels[early], labels[late]], 0)
-        return tf.concat([images, attacked], 0), labels, tf.concat(weights, 0)
+        return Examples(tf.concat([images, attacked], 0), labels, tf.concat(weights, 0))
 
     return examples
+
+
+def projected(model, loss, *, epsilon, step_size, steps, adv_weight, strength):
+    """A function like `clean_examples` with all images attacked by PGD from a random start.
+
+    Clean images stand beside them unless `adv_weight` is 1. Arguments are those of `half_and_half`.
+
+    Reference: Madry et al., 2018, https://arxiv.org/abs/1706.06083
+    """
+
+    def examples(images, labels, seed, indices, positions, count):
+        radius, length = epsilon * strength(), step_size * strength()
+        attacked = _climbed(model, loss, images, labels, radius, length, steps, seed, indices)
+        return _beside(images, attacked, labels, adv_weight, count)
+
+    return examples
+
+
+def noisy(model, loss, *, epsilon, adv_weight, strength):
+    """A function like `clean_examples` with all images attacked by N-FGSM, which costs a single pass.
+
+    Its one step is as long as the radius, and starts at noise of twice the radius that no ball holds back: what is
+    trained on lies up to three radii away, which keeps the model from learning to answer one-step attacks alone.
+
+    Arguments are those of `half_and_half`.
+
+    Reference: de Jorge et al., 2022, https://arxiv.org/abs/2202.01181
+    """
+
+    def examples(images, labels, seed, indices, positions, count):
+        radius = epsilon * strength()
+        noise = gradient.random_images(images, 2 * radius, seed, indices)
+        attacked = gradient.ascend(model, loss, noise, labels, images, epsilon=3 * radius, step_size=radius)
+        return _beside(images, attacked, labels, adv_weight, count)
+
+    return examples
+
+
+def consistent(model, divergence, *, epsilon, step_size, steps, beta, strength):
+    """A function like `clean_examples` for TRADES: clean images by their labels, attacked ones by the clean answers.
+
+    Args:
+        model, epsilon, step_size, steps, strength: As in `half_and_half`.
+        divergence: Function `divergence(logits, others)` from `divergences`.
+        beta: Weight of the divergence beside the loss.
+
+    Reference: Zhang et al., 2019, https://arxiv.org/abs/1901.08573
+    """
+
+    def losses(loss, labels, logits):
+        clean, attacked = tf.split(logits, 2)
+        return tf.concat([loss(labels[: tf.shape(clean)[0]], clean), beta * divergence(clean, attacked)], 0)
+
+    def examples(images, labels, seed, indices, positions, count):
+        radius, length = epsilon * strength(), step_size * strength()
+        answers = model(images, training=False)
+        # From a random point: at the image itself, answers agree and their divergence has no slope.
+        attacked = _climbed(model, divergence, images, answers, radius, length, steps, seed, indices)
+        pairs = _beside(images, attacked, labels, 0.5, count)
+        return pairs._replace(weights=2 * pairs.weights, losses=losses)
+
+    return examples
+
+
+def _climbed(model, loss, images, labels, epsilon, step_size, steps, seed, indices):
+    """Images attacked by PGD from a random start."""
+    attacked = gradient.random_images(images, epsilon, seed, indices)
+    for _ in range(steps):
+        attacked = gradient.ascend(model, loss, attacked, labels, images, epsilon=epsilon, step_size=step_size)
+    return attacked
+
+
+def _beside(images, attacked, labels, adv_weight, count):
+    """The `Examples` of images and what they become under attack; of the latter alone if only they count."""
+    weights = _equal_weights(images, count)
+    if adv_weight == 1:
+        return Examples(attacked, labels, weights)
+    return Examples(
+        tf.concat([images, attacked], 0),
+        tf.concat([labels, labels], 0),
+        tf.concat([(1 - adv_weight) * weights, adv_weight * weights], 0),
+    )
 
 
 def _equal_weights(images, count):

@@ -5,12 +5,12 @@ import os
 
 import keras
 
-from chestrobust import config, devices, files, losses, models, runs, titles
+from chestrobust import config, devices, files, models, runs, titles
 from chestrobust.attacks import named
 from chestrobust.data import ranges
 from chestrobust.evaluation import outcomes, picture
 from chestrobust.runs import provenance, saved
-from chestrobust.training import augment, examples, loop, static_set
+from chestrobust.training import augment, examples, loop, methods, static_set
 
 
 def train_baseline(options, splits, run):
@@ -58,12 +58,12 @@ def train_robust(options, splits, run, source, baseline):
         shown = static_set.joined(
             *(splits, models.logits(classifier), run),
             epsilon=options.train_epsilon,
-            loss=attack_loss(options, splits),
+            loss=methods.attack_loss(options, splits),
             precision=options.precision,
         )
         make = examples.clean_examples
     else:
-        make, shown = adversarial_examples(options, splits, classifier), splits
+        make, shown = methods.examples_of(options, splits, classifier), splits
     suite = named.quick_suite(options, splits.task.several)
     trained_on = baseline.data if baseline.own_run else {}
     if trained_on and any(trained_on.get(key) != splits.summary()[key] for key in ("sha256", "counts")):
@@ -77,12 +77,13 @@ def train_robust(options, splits, run, source, baseline):
         *(classifier, shown, recipe(options), run),
         examples=make,
         selection=named.choosing_pgd(options, splits.task.several),
+        collapse=methods.COLLAPSE.get(options.method),
     )
     print("Attacking both models")
     results = {
         "model": describe(options, classifier) | {"name": name},
         "evaluations": outcomes.evaluate(classifier, splits, suite),
-        "training": summary,
+        "training": {**summary, "passes": methods.passes(options)},
         "thresholds": splits.by_label(outcomes.thresholds(models.logits(classifier), splits)),
         "baseline": {
             "data": trained_on,
@@ -107,7 +108,7 @@ def _loaded(subject, splits, options):
 
 def _whereabouts(baseline, undefended, run, origin):
     """What results say of where the baseline is; a stranger's is kept as it was attacked, in `RUN/baseline`."""
-    path = baseline.path
+    path, shown = baseline.path, baseline.run.path if baseline.own_run else baseline.path
     if not baseline.own_run:
         path = run.path / "baseline" / "model.keras"
         if devices.chief():
@@ -115,7 +116,7 @@ def _whereabouts(baseline, undefended, run, origin):
             with files.writing(path) as temporary:
                 undefended.save(temporary)
     return {
-        "run": str(baseline.run.path if baseline.own_run else baseline.path),
+        "run": shown.name if shown.is_absolute() else str(shown),
         # Of what is attacked, even if another run has taken its place meanwhile.
         "sha256": origin["baseline"] if "baseline" in origin and baseline.own_run else provenance.sha256(path),
         # From this run's folder, so that it is found from anywhere.
@@ -164,26 +165,6 @@ def recipe(options):
     return loop.Recipe(
         augmentation=augment.of(options.augment, **changes), **{name: getattr(options, name) for name in names}
     )
-
-
-def adversarial_examples(options, splits, classifier):
-    """The examples that an `AdversarialConfig` asks for, made on a classifier; see `examples.adversarial_examples`."""
-    return examples.adversarial_examples(
-        models.logits(classifier),
-        attack_loss(options, splits),
-        epsilon=options.train_epsilon,
-        step_size=options.train_step_size,
-        steps=options.train_steps,
-        adv_weight=options.adv_weight,
-        precision=options.precision,
-    )
-
-
-def attack_loss(options, splits):
-    """What the training's attacks climb: the task's loss, not that of a remedy for rare labels, unless asked."""
-    if options.attack_loss == "task":
-        return splits.task.loss
-    return losses.for_training(options.loss, splits.task, splits.train.labels)
 
 
 def describe(options, classifier):

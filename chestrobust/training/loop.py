@@ -7,7 +7,8 @@ number is a function of (seed, epoch, image) or of a saved variable.
 """
 
 import csv
-from contextlib import contextmanager
+import re
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
 import keras
@@ -20,7 +21,8 @@ from chestrobust.data import batching, sampling
 from chestrobust.errors import RunError, TrainingError
 from chestrobust.evaluation import metrics, outcomes
 from chestrobust.models import graph, twin
-from chestrobust.training import augment
+from chestrobust.training import augment, schedules
+from chestrobust.training.averaging import Average
 from chestrobust.training.checkpoints import Checkpoint
 from chestrobust.training.examples import clean_examples
 
@@ -34,16 +36,22 @@ class Recipe:
     learning_rate: float
     optimizer: str
     schedule: str
+    warmup: float
     weight_decay: float
+    clip_norm: float
+    ema: float
     patience: int
     loss: str
+    label_smoothing: float
     sampler: str
     augmentation: augment.Augmentation
     precision: str
     seed: int
 
 
-def train(classifier, splits, recipe, run, *, examples=clean_examples, selection=named.CLEAN, callback=None):
+def train(
+    classifier, splits, recipe, run, *, examples=clean_examples, selection=named.CLEAN, collapse=None, callback=None
+):
     """Train a classifier and keep the weights with the best validation macro AUC.
 
     Args:
@@ -55,6 +63,8 @@ def train(classifier, splits, recipe, run, *, examples=clean_examples, selection
             to.
         examples: What a step trains on; see `clean_examples`.
         selection: The `Attack` under which the validation macro AUC chooses the checkpoint and stops training.
+        collapse: How far the validation macro AUC may fall below the best before the best weights are taken back; None
+            for any.
         callback: A `keras.callbacks.Callback` that takes the place of the bar and may raise to end training.
 
     Returns:
@@ -72,10 +82,12 @@ def train(classifier, splits, recipe, run, *, examples=clean_examples, selection
         model.compile(_optimizer(recipe, steps_per_epoch))
         model.optimizer.build(model.trainable_variables)
         _synchronize(model)
-        checkpoint = Checkpoint(run, model, running)
+        average = Average(model, recipe.ema)
+        checkpoint = Checkpoint(run, model, running, average)
         state = checkpoint.restore()
-    loss = losses.for_training(recipe.loss, splits.task, splits.train.labels)
-    step = _compiled_step(model, splits, examples, running, recipe, loss)
+    if stranger := twin.stranger(model):
+        print(f"Note: the fast twin doesn't know {stranger}, so this model is trained as it is, which takes longer.")
+    step = _compiled_step(model, splits, examples, running, recipe, average)
     callbacks = keras.callbacks.CallbackList(
         [keras.callbacks.TensorBoard(str(run.path / "logs"), write_graph=False), *filter(None, [callback])]
         if devices.chief()
@@ -89,14 +101,23 @@ def train(classifier, splits, recipe, run, *, examples=clean_examples, selection
         while state.epoch < recipe.epochs and state.epoch - state.best_epoch <= recipe.patience:
             with _out_of_memory(recipe.batch_size):
                 logs = _epoch(step, running, splits, recipe, state, callbacks, checkpoint)
-            logs |= _validate(model, splits, selection, state, checkpoint)
+            with average.in_place():
+                logs |= _validate(model, splits, selection, state, checkpoint)
             logs["learning_rate"] = float(model.optimizer.learning_rate)
             with interruption.delayed():
-                _end_epoch(classifier, selection, logs, state, run, checkpoint)
+                score = _end_epoch(classifier, selection, logs, state, run, checkpoint)
+                if collapse is not None and score < state.best - collapse:
+                    # The optimizer stays: without its velocities, Adam's next steps would be several times as long.
+                    classifier.set_weights(checkpoint.best_weights(classifier))
+                    average.restart()
+                    state.collapses += 1
+                checkpoint.save_if_due(state, every=0)
                 with _logging(run):
                     callbacks.on_epoch_end(state.epoch - 1, logs)
         with _logging(run):
             callbacks.on_train_end()
+        if devices.chief():
+            _forget_host(run.path / "logs")
     except KeyboardInterrupt:
         # It is only raised between steps, where state and variables belong together.
         with interruption.delayed():
@@ -112,6 +133,7 @@ def train(classifier, splits, recipe, run, *, examples=clean_examples, selection
         "best_epoch": state.best_epoch + 1,
         "best_val_auc": state.best,
         "selected_on": selection.title,
+        **({"collapses": state.collapses} if collapse is not None else {}),
         "precision": twin.dtype(recipe.precision),
         "images_per_second": round(state.epoch * len(splits.train) / state.seconds, 1),
     }
@@ -139,7 +161,7 @@ def _epoch(step, running, splits, recipe, state, callbacks, checkpoint):
 
 
 def _end_epoch(classifier, selection, logs, state, run, checkpoint):
-    """Keep the weights if they are the best so far, and write down that the epoch is done."""
+    """Keep the weights if they are the best so far, and write down that the epoch is done; returns its score."""
     score = logs[titles.validation_score("auc", selection.attack)]
     if score > state.best:
         checkpoint.keep(classifier)
@@ -151,7 +173,14 @@ def _end_epoch(classifier, selection, logs, state, run, checkpoint):
             table = csv.DictWriter(file, ["epoch", *sorted(logs)])
             table.writeheader()
             table.writerows({"epoch": epoch, **row} for epoch, row in enumerate(state.history))
-    checkpoint.save_if_due(state, every=0)
+    return score
+
+
+def _forget_host(folder):
+    """Take the name of this machine out of TensorBoard's file names, now that they are closed."""
+    for path in folder.rglob("events.out.tfevents.*.v2"):
+        with suppress(OSError):
+            path.rename(path.with_name(re.sub(r"(tfevents\.\d+)\..*(\.\d+\.\d+\.v2)$", r"\1\2", path.name)))
 
 
 @contextmanager
@@ -180,18 +209,15 @@ def _out_of_memory(batch_size):
 
 
 def _optimizer(recipe, steps_per_epoch):
-    schedules = {
-        "exponential": lambda rate: keras.optimizers.schedules.ExponentialDecay(rate, 1000, 0.9),
-        "cosine": lambda rate: keras.optimizers.schedules.CosineDecay(rate, recipe.epochs * steps_per_epoch),
-        "constant": lambda rate: rate,
-    }
+    steps = recipe.epochs * steps_per_epoch
+    rate = schedules.learning_rate(recipe.schedule, recipe.learning_rate, steps=steps, warmup=recipe.warmup)
     optimizers = {
         "adam": keras.optimizers.Adam,
         "adamw": lambda rate: keras.optimizers.AdamW(rate, weight_decay=recipe.weight_decay),
         "rmsprop": keras.optimizers.RMSprop,
         "sgd": lambda rate: keras.optimizers.SGD(rate, momentum=0.9),
     }
-    return optimizers[recipe.optimizer](schedules[recipe.schedule](recipe.learning_rate))
+    return optimizers[recipe.optimizer](rate)
 
 
 def _running_metrics(splits):
@@ -203,7 +229,7 @@ def _running_metrics(splits):
     )
 
 
-def _compiled_step(model, splits, examples, running, recipe, loss):
+def _compiled_step(model, splits, examples, running, recipe, average):
     """One optimizer step as a graph: `step(images, labels, indices, count, seed)`, labels uint8, images too or floats.
 
     A worker calls it with its part of a batch of `count` images.
@@ -212,19 +238,22 @@ def _compiled_step(model, splits, examples, running, recipe, loss):
     activate = splits.task.activate
     mean, accuracy, auc = running
     forward = twin.of(model, twin.dtype(recipe.precision))
+    loss = losses.for_training(recipe.loss, splits.task, splits.train.labels)
+    loss = _smoothed(loss, recipe.label_smoothing, splits.task.exclusive)
 
     def replica_step(images, labels, indices, count, seed):
         images, labels, indices, positions = devices.deal(count, images, labels, indices)
         images, labels = _in_pixel_units(images), tf.cast(labels, tf.float32)
         images = augment.augmented(images, recipe.augmentation, seed=seed, indices=indices)
-        images, labels, weights = examples(images, labels, seed, indices, positions, count)
+        made = examples(images, labels, seed, indices, positions, count)
         with tf.GradientTape() as tape:
-            logits = forward(images, training=True)
-            total = tf.reduce_sum(weights * loss(labels, logits))
+            logits = forward(made.images, training=True)
+            total = tf.reduce_sum(made.weights * made.losses(loss, made.labels, logits))
             total /= tf.cast(devices.copies(count), tf.float32)
+        gradients = _clipped(tape.gradient(total, model.trainable_variables), recipe.clip_norm)
         # Keras sums the gradients of all replicas.
-        model.optimizer.apply(tape.gradient(total, model.trainable_variables), model.trainable_variables)
-        return total, labels, activate(logits)
+        model.optimizer.apply(gradients, model.trainable_variables)
+        return total, made.labels, activate(logits)
 
     @tf.function(
         input_signature=[
@@ -238,6 +267,7 @@ def _compiled_step(model, splits, examples, running, recipe, loss):
     )
     def step(images, labels, indices, count, seed):
         total, labels, answers = strategy.run(replica_step, args=(images, labels, indices, count, seed))
+        average.update()
         labels, answers = (strategy.gather(values, axis=0) for values in (labels, answers))
         once = slice(tf.shape(labels)[0] // devices.copies(count))
         mean.update_state(strategy.reduce(tf.distribute.ReduceOp.SUM, total, axis=None))
@@ -245,6 +275,30 @@ def _compiled_step(model, splits, examples, running, recipe, loss):
         auc.update_state(labels[once], answers[once])
 
     return step
+
+
+def _smoothed(loss, share, exclusive):
+    """A loss whose labels are moved by a share of the way towards a half, or of classes towards all of them alike.
+
+    As a mean of the loss at whole labels, because losses take no others.
+    """
+    if not share:
+        return loss
+    if exclusive:
+        return lambda labels, logits: (
+            (1 - share) * loss(labels, logits)
+            + share
+            * tf.reduce_mean([loss(tf.roll(labels, shift, -1), logits) for shift in range(labels.shape[-1])], axis=0)
+        )
+    return lambda labels, logits: (1 - share / 2) * loss(labels, logits) + share / 2 * loss(1 - labels, logits)
+
+
+def _clipped(gradients, norm):
+    """A replica's gradients, so that the sum over all replicas is no longer than `norm`; 0 for any length."""
+    if not norm:
+        return gradients
+    length = tf.linalg.global_norm(tf.distribute.get_replica_context().all_reduce("SUM", gradients))
+    return [gradient * (norm / tf.maximum(length, norm)) for gradient in gradients]
 
 
 def _in_pixel_units(images):

@@ -9,15 +9,17 @@ import warnings
 from contextlib import contextmanager
 
 import keras
+import numpy as np
 import optuna
+import sqlalchemy
 import tensorflow as tf
 from tqdm import tqdm
 
-from chestrobust import config, files, runs, titles
+from chestrobust import config, files, interruption, locks, runs, titles
 from chestrobust.attacks import named
 from chestrobust.errors import RunError, TrainingError
 from chestrobust.reporting import figures
-from chestrobust.training import experiment, loop
+from chestrobust.training import experiment, loop, methods
 
 # Wide enough for fine-tuning as for training from scratch.
 SPACE = {
@@ -31,6 +33,7 @@ SPACE = {
 }
 STATES = optuna.trial.TrialState
 ENDED = (STATES.COMPLETE, STATES.PRUNED)
+LOCK = ".study.lock"
 # What decides whether a search may be continued: a trial with other values can't be compared.
 FREE = ("trials", "run", "params", "root", "data_dir", "strategy")
 
@@ -52,12 +55,19 @@ def search(options, fixed, splits, folder):
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     tf.get_logger().setLevel("ERROR")  # It takes the many models of a search for one that is traced again and again.
+    with _explained(folder):
+        return _search(options, fixed, splits, folder)
+
+
+def _search(options, fixed, splits, folder):
     study = _open(options, fixed, splits, folder)
     searched = _searched(options, fixed)
     done = sum(trial.state in ENDED for trial in study.get_trials(deepcopy=False))
     with tqdm(total=options.trials, initial=min(done, options.trials), desc="Trials", unit=" trainings") as bar:
 
         def objective(trial):
+            interruption.check()
+            study.sampler = _sampler(options.seed, trial.number)
             try:
                 reporter = Reporter(trial, options, splits, bar)
                 return _train(trial, options, searched, splits, folder / "trials" / f"{trial.number:04d}", reporter)
@@ -79,7 +89,9 @@ def search(options, fixed, splits, folder):
 
 def _open(options, fixed, splits, folder):
     """The study in a folder, new or as it was left; others take the place of trainings that were killed."""
-    with warnings.catch_warnings():
+    # One after the other, as SQLite's tables can't be made twice.
+    with files.open_own(folder / LOCK) as lock, warnings.catch_warnings():
+        locks.exclusive(lock, wait=True)
         warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)  # about the heartbeat
         path = str(folder / "study.db")
         storage = optuna.storages.RDBStorage(
@@ -89,13 +101,13 @@ def _open(options, fixed, splits, folder):
             heartbeat_interval=10,
             grace_period=60,
         )
-    study = optuna.create_study(
-        storage=storage,
-        study_name="search",
-        direction="maximize",
-        load_if_exists=True,
-        pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2),
-    )
+        study = optuna.create_study(
+            storage=storage,
+            study_name="search",
+            direction="maximize",
+            load_if_exists=True,
+            pruner=optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=2),
+        )
     now = {name: value for name, value in dataclasses.asdict(options).items() if name not in FREE}
     now |= {"data": splits.sha256, "searched": sorted(_searched(options, fixed))}
     now = json.loads(json.dumps(now))
@@ -108,6 +120,30 @@ def _open(options, fixed, splits, folder):
         )
     study.set_user_attr("options", now)
     return study
+
+
+def _sampler(seed, number):
+    """What proposes a trial's values: by the seed, its number and the trials before it, whichever process it is in."""
+    return optuna.samplers.TPESampler(seed=int(np.random.SeedSequence([seed, number]).generate_state(1)[0]))
+
+
+@contextmanager
+def _explained(folder):
+    """Turns a full disk or a damaged `study.db` into a `RunError`."""
+    try:
+        yield
+    except (sqlalchemy.exc.SQLAlchemyError, sqlite3.Error, optuna.exceptions.StorageInternalError) as error:
+        cause = error.__cause__ or error
+        reason = str(getattr(cause, "orig", None) or cause).splitlines()[0]
+        raise RunError(
+            f"{folder / 'study.db'}: expected a study of Optuna that can be read and written. Received: {reason:.200}. "
+            "Free some disk space, or choose another --run."
+        ) from error
+    except OSError as error:
+        raise RunError(
+            f"{folder}: expected to be able to write here. Received: {error.strerror or error}. "
+            "Trials that are finished are kept: put this right, then continue."
+        ) from error
 
 
 def _searched(options, fixed):
@@ -156,7 +192,7 @@ def _train(trial, options, searched, splits, folder, reporter):
     classifier = experiment.new_classifier(trained, splits)
     ways = {"selection": selection(options, splits), "callback": reporter}
     if options.adversarial:
-        ways["examples"] = experiment.adversarial_examples(trained, splits, classifier)
+        ways["examples"] = methods.examples_of(trained, splits, classifier)
     try:
         return loop.train(classifier, splits, experiment.recipe(trained), run, **ways)[1]["best_val_auc"]
     finally:
@@ -164,6 +200,7 @@ def _train(trial, options, searched, splits, folder, reporter):
             (folder / name).unlink(missing_ok=True)
         shutil.rmtree(folder / "logs", ignore_errors=True)
         keras.backend.clear_session()  # The graphs of a search would otherwise fill the memory.
+        interruption.check()
 
 
 def _best_so_far(study, options, fixed, folder):

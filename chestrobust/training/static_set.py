@@ -1,10 +1,12 @@
 """The one-off set of adversarial images: made once, joined to the clean ones, and never made again.
 
 It is here to be compared with training on the fly. FGSM images are kept as the sign of each pixel's change, in a file
-of the run's folder: whole gray values would round the change, and floats would take four times the room.
+of the run's folder, with its checksum in another: whole gray values would round the change, and floats would take four
+times the room.
 """
 
 import dataclasses
+import json
 
 import numpy as np
 from tqdm import tqdm
@@ -13,6 +15,8 @@ from chestrobust import devices, files
 from chestrobust.attacks import gradient
 from chestrobust.data.lazy import Lazy
 from chestrobust.data.splits import Split, as_floats
+from chestrobust.errors import RunError
+from chestrobust.runs import provenance
 
 WARNING = (
     "Warning: --method static makes its adversarial images once, on the weights it starts from. The model learns these "
@@ -20,7 +24,7 @@ WARNING = (
     "(Goodfellow et al., 2015, renew them all the time for that reason, https://arxiv.org/abs/1412.6572). "
     "Use --method online for a robust model."
 )
-FILE = "adversarial.npy"
+FILE, CHECKSUM = "adversarial.npy", "adversarial.json"
 
 
 def with_twins(images, signs, epsilon):
@@ -41,6 +45,15 @@ def with_twins(images, signs, epsilon):
     return Lazy((2 * count, *images.shape[1:]), np.float32, take)
 
 
+def _is_whole(run):
+    """Whether the set is there as it was made; if it has been damaged or altered since, it is made again."""
+    try:
+        recorded = run.read(CHECKSUM, "sha256")["sha256"]
+    except RunError:
+        return False
+    return files.is_own(run.path / FILE) and provenance.sha256(run.path / FILE) == recorded
+
+
 def joined(splits, model, run, *, epsilon, loss, precision):
     """The splits with FGSM images of a model beside the clean ones in the training split.
 
@@ -53,7 +66,7 @@ def joined(splits, model, run, *, epsilon, loss, precision):
         precision: Arithmetic of the gradients, as in `attacks.fgsm`.
     """
     train, path = splits.train, run.path / FILE
-    if devices.chief() and not path.exists():
+    if devices.chief() and not _is_whole(run):
         with files.writing(path) as temporary:
             signs = np.lib.format.open_memmap(temporary, "w+", np.int8, train.images.shape)
             size = 256
@@ -69,6 +82,7 @@ def joined(splits, model, run, *, epsilon, loss, precision):
                 )
                 signs[rows] = np.sign(attacked - clean)
             signs.flush()
+        run.write(CHECKSUM, json.dumps({"sha256": provenance.sha256(path)}) + "\n")
     devices.wait()
     images = with_twins(train.images, np.load(path, mmap_mode="r"), epsilon)
     patients = None if train.patients is None else np.tile(train.patients, 2)

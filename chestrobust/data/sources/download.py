@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from chestrobust import files, locks
-from chestrobust.errors import DataError
+from chestrobust.errors import DataError, printable
 
 CHUNK = 1 << 16  # bytes; the most that a broken connection can cost
 MAX_BYTES = 1 << 35  # more than twice the largest file of MedMNIST; a server that never ends must not fill the disk
@@ -26,6 +26,8 @@ class _Failed(Exception):
 
 def download(url, path, *, md5, attempts=5, timeout=30, backoff=0.5):
     """Fetches `url` to `path`, going on from `path` + ".part" where an earlier run broke off.
+
+    Another process that is at it is waited for, and what it got is taken.
 
     Args:
         url: Address, http or https. Proxies are taken from `http_proxy` and `https_proxy`.
@@ -43,6 +45,8 @@ def download(url, path, *, md5, attempts=5, timeout=30, backoff=0.5):
         path.parent.mkdir(parents=True, exist_ok=True)
         part = path.with_name(path.name + ".part")
         with _open_locked(part) as file:
+            if _is_whole(path, md5):
+                return
             resumed = _fetch(url, file, attempts, timeout, backoff)
             if resumed and _md5(file) != md5:
                 file.truncate(0)  # The old bytes may be the bad ones.
@@ -62,22 +66,37 @@ def download(url, path, *, md5, attempts=5, timeout=30, backoff=0.5):
 
 @contextlib.contextmanager
 def _open_locked(part):
-    """Opens `part` to read and append, for this process alone; removes it if it stays empty."""
-    with files.open_own(part) as file:
-        try:
-            locks.exclusive(file, wait=False)
+    """Opens `part` to read and append, for this process alone, once no other has it; removes it if it stays empty."""
+    while True:
+        with files.open_own(part) as file:
+            try:
+                locks.exclusive(file, wait=False)
+            except BlockingIOError:
+                print(f"{printable(str(part))}: waiting for another process that downloads it.", flush=True)
+                locks.exclusive(file, wait=True)
             # Whoever had the lock until now may have renamed the file: it is then the final one.
-            ours = os.path.samefile(file.fileno(), part)
-        except (BlockingIOError, FileNotFoundError):
-            ours = False
-        if not ours:
-            raise _Failed("another process downloads it")
-        try:
-            yield file
-        except BaseException:
-            if not file.closed and not file.seek(0, os.SEEK_END):
-                part.unlink()
-            raise
+            if not _leads_to(part, file):
+                continue
+            try:
+                yield file
+            finally:
+                if not file.closed and _leads_to(part, file) and not file.seek(0, os.SEEK_END):
+                    part.unlink()
+            return
+
+
+def _leads_to(path, file):
+    try:
+        return os.path.samestat(os.fstat(file.fileno()), os.lstat(path))
+    except FileNotFoundError:
+        return False
+
+
+def _is_whole(path, md5):
+    if not path.is_file():
+        return False
+    with path.open("rb") as file:
+        return _md5(file) == md5
 
 
 def _fetch(url, file, attempts, timeout, backoff):

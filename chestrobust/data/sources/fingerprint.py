@@ -3,6 +3,7 @@
 import contextlib
 import hashlib
 import json
+import os
 import zlib
 from pathlib import Path
 
@@ -42,6 +43,12 @@ def remembered(path, data_dir, keys, compute):
     answer = compute()
     _remember(path, data_dir, {"identity": identity, **answer})
     return answer
+
+
+def is_known_folder(folder):
+    """Whether checksums were remembered in a folder before, or it is one that can only be read."""
+    folder = os.path.expanduser(folder)  # Pathlib's, as its is_dir, raises an error for what can't be a folder's name.
+    return files.is_own(os.path.join(folder, MEMORY)) or (os.path.isdir(folder) and not os.access(folder, os.W_OK))
 
 
 def note_made(path, data_dir):

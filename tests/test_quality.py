@@ -1,0 +1,82 @@
+"""The table of recipes: what it runs, that it goes on where it stopped, and what it says of the results."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+sys.path.insert(0, str(ROOT / "benchmarks"))
+
+import quality  # noqa: E402
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """Scripts that write what the real ones would, with scores that tell recipe and seed; returns what was called."""
+    calls = []
+
+    def call(script, *arguments):
+        calls.append((script, *arguments))
+        if script == "evaluate.py":
+            run = Path(arguments[0])
+            seed = json.loads((run / "results.json").read_text())["config"]["seed"]
+            entries = [{"attack": "clean", "epsilon": 0.0, "macro_auc": 0.9 + seed / 100}]
+            entries += [{"attack": "pgd", "epsilon": 0.03, "macro_auc": 0.99}]
+            entries += [{"attack": "joint", "epsilon": e, "macro_auc": 0.8} for e in (0.03, 8 / 255, 0.05)]
+            lines = [{"name": "gradients", "status": "failed" if seed == 2 else "passed"}]
+            found, file = {"evaluations": entries, "audit": lines}, run / "evaluations" / "quality.json"
+        else:
+            given = dict(zip(arguments[::2], arguments[1::2], strict=False))
+            run = Path(given["--run"])
+            robust = {"recipe": given["--recipe"], "method": "pgd"} if "--recipe" in given else {}
+            found = {
+                "config": {"seed": int(given.get("--seed", 0)), "model": "cnn", **robust},
+                "model": {"parameters": 7},
+                "training": {"best_val_auc": 0.85, "epochs": 3, **({"passes": 4} if robust else {})},
+                "data": {"sha256": "0" * 64},
+            }
+            file = run / "results.json"
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(json.dumps(found))
+
+    monkeypatch.setattr(quality, "call", call)
+    return calls
+
+
+def test_each_recipe_is_trained_from_each_seed_against_one_baseline(tmp_path, calls, capsys):
+    quality.main([f"--folder={tmp_path}", "--recipes", "fast", "best", "--seeds", "0", "2", "--options=--epochs 3"])
+    trained = [call for call in calls if call[0] == "diagnosis_adv.py"]
+    assert [call[call.index("--run") + 1].rpartition("/")[2] for call in trained] == [
+        *("fast-0", "fast-2", "best-0", "best-2"),
+    ]
+    assert all(call[call.index("--baseline") + 1] == str(tmp_path / "clean") for call in trained)
+    assert all(call[call.index("--epochs") + 1] == "3" for call in calls if call[0] != "evaluate.py")
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()]
+    header, _, clean, fast, best = [line for line in lines if line]
+    assert header == ["Recipe", "Model", "Passes", "Core-seconds", "Seeds", "Clean", *quality.EPSILONS, "Audit"]
+    # Seeds 0 and 2 score 0.90 and 0.92 clean; the suite's row is `joint`.
+    assert (fast[:3], fast[4:]) == (
+        ["fast", "cnn", "4"],
+        ["2", "0.9100 ± 0.0141", *["0.8000 ± 0.0000"] * 3, "gradients"],
+    )
+    assert (clean[0], clean[5], clean[-1], best[0]) == ("clean only", "0.9000", "passes", "best")
+    assert (tmp_path / "quality.md").read_text().count("\n") == 5
+    assert len(json.loads((tmp_path / "quality.json").read_text())) == 5
+
+
+def test_what_is_done_is_not_done_again_and_what_is_begun_is_resumed(tmp_path, calls):
+    ask = [f"--folder={tmp_path}", "--recipes", "fast", "--seeds", "0"]
+    quality.main(ask)
+    calls.clear()
+    quality.main(ask)
+    assert calls == []
+    (tmp_path / "fast-0" / "evaluations" / "quality.json").unlink()
+    quality.main(ask)
+    assert [call[0] for call in calls] == ["evaluate.py"]
+    calls.clear()
+    (tmp_path / "fast-0" / "results.json").unlink()
+    (tmp_path / "fast-0" / "config.json").touch()
+    quality.main(ask)
+    assert [call[-1] for call in calls] == ["--resume"]
