@@ -277,6 +277,10 @@ def test_an_unsure_model_of_the_right_range_is_not_suspected():
     for nonsense in ((0.75, 0.9, 0.69), (0.6, 0.9, 0.69)):
         with pytest.raises(ModelError, match="per-image"):
             pixel_ranges.check(losses | {"0 1": nonsense}, "0 1")
+    # On images from elsewhere a model may be worse than chance in the range that it was trained on.
+    assert pixel_ranges.check(losses | {"0 1": (0.75, 0.9, 0.69)}, "0 1", given=True) is None
+    with pytest.raises(ModelError, match="per-image"):
+        pixel_ranges.check(losses | {"0 1": (0.75, 0.6, 0.69)}, "0 1", given=True)
     assert pixel_ranges.check({"0 1": (0.9, 0.5, 0.3), "0 255": (0.5, 0.5, 0.3)}, "0 1") is None
 
 

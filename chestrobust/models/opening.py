@@ -126,7 +126,7 @@ def understood(classifier, splits, *, pixel_range=None, names=None, own=False):
         fits = {
             name: _fit(rest(_put_before(tail.logits, splits, one)[0])[0], splits, images) for name, one in tried.items()
         }
-        pixel_ranges.check(fits, pixel_range.name, None if given else pixel_ranges.told(plain))
+        pixel_ranges.check(fits, pixel_range.name, None if given else pixel_ranges.told(plain), given=given)
     return Opened(
         model,
         activation,

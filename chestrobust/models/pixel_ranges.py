@@ -10,6 +10,7 @@ from chestrobust.models import graph
 
 BETTER = 0.8  # of the validation loss: what a range must reach to be clearly the better one
 AUC_SLACK, CLEARLY = 0.01, 0.05  # of the AUC: what may be chance, and what isn't
+DESPITE = 0.15  # of the AUC: what outweighs a range that the user gave
 # From which divisor or mean on pixels can't have been in [0, 1].
 BYTES = 50
 
@@ -41,13 +42,14 @@ def told(model):
     return None
 
 
-def check(losses, declared, first_layers=None):
+def check(losses, declared, first_layers=None, *, given=False):
     """Refuse a range if another one fits clearly better.
 
     Args:
         losses: By the name of each range, the mean validation loss of a label and the macro AUC.
         declared: Name of the range in use.
         first_layers: What `told` says, if the range was not given by the user.
+        given: Whether the user gave the range: then only one in which the model ranks clearly better is another.
 
     Raises:
         ModelError: With the option to give.
@@ -62,11 +64,12 @@ def check(losses, declared, first_layers=None):
             f"{losses[first_layers][0]:.3f}). {hint.format(first_layers)}"
         )
     # Stretched pixels make an unsure model surer, and nonsense is no better than other nonsense. So the one must know
-    # less than how frequent the labels are, or rank clearly worse, and the other must know more than that.
+    # less than how frequent the labels are, or rank clearly worse, and the other must know more than that. On images
+    # from elsewhere a model may know less in its own range too, so that the user's word counts for more.
     better = [
         name
         for name, (other, other_auc, chance) in sorted(losses.items(), key=lambda item: item[1][0])
-        if (loss >= chance or other_auc >= auc + CLEARLY)
+        if (other_auc >= auc + DESPITE if given else loss >= chance or other_auc >= auc + CLEARLY)
         and other < min(BETTER * loss, chance)
         and other_auc >= auc - AUC_SLACK
     ]
