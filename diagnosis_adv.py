@@ -4,6 +4,7 @@
     python diagnosis_adv.py --data phantom          built-in made-up data, nothing to download
     python diagnosis_adv.py --recipe best           a network and a training that are harder to fool
     python diagnosis_adv.py --init-from RUN         fine-tune a trained model instead of starting from scratch
+    python diagnosis_adv.py --init-from MODEL.keras --data ...     the same of any Keras classifier
 
 Writes what diagnosis.py writes, and ends with both models in one table.
 """
@@ -12,38 +13,50 @@ import sys
 
 from chestrobust import config, data, devices, runs, startup
 from chestrobust.config import recipes
+from chestrobust.data import ranges
 from chestrobust.errors import RunError
 from chestrobust.reporting import tables
+from chestrobust.runs import modelfile, saved
 
 
 def main(arguments=None):
     """Train adversarially, attack both models, report."""
     options = config.parse(config.AdversarialConfig, arguments, description=__doc__)
     devices.join(options.strategy)
+    ranges.chosen(options)
     run = runs.claim(options)
     if run.finished and options.resume:
         with runs.read_back(run):
             table = tables.comparison(run.read("results.json", "data", "training", "evaluations", "baseline"))
     else:
-        source, baseline = (runs.finished(path) if path else None for path in (options.init_from, options.baseline))
+        source, baseline = (saved.find(path) if path else None for path in (options.init_from, options.baseline))
         for other in filter(None, (source, baseline)):
-            if options.overwrite and run.path.resolve() in (other.path.resolve(), *other.path.resolve().parents):
+            if options.overwrite and run.path.resolve() in other.path.resolve().parents:
                 raise RunError(
-                    f"{other.path}: --overwrite would remove this run, which is needed. Choose another --run."
+                    f"{other.path}: --overwrite would remove this model, which is needed. Choose another --run."
                 )
+            modelfile.check(other.path)
+        if options.method == "static":
+            source = source or (baseline if baseline and not baseline.own_run else None)
+        foreign = source is not None and not source.own_run
+        if foreign:
+            config.check_brought(options)
         splits = data.load_for(options)
         data.check_trainable(splits)
         config.check_task(options, splits.task)
         begun = runs.Run(run.path / "baseline").started and not options.overwrite
-        if not baseline and not begun:
+        if not baseline and not begun and not foreign:
             baseline = _default_baseline(options, splits)
         for other in filter(None, (source, baseline)):
-            runs.check_fits(other, splits)
-        if source or (baseline and options.method == "static"):
-            runs.check_same_model(source or baseline, options)
+            if other.own_run:
+                runs.check_fits(other.run, splits)
+        fitted = source or (baseline if options.method == "static" else None)
+        if fitted and not foreign:
+            runs.check_same_model(fitted.run, options)
         devices.start(**runs.task(options, splits))
         from chestrobust.training import experiment
 
+        startup.run_file(options.import_)
         table = tables.comparison(experiment.train_robust(options, splits, run, source, baseline))
     print(table, f"\nFigure: {run.path / 'chestxray.png'}", sep="\n")
     if better := recipes.better(options.recipe):
@@ -59,7 +72,7 @@ def _default_baseline(options, splits):
     except RunError:
         return None
     same = all(results["data"].get(key) == splits.summary()[key] for key in ("sha256", "counts", "image_shape"))
-    return run if same and results["config"].get("seed") == options.seed else None
+    return saved.find(run.path) if same and results["config"].get("seed") == options.seed else None
 
 
 if __name__ == "__main__":

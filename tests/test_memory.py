@@ -9,7 +9,7 @@ from keras import layers
 
 import chestrobust
 from chestrobust.data import arrays
-from chestrobust.errors import DataError, ModelError
+from chestrobust.errors import DataError, ModelError, TrainingError
 
 FEW = {"epsilon": 8 / 255, "steps": 3, "resamples": 10}
 
@@ -34,7 +34,7 @@ def classifier(kind):
         x = layers.Rescaling(1 / 255)(x)
     if kind == "nested":
         inside = keras.Input(size)
-        features = layers.Conv2D(6, 5, strides=2, activation="relu", dtype="mixed_float16")(inside)
+        features = layers.Conv2D(6, 5, strides=2, activation="tanh", dtype="mixed_float16")(inside)
         x = keras.Model(inside, layers.GlobalAveragePooling2D()(features), name="backbone")(x)
     x = layers.Flatten()(x)
     if kind == "softmax":
@@ -76,10 +76,19 @@ def test_any_kind_of_model_is_evaluated_and_hardened(kind):
         *(model, *TRAIN, 8 / 255), **options, epochs=2, batch_size=16, train_steps=2, learning_rate=0.01
     )
     assert (robust.input_shape, robust.output_shape) == (model.input_shape, model.output_shape)
-    changed = [not np.array_equal(a, b) for a, b in zip(before, robust.get_weights(), strict=True)]
-    assert any(changed)
+    for old, new in zip(before, robust.get_weights(), strict=True):
+        assert not np.array_equal(old, new)
     for kept, now in zip(before, model.get_weights(), strict=True):
         np.testing.assert_array_equal(kept, now)
+
+
+def test_a_model_that_training_can_not_change_is_refused():
+    model, options = trained("sequential"), {"val_images": VAL[0], "val_labels": VAL[1], "epochs": 1}
+    with pytest.raises(TrainingError, match="change weights"):
+        chestrobust.harden(model, *TRAIN, **options, learning_rate=1e-30)
+    model.trainable = False
+    with pytest.raises(TrainingError, match="trainable"):
+        chestrobust.harden(model, *TRAIN, **options)
 
 
 def test_the_result_says_itself_and_is_written(tmp_path):
@@ -95,11 +104,15 @@ def test_the_result_says_itself_and_is_written(tmp_path):
 
 
 def test_floats_of_the_range_are_the_same_images():
-    model, options = trained("sequential"), {"val_images": VAL[0], "val_labels": VAL[1]}
-    whole = chestrobust.evaluate(model, *TEST, **options, **FEW).results["evaluations"]
-    floats = chestrobust.evaluate(model, TEST[0] / 255, TEST[1], **options, **FEW).results["evaluations"]
-    assert [row["macro_auc"] for row in whole] == pytest.approx([row["macro_auc"] for row in floats], abs=1e-6)
-    found = chestrobust.evaluate(model, *TEST, **FEW).results
+    whole = arrays.splits(*TEST).test.images
+    for low, high in ((0, 1), (-1, 1), (0, 255)):
+        floats = TEST[0] / 255 * (high - low) + low
+        found = arrays.splits(floats, TEST[1], pixel_range=arrays.pixel_range((low, high))).test.images
+        np.testing.assert_allclose(found, whole, atol=1e-3)
+
+
+def test_without_validation_images_thresholds_are_a_half():
+    found = chestrobust.evaluate(trained("sequential"), *TEST, **FEW).results
     assert set(found["thresholds"].values()) == {0.5}
     assert found["data"]["note"] == arrays.NO_VALIDATION
 
@@ -137,10 +150,19 @@ def test_the_examples_of_the_docstrings_run(tmp_path, monkeypatch):
     from chestrobust.training import hardening
 
     known = {"model": trained("sequential"), "images": TEST[0], "labels": TEST[1]}
-    known |= {"val_images": VAL[0], "val_labels": VAL[1], "test_images": TEST[0], "test_labels": TEST[1]}
+    known |= {
+        "val_images": VAL[0],
+        "val_labels": VAL[1],
+        "test_images": TEST[0],
+        "test_labels": TEST[1],
+        "few": {"steps": 1, "resamples": 10},
+    }
     for module in (memory, hardening):
         lines = [line[4:] for line in module.__doc__.splitlines() if line.startswith("    ")]
         text = "\n".join(lines).replace("epochs=20", "epochs=1")
+        text = text.replace(").verdict", ", **few).verdict").replace(
+            "val_labels=val_labels\n", "val_labels=val_labels, **few\n"
+        )
         exec(compile(text, module.__name__, "exec"), dict(known))
     assert (tmp_path / "evaluation" / "evaluation.json").is_file()
     assert (tmp_path / "robust.keras").is_file()

@@ -2,6 +2,7 @@
 
 from types import SimpleNamespace
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -19,6 +20,9 @@ def test_the_rate_rises_in_the_warm_up_and_then_follows_its_schedule(name, after
     # 20 of 100 steps rise to 0.1 in a straight line; the middle of the other 80 is step 60.
     np.testing.assert_allclose([rate(step) for step in (0, 9, 19)], [0.005, 0.05, 0.1], rtol=1e-6)
     np.testing.assert_allclose([rate(step) for step in (20, 60, 100)], after, atol=1e-8)
+    # Models are copied to other devices with their optimizer.
+    copy = keras.saving.deserialize_keras_object(keras.saving.serialize_keras_object(rate))
+    assert [float(copy(step)) for step in (9, 60)] == [float(rate(step)) for step in (9, 60)]
 
 
 def test_without_a_warm_up_the_rate_begins_at_its_full_size():

@@ -65,6 +65,11 @@ def results(path):
     return json.loads((path / "results.json").read_text())
 
 
+def test_the_last_line_of_robust_training_names_the_better_recipe(both):
+    assert both[1].stdout.splitlines()[-1].startswith("Harder to fool: --recipe best")
+    assert "--recipe" not in both[0].stdout
+
+
 def test_results_hold_everything_a_reviewer_asks_for(both, folder):
     found = results(folder / "base")
     assert found["schema"] == 1

@@ -11,7 +11,14 @@ from chestrobust.config.shared import (
     FoldersConfig,
 )
 from chestrobust.config.trained import EnsembleConfig, EvaluateConfig, ExplainConfig, SubjectConfig
-from chestrobust.config.training import AdversarialConfig, BaselineConfig, TuneConfig, check_model, check_task
+from chestrobust.config.training import (
+    AdversarialConfig,
+    BaselineConfig,
+    TuneConfig,
+    check_brought,
+    check_model,
+    check_task,
+)
 
 __all__ = [
     "DATA_DIR",
@@ -29,6 +36,7 @@ __all__ = [
     "FoldersConfig",
     "SubjectConfig",
     "TuneConfig",
+    "check_brought",
     "check_model",
     "check_task",
     "given",

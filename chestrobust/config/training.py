@@ -207,16 +207,20 @@ class AdversarialConfig(BaselineConfig):
     run: str = shared.run("runs/robust")
     init_from: str | None = option(
         None,
-        "run whose weights to start from (fine-tuning) instead of random ones",
+        "run whose weights to start from (fine-tuning) instead of random ones, or any .keras or .h5 FILE, which brings "
+        "its own architecture",
         group="adversarial training",
         metavar="RUN",
     )
     baseline: str | None = option(
         None,
-        "finished run to compare with (default: runs/baseline if it fits, else one is trained in RUN/baseline)",
+        "finished run to compare with, or any .keras or .h5 FILE (default: the file of --init-from, else runs/baseline "
+        "if it fits, else one is trained in RUN/baseline)",
         group="adversarial training",
         metavar="RUN",
     )
+    input_range: tuple[str, ...] = shared.input_range()
+    import_: str | None = shared.import_()
     train_epsilon: float = option(
         0.05, "radius of the training attacks in pixel units of [0, 1]", length, group="adversarial training"
     )
@@ -265,9 +269,10 @@ class AdversarialConfig(BaselineConfig):
         super().__post_init__()
         unused = UNUSED.get(self.method, ())
         if given := [name for name in unused if getattr(self, name) != getattr(AdversarialConfig, name)]:
+            having = ", ".join(method for method, without in UNUSED.items() if given[0] not in without)
             name = f"--{given[0].replace('_', '-')}"
             raise ExpectedError(
-                f"{name}: expected a --method that has it. Received {self.method}, {WHY_UNUSED[self.method]}. "
+                f"{name}: expected --method {having}. Received {self.method}, {WHY_UNUSED[self.method]}. "
                 f"Leave {name} out."
             )
 
@@ -276,7 +281,10 @@ class AdversarialConfig(BaselineConfig):
 class TuneConfig(AdversarialConfig):
     """Options of `tune.py`: those of training, but for what would continue or compare a single run."""
 
-    WITHOUT = ("overwrite", "resume", "folds", "init_from", "baseline", "strategy", "recipe", "method", "beta")
+    WITHOUT = (
+        *("overwrite", "resume", "folds", "init_from", "baseline", "input_range", "import_"),
+        *("strategy", "recipe", "method", "beta"),
+    )
 
     run: str = shared.run("runs/tune", "folder of the search")
     trials: int = option(30, "trainings in all, over all starts and processes", number(int, 1), group="search")
@@ -321,6 +329,21 @@ def check_model(options):
         raise ExpectedError("--init-from and --weights: expected one source of weights. Received both.")
     if options.freeze and options.weights == "none" and not source:
         raise ExpectedError("--freeze: expected --weights, as a random backbone would stay random. Received none.")
+
+
+def check_brought(options):
+    """Refuse options of the model beside a file that brings its own.
+
+    Raises:
+        ExpectedError: With the first of them.
+    """
+    for name in ("model", "attention", "dropout", "backbone_size", "freeze"):
+        if (received := getattr(options, name)) != getattr(BaselineConfig, name):
+            option_ = f"--{name.replace('_', '-')}"
+            raise ExpectedError(
+                f"{option_}: expected none beside a file that brings its own model. Received: {received}. "
+                f"Leave {option_} out."
+            )
 
 
 def check_task(options, task):

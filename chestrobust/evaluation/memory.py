@@ -17,6 +17,7 @@ import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from chestrobust import files, models, runs, titles
@@ -89,6 +90,7 @@ def evaluate(
     label_names=None,
     task=None,
     input_range=None,
+    custom_objects=None,
     suite="quick",
     steps=10,
     restarts=1,
@@ -111,6 +113,7 @@ def evaluate(
         task: `"binary"`, `"multi-label"` or `"multi-class"`; by default the labels tell.
         input_range: Pixels that the model takes: `(low, high)`, `("standardized", mean, deviation)`, `"imagenet"` or
             `"per-image"`; (0, 1) by default. It is checked.
+        custom_objects: Classes of the model that Keras doesn't know, by name.
         suite, steps, restarts, queries, resamples, precision, seed: As the options of `evaluate.py`.
         transfer_from: Another model, on which transferred images are made.
 
@@ -125,8 +128,10 @@ def evaluate(
     splits = arrays.splits(
         images, labels, val_images, val_labels, label_names=label_names, task=task, pixel_range=pixel_range
     )
-    found = models.understood(model, splits, pixel_range=pixel_range)
-    other = None if transfer_from is None else models.understood(transfer_from, splits, pixel_range=pixel_range).model
+    with keras.saving.custom_object_scope(custom_objects or {}):
+        found, other = (
+            one and models.understood(one, splits, pixel_range=pixel_range) for one in (model, transfer_from)
+        )
     options = EvaluateConfig(
         "memory",
         data="memory",
@@ -138,7 +143,8 @@ def evaluate(
     thresholds = np.full(len(splits.label_names), 0.5) if val_images is None else None
     with tempfile.TemporaryDirectory() as cache:
         subject = sweep.Subject(
-            *(found.model, splits, options, None, Path(cache), None, other, None, {}), thresholds=thresholds
+            *(found.model, splits, options, None, Path(cache), None, other and other.model, None, {}),
+            thresholds=thresholds,
         )
         results = {"schema": runs.SCHEMA, "model": "memory", **sweep.study(found, subject), "labels": None}
     return Evaluation(results)

@@ -6,7 +6,6 @@ The walk starts at the tensor that the classifier returns, not at its last layer
 a dense layer with an activation gets a copy without one, of the same weights.
 """
 
-import copy
 import math
 from typing import NamedTuple
 
@@ -118,8 +117,8 @@ def activation_name(activation):
 
 def _without_activation(layer):
     """A second layer of the same weights; the first keeps its activation, as it may be used elsewhere."""
-    second = copy.copy(layer)
-    second._inbound_nodes, second._outbound_nodes = [], []
+    second = object.__new__(type(layer))  # `copy.copy` of a layer goes through its file, and has weights of its own.
+    second.__dict__ |= layer.__dict__ | {"_inbound_nodes": [], "_outbound_nodes": []}
     second.activation = keras.activations.linear
     second.name = f"{layer.name}_logits"
     return second

@@ -41,6 +41,12 @@ class Opened:
     pixel_range: str
     fits: dict[str, float]
 
+    def classifier(self, task):
+        """The same weights as training takes them: probabilities of a `Task`, from a layer named `logits`."""
+        logits = keras.layers.Activation("linear", name="logits")(self.model.output)
+        probabilities = keras.layers.Activation(task.activation, name="probabilities")(logits)
+        return keras.Model(self.model.inputs[0], probabilities, name=self.model.name.removesuffix("_logits"))
+
     def record(self):
         """What results say about it."""
         return {

@@ -44,6 +44,7 @@ def evaluation(results):
     rows = [[title(entry), *_cells(entry)] for entry in entries]
     lines = [
         f"{results['model']} on {data_title(data)}: {data['counts']['test']} test images",
+        *_put_around(results),
         *_shared_labels(results),
         "",
         *markdown(header, rows),
@@ -165,6 +166,12 @@ def _by_group(entries):
         note = ["", f"Means of the labels that have an AUC: {'; '.join(missing)}."] if missing else []
         lines += ["", *markdown(header, rows), *note]
     return lines
+
+
+def _put_around(results):
+    """What stands between the data and a stranger's model, in one line."""
+    adapters = results.get("adapters")  # Results of earlier versions have none.
+    return [f"Put around the model: {'; '.join(adapters)}."] if adapters else []
 
 
 def _shared_labels(results):

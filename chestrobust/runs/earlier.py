@@ -86,7 +86,11 @@ def check_same_model(run, options):
     Raises:
         RunError: With what differs.
     """
-    own = run.read("results.json", "config")["config"]
+    results = run.read("results.json", "config")
+    described = results.get("model")
+    # A model that came from a file is none of the options'.
+    name = described.get("name") if isinstance(described, dict) else None
+    own = results["config"] | ({"model": name} if isinstance(name, str) else {})
     for key in ("model", "attention", "backbone_size"):
         # Runs from before there was a choice have the default model.
         received, wanted = own.get(key, getattr(BaselineConfig, key)), getattr(options, key)

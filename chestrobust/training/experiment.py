@@ -5,10 +5,11 @@ import os
 
 import keras
 
-from chestrobust import config, devices, models, runs, titles
+from chestrobust import config, devices, files, models, runs, titles
 from chestrobust.attacks import named
+from chestrobust.data import ranges
 from chestrobust.evaluation import outcomes, picture
-from chestrobust.runs import provenance
+from chestrobust.runs import provenance, saved
 from chestrobust.training import augment, examples, loop, methods, static_set
 
 
@@ -34,20 +35,23 @@ def train_robust(options, splits, run, source, baseline):
         options: An `AdversarialConfig`.
         splits: The `Splits`.
         run: The `Run` to write.
-        source: The finished `Run` whose weights to start from, or None.
-        baseline: The finished `Run` to compare with, or None to find or train one.
+        source: The `saved.Saved` model to start from, or None; a file that is no run's brings its own architecture.
+        baseline: The `saved.Saved` model to compare with, or None: such a file itself, else one is found or trained.
     """
     static = options.method == "static"
     # Before anything is written or trained: a model that can't be loaded should be known now.
-    start_from = models.load(source.path / "model.keras") if source else None
-    undefended = models.load(baseline.path / "model.keras") if baseline else None
-    classifier = new_classifier(options, splits)
+    foreign = source is not None and not source.own_run
+    if foreign and not baseline:
+        baseline = source
+    start_from = _loaded(source, splits, options) if source else None
+    undefended = _loaded(baseline, splits, options) if baseline else None
+    classifier = start_from if foreign else new_classifier(options, splits)
     given = {"init_from": source, "baseline": baseline}
-    origin = {name: provenance.sha256(other.path / "model.keras") for name, other in given.items() if other}
+    origin = {name: provenance.sha256(other.path) for name, other in given.items() if other}
     run.start(options, data=splits.sha256, **origin)
     if not baseline:
         baseline, undefended = _train_own_baseline(options, splits, run)
-    if source or static:
+    if not foreign and (source or static):
         classifier.set_weights((start_from or undefended).get_weights())
     if static:
         print(static_set.WARNING)
@@ -61,13 +65,14 @@ def train_robust(options, splits, run, source, baseline):
     else:
         make, shown = methods.examples_of(options, splits, classifier), splits
     suite = named.quick_suite(options, splits.task.several)
-    trained_on = baseline.read("results.json", "data")["data"]
-    if any(trained_on.get(key) != splits.summary()[key] for key in ("sha256", "counts")):
+    trained_on = baseline.data if baseline.own_run else {}
+    if trained_on and any(trained_on.get(key) != splits.summary()[key] for key in ("sha256", "counts")):
         print(
-            f"Note: {baseline.path} was trained on other images, {titles.data_title(trained_on)}; "
+            f"Note: {baseline.run.path} was trained on other images, {titles.data_title(trained_on)}; "
             "both models are attacked on those of this run."
         )
-    print(f"Robust model ({options.model}), {titles.data_title(splits.summary())}, in {run.path}")
+    name = source.path.name if foreign else options.model
+    print(f"Robust model ({name}), {titles.data_title(splits.summary())}, in {run.path}")
     classifier, summary = loop.train(
         *(classifier, shown, recipe(options), run),
         examples=make,
@@ -76,17 +81,13 @@ def train_robust(options, splits, run, source, baseline):
     )
     print("Attacking both models")
     results = {
-        "model": describe(options, classifier),
+        "model": describe(options, classifier) | {"name": name},
         "evaluations": outcomes.evaluate(classifier, splits, suite),
         "training": {**summary, "passes": methods.passes(options)},
         "thresholds": splits.by_label(outcomes.thresholds(models.logits(classifier), splits)),
         "baseline": {
-            "run": baseline.path.name if baseline.path.is_absolute() else str(baseline.path),
             "data": trained_on,
-            # Of what is attacked, even if another run has taken its place meanwhile.
-            "sha256": origin.get("baseline") or provenance.sha256(baseline.path / "model.keras"),
-            # From this run's folder, so that it is found from anywhere.
-            "path": os.path.relpath(baseline.path.resolve(), run.path.resolve()),
+            **_whereabouts(baseline, undefended, run, origin),
             "evaluations": outcomes.evaluate(undefended, splits, suite),
         },
     }
@@ -94,8 +95,37 @@ def train_robust(options, splits, run, source, baseline):
     return run.finish(options, splits, **results)
 
 
+def _loaded(subject, splits, options):
+    """The classifier of a `saved.Saved` model; around a stranger's stand the layers that make it one of these data."""
+    with devices.strategy().scope():
+        if subject.own_run:
+            return models.load(subject.path)
+        found = models.opened(subject.path, splits, ranges.chosen(options))
+        if found.adapters:
+            print(f"Put around {subject.path.name}: {'; '.join(found.adapters)}.")
+        return found.classifier(splits.task)
+
+
+def _whereabouts(baseline, undefended, run, origin):
+    """What results say of where the baseline is; a stranger's is kept as it was attacked, in `RUN/baseline`."""
+    path, shown = baseline.path, baseline.run.path if baseline.own_run else baseline.path
+    if not baseline.own_run:
+        path = run.path / "baseline" / "model.keras"
+        if devices.chief():
+            path.parent.mkdir(exist_ok=True)
+            with files.writing(path) as temporary:
+                undefended.save(temporary)
+    return {
+        "run": shown.name if shown.is_absolute() else str(shown),
+        # Of what is attacked, even if another run has taken its place meanwhile.
+        "sha256": origin["baseline"] if "baseline" in origin and baseline.own_run else provenance.sha256(path),
+        # From this run's folder, so that it is found from anywhere.
+        "path": os.path.relpath(path.parent.resolve(), run.path.resolve()),
+    }
+
+
 def _train_own_baseline(options, splits, run):
-    """The run and the model of a baseline with the same options in `RUN/baseline`, which is trained if need be."""
+    """A baseline with the same options in `RUN/baseline`, trained if need be: the `saved.Saved` and the classifier."""
     names = [field.name for field in dataclasses.fields(config.BaselineConfig)]
     settings = {**{name: getattr(options, name) for name in names}, "run": str(run.path / "baseline")}
     # A random backbone must learn, even if the one to be fine-tuned is frozen.
@@ -103,8 +133,8 @@ def _train_own_baseline(options, splits, run):
     options = config.BaselineConfig(**settings)
     run = runs.claim(options)
     if devices.from_chief(lambda: run.finished):
-        return run, models.load(run.path / "model.keras")
-    return run, train_baseline(options, splits, run)[0]
+        return saved.Saved(run.path / "model.keras", run), models.load(run.path / "model.keras")
+    return saved.Saved(run.path / "model.keras", run), train_baseline(options, splits, run)[0]
 
 
 def new_classifier(options, splits):

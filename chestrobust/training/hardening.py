@@ -13,12 +13,12 @@ import tempfile
 from pathlib import Path
 
 import keras
-from keras import layers
+import numpy as np
 
 from chestrobust import config, devices, models, runs
 from chestrobust.attacks import named
 from chestrobust.data import arrays
-from chestrobust.errors import DataError
+from chestrobust.errors import DataError, TrainingError
 from chestrobust.training import experiment, loop
 
 
@@ -33,6 +33,7 @@ def harden(
     label_names=None,
     task=None,
     input_range=None,
+    custom_objects=None,
     folder=None,
     **options,
 ):
@@ -44,6 +45,7 @@ def harden(
         epsilon: Radius of the training attacks and of those that choose, in pixel units of [0, 1].
         val_images, val_labels: Images and labels that choose the weights.
         label_names, task, input_range: As in `chestrobust.evaluate`.
+        custom_objects: Classes of the model that Keras doesn't know, by name.
         folder: A new folder for the history and the checkpoints; by default nothing is kept.
         options: Options of `diagnosis_adv.py` by name: `epochs`, `batch_size`, `learning_rate`, `train_steps`,
             `adv_weight`, `augment`, `seed` and so on.
@@ -54,6 +56,7 @@ def harden(
     Raises:
         ExpectedError: If arrays don't fit each other, or an option is none.
         ModelError: If the model isn't understood, or takes other pixels.
+        TrainingError: If training changes no weight, or losses are no longer finite.
     """
     pixel_range = arrays.pixel_range(input_range)
     splits = arrays.splits(
@@ -62,18 +65,22 @@ def harden(
         **{"label_names": label_names, "task": task, "pixel_range": pixel_range},
     )
     radius = {"train_epsilon": epsilon, "train_step_size": epsilon / 4, "epsilon": epsilon, "step_size": epsilon / 4}
-    with tempfile.TemporaryDirectory() as temporary:
+    known = keras.saving.custom_object_scope(custom_objects or {})
+    with known, tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary) / "run" if folder is None else Path(folder).expanduser()
         try:
             settings = config.AdversarialConfig(**radius | options | {"data": "memory", "run": str(place)})
         except TypeError as error:
             raise DataError(f"harden: expected options of diagnosis_adv.py. Received: {error}.") from None
         with devices.strategy().scope():
-            copy, classifier = trainable(model, splits, pixel_range)
+            copy = models.copied(model)
+            classifier = models.understood(copy, splits, pixel_range=pixel_range).classifier(splits.task)
+            if not copy.trainable_weights:
+                raise TrainingError(f"{model.name}: expected a model with trainable weights. Received one without.")
         run = runs.claim(settings)
         run.start(settings, data=splits.sha256)
         make = experiment.adversarial_examples(settings, splits, classifier)
-        best, _ = loop.train(
+        loop.train(
             classifier,
             splits,
             experiment.recipe(settings),
@@ -81,26 +88,13 @@ def harden(
             examples=make,
             selection=named.choosing_pgd(settings, splits.task.several),
         )
-        classifier.set_weights(best.get_weights())
+    _check_changed(model, copy)
     return copy
 
 
-def trainable(model, splits, pixel_range=None, *, own=False):
-    """A copy of a classifier, and one around it as the training loop takes it, of the same weights.
-
-    Args:
-        model, pixel_range, own: As in `models.understood`.
-        splits: The `Splits`.
-
-    Returns:
-        The copy, and a `keras.Model` from images in [0, 1] to probabilities with a layer `logits`.
-    """
-    copy = models.copied(model)
-    return copy, ending(models.understood(copy, splits, pixel_range=pixel_range, own=own), splits)
-
-
-def ending(found, splits):
-    """A model of logits, a `models.Opened`, as one of probabilities with a layer `logits` before them."""
-    logits = layers.Activation("linear", name="logits")(found.model.output)
-    probabilities = layers.Activation(splits.task.activation, name="probabilities")(logits)
-    return keras.Model(found.model.inputs[0], probabilities, name=found.model.name.removesuffix("_logits"))
+def _check_changed(model, copy):
+    pairs = zip(model.trainable_weights, copy.trainable_weights, strict=True)
+    if all(np.array_equal(*map(keras.ops.convert_to_numpy, pair)) for pair in pairs):
+        raise TrainingError(
+            f"{model.name}: expected training to change weights. Received those of before. Raise learning_rate."
+        )

@@ -18,32 +18,32 @@ def learning_rate(name, rate, *, steps, warmup=0.0):
         A number or a `keras.optimizers.schedules.LearningRateSchedule`.
     """
     rising = int(warmup * steps)
+    if rising:
+        return WarmedUp(name, rate, rising, steps - rising)
     schedules = keras.optimizers.schedules
-    after = {
+    return {
         "exponential": lambda: schedules.ExponentialDecay(rate, 1000, 0.9),
-        "cosine": lambda: schedules.CosineDecay(rate, steps - rising),
-        "linear": lambda: schedules.PolynomialDecay(rate, steps - rising, end_learning_rate=0.0),
+        "cosine": lambda: schedules.CosineDecay(rate, steps),
+        "linear": lambda: schedules.PolynomialDecay(rate, steps, end_learning_rate=0.0),
         "constant": lambda: rate,
     }[name]()
-    return WarmUp(after, rate, rising) if rising else after
 
 
-class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
-    """A learning rate that rises from 0 for some steps, then follows another schedule.
+@keras.saving.register_keras_serializable("chestrobust")  # An optimizer is copied to other devices with its model.
+class WarmedUp(keras.optimizers.schedules.LearningRateSchedule):
+    """A learning rate that rises from 0 to `rate` in `rising` steps, then follows a schedule for `steps`."""
 
-    Args:
-        after: The other schedule, or a number.
-        rate: What is reached.
-        steps: Number of steps until then.
-    """
-
-    def __init__(self, after, rate, steps):
-        self.after, self.rate, self.steps = after, rate, steps
+    def __init__(self, schedule, rate, rising, steps):
+        self.schedule, self.rate, self.rising, self.steps = schedule, rate, rising, steps
+        self.later = learning_rate(schedule, rate, steps=steps)
 
     def __call__(self, step):
         step = ops.cast(step, "float32")
-        later = self.after(ops.maximum(step - self.steps, 0.0)) if callable(self.after) else self.after
-        return ops.where(step < self.steps, self.rate * (step + 1) / self.steps, later)
+        later = self.later(ops.maximum(step - self.rising, 0.0)) if callable(self.later) else self.later
+        return ops.where(step < self.rising, self.rate * (step + 1) / self.rising, later)
+
+    def get_config(self):
+        return {"schedule": self.schedule, "rate": self.rate, "rising": self.rising, "steps": self.steps}
 
 
 def ramp(model, steps):
