@@ -53,7 +53,7 @@ def collecting(phase, info):
     ready = delay and not sent and time.monotonic() - begun > delay
     if ready and threading.current_thread() is threading.main_thread() and startup.interruption._handler:
         sent.append(number)
-        print("SENT", file=sys.stderr, flush=True)
+        open("sent", "w").close()  # not to standard error, which is closed while TensorFlow starts
         signal.raise_signal(number)
 gc.callbacks.append(collecting)
 sys.argv[0] = sys.argv.pop(1)
@@ -133,8 +133,9 @@ def start(place, script, *, save_every=1, delay=0, number=0):
 def kill(place, script, number, delay, inside):
     """The exit code of a process that is killed, and whether it still ran when the signal was to come."""
     if inside:
+        (place / "sent").unlink(missing_ok=True)
         code = start(place, script, delay=delay, number=number).wait()
-        return code, "SENT" in (place / "log.txt").read_text()
+        return code, (place / "sent").exists()
     process = start(place, script)
     try:
         return process.wait(delay), False

@@ -1,6 +1,7 @@
 """How every script ends: what went wrong in one line, if it is something that the user can put right."""
 
 import contextlib
+import errno
 import os
 import runpy
 import sys
@@ -82,6 +83,9 @@ def _expected(error, after_interrupt):
         return f"Expected more memory. Received: {type(error).__name__}. Free some, or use a smaller --size or --limit."
     if isinstance(error, RuntimeError) and str(error).startswith("Could not determine home directory"):  # pathlib's
         return "HOME: expected the user's own folder. Received none. Set HOME, or name folders without ~ (--data-dir)."
+    if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
+        name = printable(str(error.filename))
+        return f"Expected the name of a file or folder. Received one that is too long: {name:.60}..."
     return None
 
 

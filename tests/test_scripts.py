@@ -113,6 +113,7 @@ def test_both_models_stand_in_one_table_under_the_same_attacks(both, folder):
         "clean",
         "FGSM, epsilon 0.05",
         "PGD-3, epsilon 0.05, step size 0.01, random start",
+        "PGD-AUC-3, epsilon 0.05, step size 0.01, random start",
     ]
     before, after, difference = (float(cell) for cell in table[4].split("|")[2:5])
     assert before == pytest.approx(robust["baseline"]["evaluations"][2]["macro_auc"], abs=1e-4)
@@ -159,10 +160,10 @@ def test_the_numbers_of_a_run_can_be_verified(both, folder):
     done = script("evaluate.py", "robust", "--verify", cwd=folder)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["holds"] * 7 + ["7"]
+    assert [line.split()[0] for line in lines] == ["holds"] * 9 + ["9"]
     assert "largest difference 0" in lines[2]
-    assert lines[3].split()[1] == "thresholds:"
-    assert lines[4].split()[1] == "baseline,"
+    assert lines[4].split()[1] == "thresholds:"
+    assert lines[5].split()[1] == "baseline,"
     tampered = folder / "tampered"
     shutil.copytree(folder / "robust", tampered)
     found = results(tampered)
@@ -173,7 +174,7 @@ def test_the_numbers_of_a_run_can_be_verified(both, folder):
     done = script("evaluate.py", "tampered", "--verify", cwd=folder)
     assert done.returncode == 1, done.stderr
     differ = [number for number, line in enumerate(done.stdout.splitlines()) if "DIFFERS" in line]
-    assert (differ, done.stdout.splitlines()[-1][:6]) == ([1, 3, 4], "4 of 7")
+    assert (differ, done.stdout.splitlines()[-1][:6]) == ([1, 4, 5], "6 of 9")
     assert "per_label_auc.mass" in done.stdout
     assert not (tampered / "evaluations").exists()
     found["baseline"]["sha256"] = "0" * 64

@@ -118,6 +118,12 @@ def test_without_a_home_one_line_says_so(capsys):
     assert "HOME" in text
 
 
+def test_a_name_that_is_too_long_is_one_line(capsys):
+    code, text = end(capsys, lambda: os.stat("\x1b" + 5000 * "x"))
+    assert (code, text.count("\n")) == (2, 1)
+    assert "too long: \\x1bxxx" in text
+
+
 def test_a_signal_in_a_destructor_ends_the_script_too(capsys):
     class Garbage:
         def __del__(self):
