@@ -22,7 +22,7 @@ from chestrobust.errors import RunError, TrainingError
 from chestrobust.evaluation import outcomes
 from chestrobust.training import checkpoints, examples, experiment, loop, methods
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="module")

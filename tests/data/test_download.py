@@ -20,7 +20,7 @@ import pytest
 from chestrobust.data.sources.download import CHUNK, download
 from chestrobust.errors import DataError
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 BODY = random.Random(0).randbytes(5 * CHUNK + 123)
 MD5 = hashlib.md5(BODY).hexdigest()
 BAD = BODY[:-1] + bytes([BODY[-1] ^ 1])

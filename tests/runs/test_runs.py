@@ -17,7 +17,7 @@ from chestrobust import config, files, runs
 from chestrobust.errors import RunError
 from chestrobust.runs import provenance
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture

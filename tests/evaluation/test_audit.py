@@ -98,7 +98,7 @@ def test_an_honest_robust_model_passes_every_line(robust, splits):
 
 
 def test_every_line_stands_in_the_docs(robust, splits):
-    text = (Path(__file__).resolve().parents[1] / "docs" / "audit.md").read_text()
+    text = (Path(__file__).resolve().parents[2] / "docs" / "audit.md").read_text()
     names = [line.name for line in audit.of_split(models.logits(robust), splits.task, splits.test[:2], pgd_auc())]
     assert re.findall(r"^### (.*)$", text, re.MULTILINE) == names
     assert lines.judged("falls with epsilon", False, 0.5, "").text.endswith("See docs/audit.md#falls-with-epsilon")

@@ -17,7 +17,7 @@ from chestrobust import config
 from chestrobust.errors import ExpectedError, TrainingError
 from chestrobust.training import search
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 optuna = pytest.importorskip("optuna", reason="needs Optuna: make setup installs it")
 
 

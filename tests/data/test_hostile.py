@@ -24,7 +24,7 @@ from chestrobust import data, startup
 from chestrobust.data.sources import npz
 from chestrobust.errors import DataError
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 IMAGES = np.random.default_rng(0).integers(0, 256, (6, 28, 28), dtype=np.uint8)
 LABELS = np.random.default_rng(1).integers(0, 2, (6, 14), dtype=np.uint8)
 ARRAYS = {
