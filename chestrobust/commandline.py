@@ -198,8 +198,10 @@ def takes(field, value):
     parse = field.metadata["parse"]
     if value is None or isinstance(value, bool) or parse is bool:
         return value is field.default or (isinstance(value, bool) and parse is bool)
+    if isinstance(value, list | tuple) != ("nargs" in field.metadata):
+        return False
     try:
-        return parse(str(value)) == value
+        return all(parse(str(part)) == part for part in (value if "nargs" in field.metadata else [value]))
     except (ValueError, argparse.ArgumentTypeError):
         return False
 

@@ -232,7 +232,7 @@ def claim(config):
     if run.started:
         before, now = (
             {key: value for key, value in renewed(options).items() if key not in HOUSEKEEPING}
-            for options in (run.read("config.json"), asdict(config))
+            for options in (run.read("config.json"), json.loads(to_json(config)))
         )
         changed = [key for key in sorted(before | now) if before.get(key) != now.get(key)]
         if changed:

@@ -11,7 +11,7 @@ import pytest
 from conftest import make_splits
 
 import evaluate
-from chestrobust import config, models, runs
+from chestrobust import commandline, config, models, runs
 from chestrobust.data import matching, subgroups
 from chestrobust.data.splits import CHEST_LABELS, Split
 from chestrobust.errors import DataError, ExpectedError, RunError
@@ -243,6 +243,14 @@ def test_groups_that_lack_a_label_are_named():
     text = "\n".join(tables._by_group([entry]))
     assert "undefined" in text
     assert "F without mass" in text
+
+
+def test_every_option_takes_its_own_default_from_json():
+    for one in (config.BaselineConfig, config.AdversarialConfig, config.TuneConfig):
+        known = json.loads(config.to_json(one()))
+        assert [
+            field.name for field in dataclasses.fields(one) if not commandline.takes(field, known[field.name])
+        ] == []
 
 
 def test_a_run_chooses_no_folder_to_write_to(tmp_path):

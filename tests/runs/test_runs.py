@@ -149,6 +149,14 @@ def test_json_of_another_form_is_one_line(options):
             run.read("results.json", "data")
 
 
+def test_options_that_are_lists_are_the_same_when_they_are_read_again(tmp_path):
+    options = config.AdversarialConfig(run=str(tmp_path / "run"), input_range=("0", "255"), resume=True)
+    runs.claim(options).start(options)
+    assert runs.claim(options).started
+    with pytest.raises(RunError, match="input_range"):
+        runs.claim(dataclasses.replace(options, input_range=("-1", "1")))
+
+
 @pytest.mark.parametrize(
     "content",
     [{"thresholds": {"nodule": "x"}}, {"thresholds": 5}, {"data": []}, {"evaluations": {}}, {"baseline": "elsewhere"}],
