@@ -1,12 +1,14 @@
 """`chestrobust.harden`: any Keras classifier, trained against attacks.
 
-import chestrobust
+    import chestrobust
 
-robust = chestrobust.harden(
-    model, images, labels, epsilon=4 / 255, val_images=val_images, val_labels=val_labels, epochs=20
-)
-print(chestrobust.evaluate(robust, test_images, test_labels).verdict)
-robust.save("robust.keras")
+    robust = chestrobust.harden(
+        model, images, labels, epsilon=4 / 255, val_images=val_images, val_labels=val_labels, epochs=20
+    )
+    print(chestrobust.evaluate(robust, test_images, test_labels).verdict)
+    robust.save("robust.keras")
+
+What trains it is what `diagnosis_adv.py` trains a file with.
 """
 
 import tempfile
