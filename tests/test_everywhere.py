@@ -35,6 +35,7 @@ def test_every_script_starts_without_fcntl(script, tmp_path):
     assert done.stdout.startswith(f"usage: {script}")
 
 
+@pytest.mark.slow
 def test_a_model_is_trained_and_resumed_without_fcntl(tmp_path):
     rng = np.random.default_rng(0)
     arrays = {}

@@ -43,6 +43,7 @@ def main():
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("lost", [False, True])
 def test_a_signal_in_the_collector_that_is_lost_is_told_from_one_that_is_not(tmp_path, monkeypatch, number, lost):

@@ -75,6 +75,20 @@ def maker(tensor):
     return Call(operation, tuple(arguments.args), dict(arguments.kwargs), tensor)
 
 
+def output_number(tensor):
+    """Which of the outputs of its operation a symbolic tensor is."""
+    return tensor._keras_history.tensor_index
+
+
+def twice(layer, **attributes):
+    """A second layer of the same variables, without the first one's calls; `copy.copy` would make other variables."""
+    second = object.__new__(type(layer))
+    second.__dict__ |= layer.__dict__ | {"_inbound_nodes": [], "_outbound_nodes": []}
+    for name, value in attributes.items():
+        setattr(second, name, value)
+    return second
+
+
 def inputs(model):
     """The symbolic input of a model, or its inputs if it has several."""
     return model.inputs[0] if len(model.inputs) == 1 else model.inputs

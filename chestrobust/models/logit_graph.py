@@ -83,7 +83,7 @@ def _before_nested(call, tensor):
     nested = call.operation
     if not graph.is_graph(nested):
         return Tail(tensor, UNTOLD)
-    place = tensor._keras_history.tensor_index
+    place = graph.output_number(tensor)
     inner = _before(nested.outputs[place])
     if inner.logits is nested.outputs[place]:
         return Tail(tensor, inner.activation)
@@ -117,11 +117,7 @@ def activation_name(activation):
 
 def _without_activation(layer):
     """A second layer of the same weights; the first keeps its activation, as it may be used elsewhere."""
-    second = object.__new__(type(layer))  # `copy.copy` of a layer goes through its file, and has weights of its own.
-    second.__dict__ |= layer.__dict__ | {"_inbound_nodes": [], "_outbound_nodes": []}
-    second.activation = keras.activations.linear
-    second.name = f"{layer.name}_logits"
-    return second
+    return graph.twice(layer, activation=keras.activations.linear, name=f"{layer.name}_logits")
 
 
 def _if_told(inner, tensor):

@@ -231,6 +231,7 @@ def test_stacking_real_models_is_no_worse_on_other_patients(predictions, samples
     assert metrics.macro(metrics.auc(labels[~first], stacked)) > min(single)
 
 
+@pytest.mark.slow
 def test_a_combination_that_was_broken_off_is_begun_again(here, monkeypatch, capsys):
     with monkeypatch.context() as patch, pytest.raises(ZeroDivisionError):
         patch.setattr(runs.Run, "finish", lambda *_, **__: 1 / 0)

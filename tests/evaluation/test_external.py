@@ -81,7 +81,7 @@ def test_a_model_answers_for_the_shared_labels_with_its_own_logits(tmp_path, tas
     path = trained(tmp_path / "run", ours) / "model.keras"
     theirs = named(["c", "a", "b"] if task == "multi-class" else ["x", "c", "a"], task=task)
     shared = matching.shared(ours.label_names, theirs)
-    model, _ = models.opened(path, shared)
+    model = models.opened(path, shared).model
     images = theirs.test.images[:5] / np.float32(255)
     places = [ours.label_names.index(name) for name in shared.label_names]
     expected = models.load_logits(path)[0](images).numpy()[:, places]

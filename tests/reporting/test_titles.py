@@ -55,6 +55,7 @@ def test_columns_of_the_history_are_called_by_attack_and_kind():
 def test_figures_do_not_depend_on_the_users_settings(tmp_path):
     written = []
     for settings in ({}, {"text.usetex": True, "savefig.dpi": 10, "font.size": 30, "axes.facecolor": "red"}):
+        matplotlib.get_backend()  # which is only chosen when it is first asked for
         with matplotlib.rc_context(settings):
             before = matplotlib.rcParams.copy()
             figure = figures.search_history([(0, 0.5), (1, 0.6)], title="a_title")

@@ -106,6 +106,7 @@ def test_divergences_are_those_of_scipy():
     assert np.abs(divergences.bernoulli(logits, logits)).max() == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("method", "task"), [*((method, "binary") for method in METHODS), ("trades", "multi-class")])
 def test_every_method_trains(tmp_path, method, task):
     splits = make_splits(task=task, num_labels=1 if task == "binary" else 3)
