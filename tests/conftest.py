@@ -1,6 +1,7 @@
 """What several test files share: real samples where they are at hand, and small data and models where not."""
 
 import os
+import signal
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -9,6 +10,9 @@ import numpy as np
 import pytest
 
 from chestrobust.data.splits import CHEST_LABELS, Split, Splits
+
+# Whoever runs tests in the background has them ignore Ctrl-C, which some of them send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SAMPLES = Path(__file__).resolve().parents[2] / "shared" / "data"
 
