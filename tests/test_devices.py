@@ -156,7 +156,8 @@ def check_evaluation(folder, run):
     """Every attack's answers are those of the single device."""
     kept = [sorted((folder / f"subject-{name}" / "evaluations" / "rows").iterdir()) for name in (run, "single")]
     assert [path.name for path in kept[0]] == [path.name for path in kept[1]]
-    assert len(kept[0]) == 4  # clean, FGSM, PGD from the image and from a random point
+    # Clean, FGSM, both PGDs from the image and from a random point, and what was made on the baseline.
+    assert len(kept[0]) == 8
     for paths in zip(*kept, strict=True):
         ours, single = (np.load(path) for path in paths)
         np.testing.assert_allclose(ours["logits"], single["logits"], atol=1e-4)
