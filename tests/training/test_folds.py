@@ -83,6 +83,7 @@ def test_a_cross_validation_runs_goes_on_and_ends_with_a_table(tmp_path, monkeyp
         "clean",
         "FGSM, epsilon 0.05",
         "PGD-2, epsilon 0.05, step size 0.01, random start",
+        "PGD-AUC-2, epsilon 0.05, step size 0.01, random start",
     ]
     assert len(found[0]["macro_auc"]["folds"]) == 3
     assert "corners (made-up data), 3 folds" in capsys.readouterr().out
