@@ -10,7 +10,7 @@ from chestrobust.runs import provenance
 
 def test_options_keep_names_and_lose_places():
     given = {
-        "data": "/home/anna/x.npz",
+        "data": "/data/anna/x.npz",
         "root": "~/nih",
         "run": "runs/a",
         "by": ("sex", "/a/b"),
@@ -23,7 +23,7 @@ def test_options_keep_names_and_lose_places():
 
 @pytest.mark.parametrize(
     ("path", "shown"),
-    [("/home/anna/private/run/model.keras", "run/model.keras"), ("runs/robust/model.keras", "runs/robust/model.keras")],
+    [("/data/anna/private/run/model.keras", "run/model.keras"), ("runs/robust/model.keras", "runs/robust/model.keras")],
 )
 def test_a_model_is_called_by_its_folder_and_file(path, shown):
     assert provenance.model(Path(path)) == shown
