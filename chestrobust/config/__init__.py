@@ -10,7 +10,7 @@ from chestrobust.config.shared import (
     SIZES,
     FoldersConfig,
 )
-from chestrobust.config.trained import EnsembleConfig, EvaluateConfig, ExplainConfig, SubjectConfig
+from chestrobust.config.trained import EnsembleConfig, EvaluateConfig, ExplainConfig, ReportConfig, SubjectConfig
 from chestrobust.config.training import (
     AdversarialConfig,
     BaselineConfig,
@@ -34,6 +34,7 @@ __all__ = [
     "EvaluateConfig",
     "ExplainConfig",
     "FoldersConfig",
+    "ReportConfig",
     "SubjectConfig",
     "TuneConfig",
     "check_brought",
