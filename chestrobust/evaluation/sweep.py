@@ -51,7 +51,7 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
         # A model of somebody else's, or a run of an earlier version.
         shown = {path.stem: found.model}
         cuts = dict.fromkeys(shown, subject.thresholds)
-        gallery.write(shown, splits, cuts, folder, precision=options.precision)
+        gallery.write(shown, splits, cuts, folder / name, precision=options.precision)
     devices.wait()
     return results
 

@@ -150,8 +150,7 @@ def _members(folder, results):
 def _evaluations(folder):
     """What `evaluate.py` wrote into a folder, by name."""
     run = runs.Run(folder)
-    found = folder.glob("*.json") if folder.is_dir() else ()
-    names = sorted(path.stem for path in found if path.name != GALLERY)
+    names = sorted(path.stem for path in folder.glob("*.json")) if folder.is_dir() else []
     return {name: run.read(f"{name}.json", *KEYS) for name in names}
 
 
@@ -169,8 +168,8 @@ def history(folder):
 
 
 def gallery(folder):
-    """What `gallery.json` holds, of the run or beside its evaluations; None where there is none."""
-    for path in (folder / GALLERY, folder / "evaluations" / GALLERY):
+    """What `gallery.json` holds, of the run or of one of its evaluations; None where there is none."""
+    for path in (folder / GALLERY, *sorted(folder.glob(f"evaluations/*/{GALLERY}"))):
         if content := _bytes(path, MAX_TEXT):
             try:
                 return json.loads(content)

@@ -88,7 +88,7 @@ def test_any_keras_file_gets_rows_intervals_curves_and_an_audit(here, capsys):
     assert lines[-5].startswith("Audit: ")
     assert not [line for line in lines if line.startswith(" passed")]
     assert 'name="generator" content="chestrobust' in (here / "evaluations" / "report.html").read_text()
-    patients = json.loads((here / "evaluations" / "gallery.json").read_text())["patients"]
+    patients = json.loads((here / "evaluations" / "first" / "gallery.json").read_text())["patients"]
     assert patients and all(len(patient["attacked"]) == 1 for patient in patients)
     assert (here / "evaluations" / "first.png").stat().st_size > 10_000
 
