@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import tensorflow as tf
 
-from chestrobust.attacks import aim, blackbox, gradient
+from chestrobust.attacks import aim, autopgd, blackbox, gradient
 from chestrobust.attacks.named import Attack
 from chestrobust.data import metadata
 from chestrobust.data.splits import as_floats, selection
@@ -224,7 +224,7 @@ class Study:
             return task.linear(labels[:, half:] - labels[:, :half], logits)
 
         common = {"epsilon": self.attack.epsilon, "loss": loss}
-        climbed = gradient.apgd(self.model, images, labels, steps=50, precision=self.attack.precision, **common)
+        climbed = autopgd.apgd(self.model, images, labels, steps=50, precision=self.attack.precision, **common)
         searched = blackbox.square(self.model, images, labels, queries=QUERIES_OF_FLOOR, **common)
         spread = np.std(task.ranks(self.clean), axis=0)
         ours, theirs = (
