@@ -31,13 +31,12 @@ def blocks(page, language):
 def commands():
     """Commands of ours in code blocks and between backticks, but those with an ellipsis or that read a file."""
     for page in PAGES:
-        text = page.read_text()
-        blocks = "\n".join(re.findall(r"(?ms)^```\n(.*?)^```", text)).replace("\\\n", " ")
-        found = [line.partition("#")[0] for line in blocks.splitlines()]
-        found += [" ".join(inline.split()) for inline in re.findall(r"`([^`]+)`", re.sub(r"(?ms)^```.*?^```", "", text))]
-        for line in found:
-            line = line.strip()
-            if re.match(rf"python ({'|'.join(CONFIGURATIONS)})( |$)", line) and not re.search(r"\.\.\.|\(|\||--help|--params", line):
+        fenced = "\n".join(blocks(page, "")).replace("\\\n", " ")
+        between = re.findall(r"`([^`]+)`", re.sub(r"(?ms)^```.*?^```", "", page.read_text()))
+        for text in [*(line.partition("#")[0] for line in fenced.splitlines()), *between]:
+            line = " ".join(text.split())
+            ours = re.match(rf"python ({'|'.join(CONFIGURATIONS)})( |$)", line)
+            if ours and not re.search(r"\.\.\.|\(|\||--help|--params", line):
                 yield pytest.param(line, id=f"{page.name}: {line}")
 
 
