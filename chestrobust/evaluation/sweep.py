@@ -109,9 +109,11 @@ def facts(found):
         }
     }
     if others:
+        own = found.fits[found.pixel_range]
         known["input range"] = {
-            "passed": True,
-            "value": found.fits[found.pixel_range],
+            "passed": own <= min(others),
+            "severity": audit.NOTE,
+            "value": own,
             "text": f"validation loss with pixels in {ranges.shown(found.pixel_range)}; "
             f"the best of other ranges has {min(others):.3f}",
         }
