@@ -1,10 +1,17 @@
-# make setup | demo | test | test-slow | test-versions | peers | lint
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PHANTOM := --data phantom --limit 2500 --epsilon 4/255 --step-size 1/255
 
-.PHONY: setup demo test test-slow test-versions peers lint
+.PHONY: help setup demo test test-slow test-versions peers lint
+
+help:
+	@echo "make demo           train and attack both models on phantom images (made-up data): minutes, no download"
+	@echo "make test           the tests; make test-slow for whole runs on real samples"
+	@echo "make test-versions  the tests with the lowest and the newest versions of all that is required"
+	@echo "make peers          the same attacks in CleverHans, ART and Foolbox, in an environment of their own"
+	@echo "make lint           ruff"
+	@echo "make setup          $(VENV) with all that these need, which each of them makes by itself"
 
 setup: $(VENV)/ready
 

@@ -8,6 +8,7 @@ number is a function of (seed, epoch, image) or of a saved variable.
 
 import csv
 import re
+import sys
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -88,12 +89,13 @@ def train(
     if stranger := twin.stranger(model):
         print(f"Note: the fast twin doesn't know {stranger}, so this model is trained as it is, which takes longer.")
     step = _compiled_step(model, splits, examples, running, recipe, average)
+    verbose = 1 if sys.stdout.isatty() else 2
     callbacks = keras.callbacks.CallbackList(
         [keras.callbacks.TensorBoard(str(run.path / "logs"), write_graph=False), *filter(None, [callback])]
         if devices.chief()
         else [],
         add_progbar=devices.chief() and callback is None,
-        **{"model": model, "verbose": 1, "epochs": recipe.epochs, "steps": steps_per_epoch},
+        **{"model": model, "verbose": verbose, "epochs": recipe.epochs, "steps": steps_per_epoch},
     )
     with _logging(run):
         callbacks.on_train_begin()
