@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 
 from chestrobust import commandline
-from chestrobust.config import recipes
+from chestrobust.config import methods, recipes
 from chestrobust.config.shared import FOLDERS
-from chestrobust.config.training import UNUSED, AdversarialConfig
+from chestrobust.config.training import AdversarialConfig
 from chestrobust.errors import ExpectedError, did_you_mean
 
 # Options of one run alone: they aren't repeated with its others.
@@ -43,7 +43,7 @@ def _of_recipe(config_class, read):
     if "recipe" not in read:
         return {}
     options = recipes.RECIPES[read["recipe"]].options
-    unused = UNUSED.get(read.get("method", options.get("method")), ())
+    unused = methods.unused(read.get("method", options.get("method")))
     names = {field.name for field in dataclasses.fields(config_class)}.difference(unused)
     return {name: value for name, value in options.items() if name in names}
 

@@ -5,25 +5,9 @@ from pathlib import Path
 
 from chestrobust import catalogue
 from chestrobust.commandline import length, number, option
-from chestrobust.config import recipes, shared
+from chestrobust.config import methods, recipes, shared
 from chestrobust.config.shared import FoldersConfig
 from chestrobust.errors import ExpectedError
-
-# Options that a --method doesn't have, and why.
-UNUSED = {
-    "online": ("beta",),
-    "pgd": ("beta",),
-    "fast": ("train_step_size", "train_steps", "beta"),
-    "trades": ("adv_weight",),
-    "static": ("adv_weight", "train_step_size", "train_steps", "beta", "radius_warmup"),
-}
-WHY_UNUSED = {
-    "online": "which has no divergence",
-    "pgd": "which has no divergence",
-    "fast": "which takes one step as long as the radius",
-    "trades": "which weighs clean and adversarial images by --beta",
-    "static": "which takes one step of FGSM and lets all images count alike",
-}
 
 
 @dataclass(frozen=True)
@@ -230,12 +214,11 @@ class AdversarialConfig(BaselineConfig):
     train_steps: int = option(7, "PGD steps in training", number(int, 1), group="adversarial training")
     method: str = option(
         "online",
-        "adversarial images of the current weights in every step: online, half by FGSM and half by PGD; pgd; fast, by "
-        "the single step of N-FGSM, which takes the best weights back if it overfits to such steps; trades, held to "
-        "the answers to clean images. Or static: made once, by FGSM on the model it starts from (--init-from, else the "
-        "baseline), and fine-tuned on clean and adversarial images alike",
+        f"adversarial images of the current weights in every step: {methods.described()}. Or static: made once, by "
+        "FGSM on the model it starts from (--init-from, else the baseline), and fine-tuned on clean and adversarial "
+        "images alike",
         group="more: adversarial training",
-        choices=("online", "pgd", "fast", "trades", "static"),
+        choices=tuple(methods.METHODS),
     )
     adv_weight: float = option(
         0.5,
@@ -245,6 +228,12 @@ class AdversarialConfig(BaselineConfig):
     )
     beta: float = option(
         6.0, "weight of the divergence of trades", number(float, 0), group="more: adversarial training"
+    )
+    weight_epsilon: float = option(
+        0.005,
+        "how far awp moves each kernel's weights up the loss, as a share of their length",
+        number(float, 0, 1),
+        group="more: adversarial training",
     )
     radius_warmup: float = option(
         0.0,
@@ -267,14 +256,7 @@ class AdversarialConfig(BaselineConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        unused = UNUSED.get(self.method, ())
-        if given := [name for name in unused if getattr(self, name) != getattr(AdversarialConfig, name)]:
-            having = ", ".join(method for method, without in UNUSED.items() if given[0] not in without)
-            name = f"--{given[0].replace('_', '-')}"
-            raise ExpectedError(
-                f"{name}: expected --method {having}. Received {self.method}, {WHY_UNUSED[self.method]}. "
-                f"Leave {name} out."
-            )
+        methods.check_used(self, AdversarialConfig)
 
 
 @dataclass(frozen=True)
@@ -283,7 +265,7 @@ class TuneConfig(AdversarialConfig):
 
     WITHOUT = (
         *("overwrite", "resume", "folds", "init_from", "baseline", "input_range", "import_"),
-        *("strategy", "recipe", "method", "beta"),
+        *("strategy", "recipe", "method", "beta", "weight_epsilon"),
     )
 
     run: str = shared.run("runs/tune", "folder of the search")
