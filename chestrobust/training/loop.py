@@ -85,8 +85,8 @@ def train(
         average = Average(model, recipe.ema)
         checkpoint = Checkpoint(run, model, running, average)
         state = checkpoint.restore()
-    if stranger := twin.stranger(model):
-        print(f"Note: the fast twin doesn't know {stranger}, so this model is trained as it is, which takes longer.")
+    if note := twin.note(model):
+        print(note)
     step = _compiled_step(model, splits, examples, running, recipe, average)
     callbacks = keras.callbacks.CallbackList(
         [keras.callbacks.TensorBoard(str(run.path / "logs"), write_graph=False), *filter(None, [callback])]
