@@ -136,8 +136,8 @@ class BaselineConfig(FoldersConfig):
     )
     augment: str = option(
         "none",
-        "random changes of training images: light is rotation 4, translation 1/28 and scale 0.05, vgg rotation 15, "
-        "translation 0.1 and flip, covid_cnn crop 0.875, rotation 30 and flip; the options that follow change these",
+        "random changes of training images: light is rotation 4, translation 1/28, scale 0.05 and edges, vgg rotation "
+        "15, translation 0.1 and flip, covid_cnn crop 0.875, rotation 30 and flip; what follows changes these",
         group="more: augmentation",
         choices=("none", "light", "vgg", "covid_cnn"),
     )
@@ -163,6 +163,12 @@ class BaselineConfig(FoldersConfig):
         None,
         "largest change of size either way, as a share of it",
         number(float, 0, 1, open_high=True),
+        group="more: augmentation",
+    )
+    edges: bool | None = option(
+        None,
+        "repeat the pixels at the edge where an image is moved in from outside; else that is black",
+        bool,
         group="more: augmentation",
     )
 
