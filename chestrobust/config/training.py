@@ -26,9 +26,10 @@ class BaselineConfig(FoldersConfig):
     overwrite: bool = shared.overwrite()
     resume: bool = option(False, "continue an unfinished run in the folder", bool, group="run")
     seed: int = shared.seed(0, "weights, shuffling, dropout and attacks")
-    recipe: str = option(
-        "default",
-        f"set of options, which those of the command line win over: {recipes.described()}",
+    recipe: str | None = option(
+        None,
+        f"set of options, which those of the command line win over: {recipes.described()} (default of diagnosis_adv.py "
+        "without --method, --init-from and --params: default; else none of them)",
         group="training",
         choices=tuple(recipes.RECIPES),
     )
@@ -193,6 +194,7 @@ class AdversarialConfig(BaselineConfig):
     """Options of `diagnosis_adv.py`."""
 
     WITHOUT = ("folds",)
+    RECIPE = "default"
 
     run: str = shared.run("runs/robust")
     init_from: str | None = option(
@@ -273,6 +275,7 @@ class TuneConfig(AdversarialConfig):
         *("overwrite", "resume", "folds", "init_from", "baseline", "input_range", "import_"),
         *("strategy", "recipe", "method", "beta", "weight_epsilon"),
     )
+    RECIPE = None
 
     run: str = shared.run("runs/tune", "folder of the search")
     trials: int = option(30, "trainings in all, over all starts and processes", number(int, 1), group="search")
