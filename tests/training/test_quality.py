@@ -83,3 +83,11 @@ def test_what_is_done_is_not_done_again_and_what_is_begun_is_resumed(tmp_path, c
     (tmp_path / "fast-0" / "config.json").touch()
     quality.main(ask)
     assert [call[-1] for call in calls] == ["--resume"]
+
+
+def test_the_figure_is_drawn_from_the_table_alone(tmp_path, calls):
+    quality.main([f"--folder={tmp_path}", "--recipes", "fast", "best", "--seeds", "0", "2"])
+    calls.clear()
+    quality.main(["--draw", str(tmp_path / "quality.json"), "--figure", str(tmp_path / "recipe.png")])
+    assert calls == []
+    assert (tmp_path / "recipe.png").read_bytes().startswith(b"\x89PNG")
