@@ -25,7 +25,7 @@ $(VENV)/ready: requirements.txt pyproject.toml
 demo: setup
 	$(BIN)/python diagnosis.py $(PHANTOM) --epochs 12 --run runs/demo/baseline --overwrite
 	$(BIN)/python diagnosis_adv.py $(PHANTOM) --epochs 12 --baseline runs/demo/baseline --run runs/demo/robust \
-	    --train-epsilon 4/255 --train-step-size 1/255 --train-steps 5 --overwrite
+	    --train-epsilon 4/255 --train-step-size 2/255 --overwrite
 
 test: setup
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile

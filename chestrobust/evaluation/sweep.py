@@ -13,6 +13,7 @@ from chestrobust.attacks import named
 from chestrobust.data import ranges
 from chestrobust.errors import ModelError, RunError
 from chestrobust.evaluation import audit, cache, metrics, outcomes, scoring
+from chestrobust.models import twin
 from chestrobust.reporting import figures
 from chestrobust.runs import provenance
 
@@ -37,6 +38,8 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
         What was written: see `tables.evaluation`.
     """
     found = models.opened(path, splits, ranges.chosen(options))
+    if note := twin.note(found.model):
+        print(note)
     other = models.opened(source, splits, ranges.chosen(options)).model if source else None
     folder = run.path / "evaluations"
     stem = "" if path.name == "model.keras" else f"{path.stem}-"
