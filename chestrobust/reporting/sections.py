@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from chestrobust import catalogue, titles
 from chestrobust.reporting import charts, dossier, verdict
 
-BOUNDS = {"joint": "worst image", "floor": "floor", "certified": "certified"}  # rows of the table of labels
+BOUNDS = {"floor": "floor", "certified": "certified"}  # rows that stand beside the worst attack
 
 
 @dataclass(frozen=True)
@@ -62,21 +62,25 @@ def compared(dossiers):
     called, colours = names(dossiers), _colours(dossiers)
     common = set.intersection(*(set(one.own) for one in dossiers))
     choices = [[one.own[name] for one in dossiers] for name in sorted(common)]
-    choices.sort(key=lambda found: len(found[0]["evaluations"]), reverse=True)
     choices += [[{**one.results, "data": one.data, "evaluations": one.rows} for one in dossiers]]
-    for results in choices:
-        if all(one["evaluations"] for one in results) and _alike(results):
-            return Compared(called, colours, results, True)
+    shared = [_shared(results) for results in choices if all(one["evaluations"] for one in results)]
+    # Of several as strong ones the first: an evaluation rather than what training wrote.
+    best = max(filter(None, shared), key=lambda results: len(results[0]["evaluations"]), default=None)
+    if best:
+        return Compared(called, colours, best, True)
     return Compared(called, colours, [one.judged for one in dossiers], len(dossiers) == 1)
 
 
-def _alike(results):
-    """Whether models were scored by the same attacks on the same images."""
-    first, *others = (
-        (one["data"].get("sha256"), one["data"]["counts"]["test"], [titles.title(row) for row in one["evaluations"]])
-        for one in results
-    )
-    return all(other == first for other in others)
+def _shared(results):
+    """Results with the attacks alone that all models were scored under; None if they are of other images, or none."""
+    images = {(one["data"].get("sha256"), one["data"]["counts"]["test"]) for one in results}
+    known = [{titles.title(row) for row in one["evaluations"]} for one in results]
+    common = set.intersection(*known)
+    if len(images) > 1 or (len(common) < 2 and any(len(found) > 1 for found in known)):
+        return None
+    return [
+        {**one, "evaluations": [row for row in one["evaluations"] if titles.title(row) in common]} for one in results
+    ]
 
 
 def names(dossiers):
@@ -96,30 +100,39 @@ def _colours(dossiers):
 
 
 def summary(found):
-    """Rows of the first screen's table: what it is, and a text for each model."""
+    """Rows of the first screen's table: what it is, and for each model a text and its interval."""
     worst, at = found.worst, f"at {titles.radius(found.radius)}" if found.radius else ""
-    rows = [("Macro AUC, clean", [score(row, "macro_auc") for row in found.clean])]
+    rows = [("Macro AUC, clean", "macro_auc", found.clean)]
     if any(worst):
-        rows.append((f"Macro AUC, worst attack {at}", [score(row, "macro_auc") for row in worst]))
+        rows.append((f"Macro AUC, worst attack {at}", "macro_auc", worst))
     for name, title in BOUNDS.items():
-        if name != "joint" and any(bounds := found.at_radius(name)):
-            rows.append((f"Macro AUC, {title} {at}", [score(row, "macro_auc") for row in bounds]))
-    rows.append(("Average precision, clean", [score(row, "macro_ap") for row in found.clean]))
+        if any(bounds := found.at_radius(name)):
+            rows.append((f"Macro AUC, {title} {at}", "macro_auc", bounds))
+    rows.append(("Average precision, clean", "macro_ap", found.clean))
     if any(worst):
-        rows.append((f"Average precision, worst attack {at}", [score(row, "macro_ap") for row in worst]))
+        rows.append((f"Average precision, worst attack {at}", "macro_ap", worst))
+    told = [(title, [(_value(row, key), _between(row, key)) for row in entries]) for title, key, entries in rows]
     for name in ("sensitivity", "specificity"):
         cells = [_change(*pair, name) for pair in zip(found.clean, worst, strict=True)]
         if any(cells):
-            rows.append((f"{name.capitalize()}, clean \u2192 attacked", [cell or "not measured" for cell in cells]))
-    return rows
+            told.append(
+                (f"{name.capitalize()}, clean \u2192 attacked", [(cell or "not measured", "") for cell in cells])
+            )
+    return told
 
 
 def score(row, key):
     """A score with its interval."""
-    if row is None or row[key] is None:
-        return "undefined"
-    ends = verdict.interval(row, key)
-    return f"{row[key]:.3f}" + (f" ({ends[0]:.3f} to {ends[1]:.3f})" if ends else "")
+    return f"{_value(row, key)} {_between(row, key)}".strip()
+
+
+def _value(row, key):
+    return "undefined" if row is None or row[key] is None else f"{row[key]:.3f}"
+
+
+def _between(row, key):
+    ends = row and verdict.interval(row, key)
+    return f"({ends[0]:.3f} to {ends[1]:.3f})" if ends else ""
 
 
 def _change(clean, attacked, name):
@@ -142,7 +155,8 @@ def attacks(found):
     if found.radius is None:
         return ""
     names = dict.fromkeys(row["attack"] for one in found.results for row in one["evaluations"])
-    rows = [(titles.name(name), _entries(found, found.at_radius(name))) for name in names if name != "clean"]
+    called = {name: titles.name(name).partition(":")[0] for name in names if name != "clean"}
+    rows = [(title, _entries(found, found.at_radius(name))) for name, title in called.items()]
     rows = [(name, entries) for name, entries in rows if entries]
     return charts.dots(
         [("clean", _entries(found, found.clean)), *rows],
@@ -165,7 +179,7 @@ def over_radius(found):
     lines, radii = [], set()
     for name, colour, results in zip(found.names, found.colours, found.results, strict=True):
         clean = verdict.clean_of(results["evaluations"])
-        epsilons = sorted({row["epsilon"] for row in results["evaluations"] if _has_radius(row)})
+        epsilons = sorted({row["epsilon"] for row in results["evaluations"] if verdict.has_radius(row)})
         rows = [clean, *(row for epsilon in epsilons if (row := verdict.worst(results, epsilon)))]
         radii.update(epsilons)
         points = [
@@ -187,11 +201,6 @@ def over_radius(found):
         x_label="epsilon; bands: 95 % intervals",
         x_ticks=ticks,
     )
-
-
-def _has_radius(row):
-    known = catalogue.attack(row["attack"])
-    return row["epsilon"] > 0 and (known is None or known.radius)
 
 
 def over_steps(dossiers, found):
@@ -224,7 +233,8 @@ def attack_table(found):
             cells.append((row["macro_auc"], score(row, "macro_auc")))
             if shares:
                 cells += [(row.get(key), _share(row.get(key))) for key in ("hidden", "invented")]
-        rows.append((titles.title(entries[0]), cells))
+        name, epsilon = titles.title(entries[0]), entries[0]["epsilon"]
+        rows.append((name.replace(titles.length(epsilon), titles.radius(epsilon)), cells))
     return columns, rows
 
 
@@ -235,7 +245,7 @@ def _share(value):
 def label_table(found):
     """Columns of each model, and a row per label of `(value, text, interval)` cells, of clean and attacked AUC."""
     bounds = {"clean": found.clean, "worst attack": found.worst}
-    bounds |= {title: found.at_radius(name) for name, title in BOUNDS.items() if name != "joint"}
+    bounds |= {title: found.at_radius(name) for name, title in BOUNDS.items()}
     bounds = {title: rows for title, rows in bounds.items() if any(rows)}
     rows = []
     for label in found.results[0]["data"]["label_names"]:
