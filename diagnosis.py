@@ -23,15 +23,15 @@ def main(arguments=None):
         with runs.read_back(run):
             table = tables.table(run.read("results.json", "data", "training", "evaluations"))
     else:
-        splits = data.load_for(options)
+        splits = data.load(**config.picked(options, config.DATA))
         if run:
             data.check_trainable(splits)
         config.check_task(options, splits.task)
         devices.start(**runs.task(options, splits))
-        from chestrobust.training import experiment, folds
+        from chestrobust.training import experiment
 
         if options.folds:
-            print(folds.cross_validate(options, splits))
+            print(experiment.cross_validate(options, splits))
             return
         table = tables.table(experiment.train_baseline(options, splits, run)[1])
     print(table, f"\nFigure: {run.path / 'chestxray.png'}", sep="\n")

@@ -12,15 +12,16 @@ class Scores:
 
     Args:
         splits: The `Splits`; the test split is scored.
-        options: With `resamples` and `seed` of the intervals.
         clean: Logits of the clean test images, `(count, num_labels)`.
         thresholds: `(num_labels,)`, of probabilities.
         groups: Groups of test images to score besides; see `subgroups.rows`.
+        resamples, seed: Of the intervals.
     """
 
-    def __init__(self, splits, options, clean, thresholds, groups):
-        self.splits, self.options, self.clean, self.thresholds = splits, options, clean, thresholds
+    def __init__(self, splits, clean, thresholds, groups, *, resamples, seed):
+        self.splits, self.clean, self.thresholds = splits, clean, thresholds
         self.labels, self.groups = splits.test.labels, groups
+        self.resampling = {"resamples": resamples, "seed": seed}
 
     def row(self, record, candidates, *, per_label=False):
         """Scores and intervals of the worst of several answers, jointly or for each label alone."""
@@ -64,8 +65,7 @@ class Scores:
         resampled = metrics.bootstrap(
             labels,
             task.ranks(logits),
-            resamples=self.options.resamples,
-            seed=self.options.seed,
+            **self.resampling,
             patients=None if patients is None else patients[rows],
         )
         # Of fewer, resampling repeats the same few outcomes: an interval would look more certain than they are.

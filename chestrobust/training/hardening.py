@@ -79,20 +79,22 @@ def harden(
             classifier = models.understood(copy, splits, pixel_range=pixel_range).classifier(splits.task)
             if not copy.trainable_weights:
                 raise TrainingError(f"{model.name}: expected a model with trainable weights. Received one without.")
-        run = runs.claim(settings)
-        run.start(settings, data=splits.sha256)
-        make = methods.examples_of(settings, splits, classifier)
-        loop.train(
-            classifier,
-            splits,
-            experiment.recipe(settings),
-            run,
-            examples=make,
-            selection=named.choosing_pgd(settings, splits.task.several),
-            collapse=methods.COLLAPSE.get(settings.method),
-        )
+        _train(classifier, splits, settings)
     _check_changed(model, copy)
     return copy
+
+
+def _train(classifier, splits, settings):
+    """Train a classifier by an `AdversarialConfig`, in the run folder that it names."""
+    pgd = named.reported_pgd(**config.picked(settings, config.ATTACK))
+    run = runs.claim(settings)
+    run.start(settings, data=splits.sha256)
+    loop.train(
+        *(classifier, splits, experiment.recipe(settings), run),
+        examples=methods.examples_of(settings, splits, classifier),
+        selection=named.choosing_pgd(pgd, splits.task.several, settings.select_epsilon),
+        collapse=methods.COLLAPSE.get(settings.method),
+    )
 
 
 def _check_changed(model, copy):
