@@ -23,7 +23,7 @@ def main(arguments=None):
         with runs.read_back(run):
             table = tables.table(run.read("results.json", "data", "training", "evaluations"))
     else:
-        splits = data.load(**config.picked(options, config.DATA))
+        splits = data.load_for(**config.picked(options, config.DATA))
         if run:
             data.check_trainable(splits)
         config.check_task(options, splits.task)

@@ -41,7 +41,7 @@ def main(arguments=None):
         foreign = source is not None and not source.own_run
         if foreign:
             config.check_brought(options)
-        splits = data.load(**config.picked(options, config.DATA))
+        splits = data.load_for(**config.picked(options, config.DATA))
         data.check_trainable(splits)
         config.check_task(options, splits.task)
         begun = runs.Run(run.path / "baseline").started and not options.overwrite

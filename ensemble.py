@@ -33,7 +33,7 @@ def main(arguments=None):
         if options.overwrite and run.path.resolve() in one.path.resolve().parents:
             raise RunError(f"{run.path}: --overwrite would remove {one.path}. Choose another --run.")
     chosen = saved.settings(subjects[0], vars(options))
-    splits = data.load(**config.picked(chosen, config.DATA))
+    splits = data.load_for(**config.picked(chosen, config.DATA))
     data.check_trainable(splits)
     for one in subjects:
         saved.check_labels(one, splits)

@@ -24,7 +24,7 @@ def main(arguments=None):
     pixel_range = ranges.chosen(options.input_range)
     subjects = [saved.find(text) for text in (options.subject, options.other) if text]
     chosen = saved.settings(subjects[0], vars(options))
-    splits = data.load(**config.picked(chosen, config.DATA))
+    splits = data.load_for(**config.picked(chosen, config.DATA))
     data.check_trainable(splits)
     if options.label is not None and options.label not in splits.label_names:
         raise ExpectedError(f"--label: expected one of {', '.join(splits.label_names)}. Received: {options.label}.")

@@ -14,6 +14,12 @@ from chestrobust.data.splits import Splits
 from chestrobust.errors import DataError, did_you_mean
 
 
+def load_for(*, data, **given) -> Splits:
+    """`load` what a script's options of `config.DATA` ask for, and say so."""
+    print(f"Loading {data}", flush=True)
+    return load(data, **given)
+
+
 def load(
     data,
     *,

@@ -34,7 +34,7 @@ def run_on_sample(model, task, split, attack, *, known=None, source=None):
     indices = chosen(split)
     if known and attack in known:
         return replace(known[attack], logits=known[attack].logits[indices])
-    return outcomes.run(model, task, split[indices], attack, source=source)
+    return outcomes.run(model, task, split[indices], attack, source=source, progress=True)
 
 
 class Study:
@@ -253,7 +253,8 @@ class Study:
 
         attack = self.aimed(self.attack.epsilon, self.attack.steps, "float32")
         aucs = [
-            self.auc(outcomes.run(model, self.task, self.split, attack).logits) for model in (self.model, calibrated)
+            self.auc(outcomes.run(model, self.task, self.split, attack, progress=True).logits)
+            for model in (self.model, calibrated)
         ]
         gap = abs(aucs[0] - aucs[1])
         text = (

@@ -19,6 +19,7 @@ import numpy as np
 
 from chestrobust import config, devices, models, runs
 from chestrobust.attacks import named
+from chestrobust.config.methods import unused
 from chestrobust.data import arrays
 from chestrobust.errors import DataError, TrainingError
 from chestrobust.training import experiment, loop, methods
@@ -66,12 +67,12 @@ def harden(
         train=(images, labels),
         **{"label_names": label_names, "task": task, "pixel_range": pixel_range},
     )
-    radius = {"train_epsilon": epsilon, "train_step_size": epsilon / 4, "epsilon": epsilon, "step_size": epsilon / 4}
+    options = _radius(epsilon, options.get("method", config.AdversarialConfig.method)) | options
     known = keras.saving.custom_object_scope(custom_objects or {})
     with known, tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary) / "run" if folder is None else Path(folder).expanduser()
         try:
-            settings = config.AdversarialConfig(**radius | options | {"data": "memory", "run": str(place)})
+            settings = config.AdversarialConfig(**options | {"data": "memory", "run": str(place)})
         except TypeError as error:
             raise DataError(f"harden: expected options of diagnosis_adv.py. Received: {error}.") from None
         with devices.strategy().scope():
@@ -82,6 +83,14 @@ def harden(
         _train(classifier, splits, settings)
     _check_changed(model, copy)
     return copy
+
+
+def _radius(epsilon, method):
+    """The options that a radius sets, by name."""
+    if method == "static":
+        raise DataError("harden: expected a method that makes its images anew in every step. Received static.")
+    lengths = {"train_epsilon": epsilon, "train_step_size": epsilon / 4, "epsilon": epsilon, "step_size": epsilon / 4}
+    return {name: length for name, length in lengths.items() if name not in unused(method)}
 
 
 def _train(classifier, splits, settings):

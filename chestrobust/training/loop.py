@@ -20,7 +20,7 @@ from chestrobust.data import batching, sampling
 from chestrobust.errors import TrainingError
 from chestrobust.evaluation import metrics, outcomes
 from chestrobust.models import graph, twin
-from chestrobust.training import augment, progress, schedules
+from chestrobust.training import augment, gradients, progress, schedules
 from chestrobust.training.averaging import Average
 from chestrobust.training.checkpoints import Checkpoint
 from chestrobust.training.examples import clean_examples
@@ -114,8 +114,8 @@ def _prepared(classifier, recipe, steps_per_epoch):
     model.compile(_optimizer(recipe, steps_per_epoch))
     model.optimizer.build(model.trainable_variables)
     _synchronize(model)
-    if stranger := twin.stranger(model):
-        print(f"Note: the fast twin doesn't know {stranger}, so this model is trained as it is, which takes longer.")
+    if note := twin.note(model):
+        print(note)
     return model
 
 
@@ -241,13 +241,16 @@ def _compiled_step(model, splits, examples, running, recipe, average):
         images, labels = _in_pixel_units(images), tf.cast(labels, tf.float32)
         images = augment.augmented(images, recipe.augmentation, seed=seed, indices=indices)
         made = examples(images, labels, seed, indices, positions, count)
-        with tf.GradientTape() as tape:
+
+        def share():
             logits = forward(made.images, training=True)
             total = tf.reduce_sum(made.weights * made.losses(loss, made.labels, logits))
-            total /= tf.cast(devices.copies(count), tf.float32)
-        gradients = _clipped(tape.gradient(total, model.trainable_variables), recipe.clip_norm)
+            return total / tf.cast(devices.copies(count), tf.float32), logits
+
+        ways = {"weight_epsilon": made.weight_epsilon, "clip_norm": recipe.clip_norm}
+        total, logits, descent = gradients.computed(share, model.trainable_variables, **ways)
         # Keras sums the gradients of all replicas.
-        model.optimizer.apply(gradients, model.trainable_variables)
+        model.optimizer.apply(descent, model.trainable_variables)
         return total, made.labels, activate(logits)
 
     @tf.function(
@@ -286,14 +289,6 @@ def _smoothed(loss, share, exclusive):
             * tf.reduce_mean([loss(tf.roll(labels, shift, -1), logits) for shift in range(labels.shape[-1])], axis=0)
         )
     return lambda labels, logits: (1 - share / 2) * loss(labels, logits) + share / 2 * loss(1 - labels, logits)
-
-
-def _clipped(gradients, norm):
-    """A replica's gradients, so that the sum over all replicas is no longer than `norm`; 0 for any length."""
-    if not norm:
-        return gradients
-    length = tf.linalg.global_norm(tf.distribute.get_replica_context().all_reduce("SUM", gradients))
-    return [gradient * (norm / tf.maximum(length, norm)) for gradient in gradients]
 
 
 def _in_pixel_units(images):

@@ -1,6 +1,7 @@
 """What is seen of a training while it lasts: the bar, and logs for TensorBoard."""
 
 import re
+import sys
 from contextlib import contextmanager, suppress
 
 import keras
@@ -25,7 +26,8 @@ def callbacks(model, run, callback, *, epochs, steps):
     return keras.callbacks.CallbackList(
         wanted,
         add_progbar=devices.chief() and callback is None,
-        **{"model": model, "verbose": 1, "epochs": epochs, "steps": steps},
+        # In a file a bar would be a line for each of its steps.
+        **{"model": model, "verbose": 1 if sys.stdout.isatty() else 2, "epochs": epochs, "steps": steps},
     )
 
 

@@ -52,7 +52,7 @@ def attributed(split):
 
 def evaluated(monkeypatch, splits, *arguments):
     """Run the script on these data; returns its results."""
-    monkeypatch.setattr(evaluate.data, "load", lambda **options: splits)
+    monkeypatch.setattr(evaluate.data, "load_for", lambda **options: splits)
     evaluate.main([*arguments, "--data", "phantom", "--name", "test", *QUICK])
     return json.loads((Path(arguments[0]) / "evaluations" / "test.json").read_text())
 
@@ -122,7 +122,7 @@ def test_what_was_computed_for_other_labels_or_another_size_is_not_taken_again(t
     flipped = dataclasses.replace(first, test=Split(first.test.images, 1 - first.test.labels))
 
     def score(splits):
-        monkeypatch.setattr(evaluate.data, "load", lambda **options: splits)
+        monkeypatch.setattr(evaluate.data, "load_for", lambda **options: splits)
         evaluate.main([str(tmp_path / "model.keras"), "--data", "phantom", "--name", "test", *QUICK])
         return [row["macro_auc"] for row in json.loads((tmp_path / "evaluations/test.json").read_text())["evaluations"]]
 
