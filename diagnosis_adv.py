@@ -15,7 +15,7 @@ from chestrobust import config, data, devices, runs, startup
 from chestrobust.config import recipes
 from chestrobust.data import ranges
 from chestrobust.errors import RunError
-from chestrobust.reporting import tables
+from chestrobust.reporting import page, tables, verdict
 from chestrobust.runs import modelfile, saved
 
 
@@ -27,7 +27,7 @@ def main(arguments=None):
     run = runs.claim(options)
     if run.finished and options.resume:
         with runs.read_back(run):
-            table = tables.comparison(run.read("results.json", "data", "training", "evaluations", "baseline"))
+            told = _told(run, run.read("results.json", "data", "training", "evaluations", "baseline"))
     else:
         source, baseline = (saved.find(path) if path else None for path in (options.init_from, options.baseline))
         for other in filter(None, (source, baseline)):
@@ -57,10 +57,17 @@ def main(arguments=None):
         from chestrobust.training import experiment
 
         startup.run_file(options.import_)
-        table = tables.comparison(experiment.train_robust(options, splits, run, source, baseline))
-    print(table, f"\nFigure: {run.path / 'chestxray.png'}", sep="\n")
+        results = experiment.train_robust(options, splits, run, source, baseline)
+        page.write(run.path)
+        told = _told(run, results)
+    print(told)
     if better := recipes.better(options.recipe):
         print(better)
+
+
+def _told(run, results):
+    """Both models in one table, the verdict, and what to do next."""
+    return f"{tables.comparison(results)}\n\n{verdict.after_training(run.path, results)}"
 
 
 def _default_baseline(options, splits):

@@ -20,7 +20,7 @@ ROOT = Path(__file__).resolve().parent.parent
 APART = {"tests", "benchmarks"}  # no part of the house
 PACKAGE = "chestrobust"
 DOORS = ("attacks", "data", "models")
-SCRIPTS = ("diagnosis", "diagnosis_adv", "ensemble", "evaluate", "explain", "tune")
+SCRIPTS = ("diagnosis", "diagnosis_adv", "ensemble", "evaluate", "explain", "report", "tune")
 # From the ground up: a module or a wing imports from floors below its own, and from its own without a circle.
 FLOORS = (
     ("catalogue", "errors", "interruption", "losses", "titles"),

@@ -54,3 +54,9 @@ def length(value):
     return (
         f"{value:.3g} ({levels:.3g}/255)" if levels and abs(2 * levels - round(2 * levels)) < 1e-6 else f"{value:.3g}"
     )
+
+
+def radius(value):
+    """A radius in few letters, as sentences and axes have it: `4/255`, or `0.03` where it is no whole grey level."""
+    levels = 255 * value
+    return f"{round(levels)}/255" if levels and abs(levels - round(levels)) < 1e-6 else f"{value:.3g}"

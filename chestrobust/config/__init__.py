@@ -12,7 +12,14 @@ from chestrobust.config.shared import (
     SIZES,
     FoldersConfig,
 )
-from chestrobust.config.trained import EnsembleConfig, EvaluateConfig, ExplainConfig, SubjectConfig, Views
+from chestrobust.config.trained import (
+    EnsembleConfig,
+    EvaluateConfig,
+    ExplainConfig,
+    ReportConfig,
+    SubjectConfig,
+    Views,
+)
 from chestrobust.config.training import (
     AdversarialConfig,
     BaselineConfig,
@@ -38,6 +45,7 @@ __all__ = [
     "EvaluateConfig",
     "ExplainConfig",
     "FoldersConfig",
+    "ReportConfig",
     "SubjectConfig",
     "TuneConfig",
     "Views",

@@ -12,7 +12,7 @@ from chestrobust import catalogue, devices, files, models, runs
 from chestrobust.attacks import named
 from chestrobust.data import ranges
 from chestrobust.errors import ModelError, RunError
-from chestrobust.evaluation import audit, cache, metrics, outcomes, scoring
+from chestrobust.evaluation import audit, cache, gallery, metrics, outcomes, scoring
 from chestrobust.models import twin
 from chestrobust.reporting import figures
 from chestrobust.runs import provenance
@@ -52,6 +52,11 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
     results = {"schema": runs.SCHEMA, "model": provenance.model(path), **study(found, subject), "labels": labels}
     if devices.chief():
         write(results, folder, name)
+    if not (run.path / gallery.NAME).is_file():
+        # A model of somebody else's, or a run of an earlier version.
+        shown = {path.stem: found.model}
+        cuts = dict.fromkeys(shown, subject.thresholds)
+        gallery.write(shown, splits, cuts, folder / name, precision=options.precision)
     devices.wait()
     return results
 

@@ -26,6 +26,8 @@ CONTENTS = (
     "adversarial.npy",
     "adversarial.json",
     "chestxray.png",
+    "gallery.json",
+    "report.html",
     "logs",
     "baseline",
     "origin.json",

@@ -9,7 +9,7 @@ import keras
 from chestrobust import config, devices, files, models, runs, titles
 from chestrobust.attacks import named
 from chestrobust.data import ranges
-from chestrobust.evaluation import outcomes, picture
+from chestrobust.evaluation import gallery, outcomes, picture
 from chestrobust.runs import provenance, saved
 from chestrobust.training import augment, examples, folds, loop, methods, static_set
 
@@ -27,8 +27,11 @@ def train_baseline(options, splits, run):
     suite = named.quick_suite(pgd, splits.task.several)
     results = {"model": describe(options, classifier), "training": summary}
     results["evaluations"] = outcomes.evaluate(classifier, splits, suite)
-    results["thresholds"] = splits.by_label(outcomes.thresholds(models.logits(classifier), splits))
+    cuts = outcomes.thresholds(models.logits(classifier), splits)
+    results["thresholds"] = splits.by_label(cuts)
     picture.draw(classifier, splits, suite, run)
+    shown = {run.path.resolve().name: models.logits(classifier)}
+    gallery.write(shown, splits, dict.fromkeys(shown, cuts), run.path, precision=options.precision)
     return classifier, run.finish(options, splits, **results)
 
 
@@ -104,6 +107,7 @@ def train_robust(options, splits, run, source, baseline):
         },
     }
     picture.draw(classifier, splits, suite, run)
+    _show(undefended, classifier, splits, run, options.precision)
     return run.finish(options, splits, **results)
 
 
@@ -119,6 +123,13 @@ def _trained_on(options, splits, run, classifier):
         precision=options.precision,
     )
     return joined, examples.clean_examples
+
+
+def _show(undefended, classifier, splits, run, precision):
+    """Write the gallery of both models."""
+    shown = {"baseline": models.logits(undefended), "robust": models.logits(classifier)}
+    cuts = {name: outcomes.thresholds(model, splits) for name, model in shown.items()}
+    gallery.write(shown, splits, cuts, run.path, precision=precision)
 
 
 def _loaded(subject, splits, options):
