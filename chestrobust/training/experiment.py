@@ -22,8 +22,7 @@ def train_baseline(options, splits, run):
     classifier, summary = loop.train(classifier, splits, recipe(options), run)
     suite = named.quick_suite(options, splits.task.several)
     results = {"model": describe(options, classifier), "training": summary}
-    results["evaluations"] = outcomes.evaluate(classifier, splits, suite)
-    results["thresholds"] = splits.by_label(outcomes.thresholds(models.logits(classifier), splits))
+    results |= _scored(classifier, splits, suite, options.seed)[0]
     picture.draw(classifier, splits, suite, run)
     return classifier, run.finish(options, splits, **results)
 
@@ -80,19 +79,32 @@ def train_robust(options, splits, run, source, baseline):
         collapse=methods.COLLAPSE.get(options.method),
     )
     print("Attacking both models")
+    (scores, after), (baselines, before) = (
+        _scored(model, splits, suite, options.seed) for model in (classifier, undefended)
+    )
     results = {
         "model": describe(options, classifier) | {"name": name},
-        "evaluations": outcomes.evaluate(classifier, splits, suite),
+        **scores,
         "training": {**summary, "passes": methods.passes(options)},
-        "thresholds": splits.by_label(outcomes.thresholds(models.logits(classifier), splits)),
         "baseline": {
             "data": trained_on,
             **_whereabouts(baseline, undefended, run, origin),
-            "evaluations": outcomes.evaluate(undefended, splits, suite),
+            **baselines,
+            "differences": [
+                {"attack": attack.attack, "epsilon": attack.epsilon, **robust.minus(standard)}
+                for attack, robust, standard in zip(suite, after, before, strict=True)
+            ],
         },
     }
     picture.draw(classifier, splits, suite, run)
     return run.finish(options, splits, **results)
+
+
+def _scored(classifier, splits, suite, seed):
+    """A model's `evaluations` and `thresholds` as results hold them, and its `Measured` answers to each attack."""
+    thresholds = outcomes.thresholds(models.logits(classifier), splits)
+    rows, answers = zip(*outcomes.judged(classifier, splits, suite, thresholds=thresholds, seed=seed), strict=True)
+    return {"evaluations": list(rows), "thresholds": splits.by_label(thresholds)}, answers
 
 
 def _loaded(subject, splits, options):
