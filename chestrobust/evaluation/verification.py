@@ -8,6 +8,15 @@ from chestrobust.config import ATTACK
 from chestrobust.errors import RunError
 from chestrobust.evaluation import outcomes
 
+# What the rows of earlier versions lack.
+LATER = (
+    "macro_sensitivity",
+    "macro_specificity",
+    "per_label_sensitivity",
+    "per_label_specificity",
+    "intervals",
+    "difference",
+)
 TOLERANCE = 1e-3  # The same machine repeats every digit; on another, rounding lets a few images change places.
 
 
@@ -38,19 +47,23 @@ def verify(run, results, splits):
             f"largest difference {difference:.2g}{detail}"
         )
 
-    def check_attacks(prefix, classifier, evaluations):
-        for attack, before in zip(suite, evaluations, strict=True):
-            check(f"{prefix}{titles.title(before)}", before, outcomes.evaluate(classifier, splits, [attack])[0])
+    def check_model(prefix, classifier, recorded):
+        cuts, known = outcomes.thresholds(models.logits(classifier), splits), {}
+        settings = {"thresholds": cuts, "seed": results["config"].get("seed", 0), "known": known}
+        for attack, before in zip(suite, recorded["evaluations"], strict=True):
+            (now,) = outcomes.evaluate(classifier, splits, [attack], **settings)
+            lacking = {name for name in LATER if name not in before}
+            check(f"{prefix}{titles.title(before)}", before, {key: now[key] for key in now if key not in lacking})
+        if "thresholds" in recorded:  # those of a baseline are not in runs of earlier versions
+            check(f"{prefix}thresholds", recorded["thresholds"], splits.by_label(cuts))
 
-    check_attacks("", classifier, results["evaluations"])
-    check("thresholds", results["thresholds"], splits.by_label(outcomes.thresholds(models.logits(classifier), splits)))
+    check_model("", classifier, results)
     missing = ""
     if "baseline" in results:
         path, missing = runs.baseline_of(run.path, results)
         if path:
-            evaluations = results["baseline"].get("evaluations")
-            _suite(run, results["config"], evaluations)
-            check_attacks("baseline, ", models.load(path), evaluations)
+            _suite(run, results["config"], results["baseline"].get("evaluations"))
+            check_model("baseline, ", models.load(path), results["baseline"])
     print(
         f"{sum(checks)} of {len(checks)} hold (tolerance {TOLERANCE})"
         f"{f'; not checked: the baseline, as {missing}' if missing else ''}"

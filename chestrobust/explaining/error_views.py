@@ -150,15 +150,16 @@ def scores(study):
         rows.append([kind, "", "", *(aucs if kind == "macro" else ["", ""]), *parts])
     header = [
         "Label",
-        "Positives",
-        "Threshold",
-        "AUC (95 %)",
-        f"AUC, {study.attack.title}",
+        "n",
+        "Cut",
+        "AUC [95 %]",
+        f"AUC, {titles.short(study.attack.record())}",
         "Precision",
         "Recall",
         "F1",
     ]
-    text = "\n".join([f"{study.heading}: {len(splits.test)} test images", "", *tables.markdown(header, rows)])
+    heading = f"{study.heading}: {len(splits.test)} test images, {study.attack.title}"
+    text = "\n".join([heading, "", *tables.markdown(header, rows)])
     runs.Run(study.folder).write("metrics.txt", text + "\n")
     return f"{text}\n\nTable: {study.folder / 'metrics.txt'}"
 

@@ -26,9 +26,8 @@ def train_baseline(options, splits, run):
     pgd = named.reported_pgd(**config.picked(options, config.ATTACK))
     suite = named.quick_suite(pgd, splits.task.several)
     results = {"model": describe(options, classifier), "training": summary}
-    results["evaluations"] = outcomes.evaluate(classifier, splits, suite)
     cuts = outcomes.thresholds(models.logits(classifier), splits)
-    results["thresholds"] = splits.by_label(cuts)
+    results |= _scored(classifier, splits, suite, cuts, options.seed)[0]
     picture.draw(classifier, splits, suite, run)
     shown = {run.path.resolve().name: models.logits(classifier)}
     gallery.write(shown, splits, dict.fromkeys(shown, cuts), run.path, precision=options.precision)
@@ -95,19 +94,28 @@ def train_robust(options, splits, run, source, baseline):
         collapse=methods.COLLAPSE.get(options.method),
     )
     print("Attacking both models")
+    both = (classifier, undefended)
+    cuts = [outcomes.thresholds(models.logits(model), splits) for model in both]
+    (scores, after), (baselines, before) = (
+        _scored(model, splits, suite, own, options.seed) for model, own in zip(both, cuts, strict=True)
+    )
     results = {
         "model": describe(options, classifier) | {"name": name},
-        "evaluations": outcomes.evaluate(classifier, splits, suite),
+        **scores,
         "training": {**summary, "passes": methods.passes(options)},
-        "thresholds": splits.by_label(outcomes.thresholds(models.logits(classifier), splits)),
         "baseline": {
             "data": trained_on,
             **_whereabouts(baseline, undefended, run, origin),
-            "evaluations": outcomes.evaluate(undefended, splits, suite),
+            **baselines,
+            "differences": [
+                {"attack": attack.attack, "epsilon": attack.epsilon, **robust.minus(standard)}
+                for attack, robust, standard in zip(suite, after, before, strict=True)
+            ],
         },
     }
     picture.draw(classifier, splits, suite, run)
-    _show(undefended, classifier, splits, run, options.precision)
+    shown = {"baseline": models.logits(undefended), "robust": models.logits(classifier)}
+    gallery.write(shown, splits, dict(zip(shown, reversed(cuts), strict=True)), run.path, precision=options.precision)
     return run.finish(options, splits, **results)
 
 
@@ -125,11 +133,10 @@ def _trained_on(options, splits, run, classifier):
     return joined, examples.clean_examples
 
 
-def _show(undefended, classifier, splits, run, precision):
-    """Write the gallery of both models."""
-    shown = {"baseline": models.logits(undefended), "robust": models.logits(classifier)}
-    cuts = {name: outcomes.thresholds(model, splits) for name, model in shown.items()}
-    gallery.write(shown, splits, cuts, run.path, precision=precision)
+def _scored(classifier, splits, suite, thresholds, seed):
+    """A model's `evaluations` and `thresholds` as results hold them, and its `Measured` answers to each attack."""
+    rows, answers = zip(*outcomes.judged(classifier, splits, suite, thresholds=thresholds, seed=seed), strict=True)
+    return {"evaluations": list(rows), "thresholds": splits.by_label(thresholds)}, answers
 
 
 def _loaded(subject, splits, options):
