@@ -24,15 +24,15 @@ def main(arguments=None):
         with runs.read_back(run):
             told = _told(run, run.read("results.json", "data", "training", "evaluations"))
     else:
-        splits = data.load_for(options)
+        splits = data.load_for(**config.picked(options, config.DATA))
         if run:
             data.check_trainable(splits)
         config.check_task(options, splits.task)
         devices.start(**runs.task(options, splits))
-        from chestrobust.training import experiment, folds
+        from chestrobust.training import experiment
 
         if options.folds:
-            print(folds.cross_validate(options, splits))
+            print(experiment.cross_validate(options, splits))
             return
         results = experiment.train_baseline(options, splits, run)[1]
         page.write(run.path)

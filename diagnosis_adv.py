@@ -23,7 +23,7 @@ def main(arguments=None):
     """Train adversarially, attack both models, report."""
     options = config.parse(config.AdversarialConfig, arguments, description=__doc__)
     devices.join(options.strategy)
-    ranges.chosen(options)
+    ranges.chosen(options.input_range)
     run = runs.claim(options)
     if run.finished and options.resume:
         with runs.read_back(run):
@@ -41,7 +41,7 @@ def main(arguments=None):
         foreign = source is not None and not source.own_run
         if foreign:
             config.check_brought(options)
-        splits = data.load_for(options)
+        splits = data.load_for(**config.picked(options, config.DATA))
         data.check_trainable(splits)
         config.check_task(options, splits.task)
         begun = runs.Run(run.path / "baseline").started and not options.overwrite
@@ -52,7 +52,7 @@ def main(arguments=None):
                 runs.check_fits(other.run, splits)
         fitted = source or (baseline if options.method == "static" else None)
         if fitted and not foreign:
-            runs.check_same_model(fitted.run, options)
+            runs.check_same_model(fitted.run, config.picked(options, config.MODEL))
         devices.start(**runs.task(options, splits))
         from chestrobust.training import experiment
 
@@ -75,7 +75,7 @@ def _default_baseline(options, splits):
     try:
         run = runs.finished(config.BaselineConfig.run)
         results = run.read("results.json", "data", "config")
-        runs.check_same_model(run, options)
+        runs.check_same_model(run, config.picked(options, config.MODEL))
     except RunError:
         return None
     same = all(results["data"].get(key) == splits.summary()[key] for key in ("sha256", "counts", "image_shape"))

@@ -25,14 +25,12 @@ def main(arguments=None):
     """Load, attack, doubt, report; returns 1 if `--strict` and the audit failed, or `--verify` found other numbers."""
     options = config.parse(config.EvaluateConfig, arguments, description=__doc__)
     devices.join(options.strategy)
-    ranges.chosen(options)
-    run, path, options = saved.open_subject(options)
-    source = (
-        saved.open_subject(dataclasses.replace(options, subject=options.transfer_from))[1]
-        if options.transfer_from
-        else None
-    )
-    splits, labels = data.load_for(options), None
+    ranges.chosen(options.input_range)
+    subject = saved.checked(options.subject)
+    run, path = subject.run, subject.path
+    options = dataclasses.replace(options, **saved.completed(subject, config.picked(options, config.DATA)))
+    source = saved.checked(options.transfer_from).path if options.transfer_from else None
+    splits, labels = data.load_for(**config.picked(options, config.DATA)), None
     if names := runs.label_names(path):
         labels = {"model": names, "data": splits.label_names}
         splits = matching.shared(names, splits)

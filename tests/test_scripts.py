@@ -67,6 +67,18 @@ def results(path):
     return json.loads((path / "results.json").read_text())
 
 
+def tables_in(text):
+    """The cells of each table of a script's output, without its header."""
+    found, inside = [], False
+    for line in text.splitlines():
+        if line.startswith("|"):
+            if not inside:
+                found.append([])
+            found[-1].append([cell.strip() for cell in line.strip("|").split("|")])
+        inside = line.startswith("|")
+    return [rows[2:] for rows in found]
+
+
 def test_the_last_line_of_robust_training_names_the_better_recipe(both):
     assert both[1].stdout.splitlines()[-1].startswith("Harder to fool: --recipe best")
     assert "--recipe" not in both[0].stdout
@@ -110,17 +122,23 @@ def test_both_models_stand_in_one_table_under_the_same_attacks(both, folder):
     parameters = ("attack", "epsilon", "step_size", "steps", "restarts", "random_start", "seed", "images")
     for ours, theirs in zip(robust["evaluations"], robust["baseline"]["evaluations"], strict=True):
         assert [ours[key] for key in parameters] == [theirs[key] for key in parameters]
-    table = [line for line in both[1].stdout.splitlines() if line.startswith("|")]
-    assert [line.split("|")[1].strip() for line in table[2:]] == [
-        "clean",
-        "FGSM, epsilon 0.05",
-        "PGD-3, epsilon 0.05, step size 0.01, random start",
-        "PGD-AUC-3, epsilon 0.05, step size 0.01, random start",
+    scores, differences, others = tables_in(both[1].stdout)
+    assert [row[:2] for row in scores] == [
+        [name, model] for name in ("clean", "FGSM", "PGD-3", "PGD-AUC-3") for model in ("baseline", "robust")
     ]
-    before, after, difference = (float(cell) for cell in table[4].split("|")[2:5])
-    assert before == pytest.approx(robust["baseline"]["evaluations"][2]["macro_auc"], abs=1e-4)
-    assert after == pytest.approx(robust["evaluations"][2]["macro_auc"], abs=1e-4)
-    assert difference == pytest.approx(after - before, abs=2e-4)
+    assert "Attacked at epsilon 0.05.\nPGD-3, PGD-AUC-3: step size 0.01, random start." in both[1].stdout
+    number = lambda cell: float(cell.split()[0])  # noqa: E731
+    for place, key in enumerate(("macro_auc", "macro_sensitivity", "macro_specificity")):
+        before, after = (number(row[2 + place]) for row in scores[4:6])
+        assert before == pytest.approx(robust["baseline"]["evaluations"][2][key], abs=6e-4)
+        assert after == pytest.approx(robust["evaluations"][2][key], abs=6e-4)
+        assert number(differences[2][1 + place]) == pytest.approx(after - before, abs=2e-3)
+        low, difference, high = (
+            robust["baseline"]["differences"][2][key][end] for end in ("low", "difference", "high")
+        )
+        assert low <= difference <= high
+    assert number(others[2][1]) == pytest.approx(robust["baseline"]["evaluations"][2]["macro_ap"], abs=6e-4)
+    assert all(len(line) <= 100 for line in both[1].stdout.splitlines() if line.startswith("|"))
     assert "hernia" in both[1].stdout
 
 
@@ -176,7 +194,7 @@ def test_the_numbers_of_a_run_can_be_verified(both, folder):
     done = script("evaluate.py", "robust", "--verify", cwd=folder)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["holds"] * 9 + ["9"]
+    assert [line.split()[0] for line in lines] == ["holds"] * 10 + ["10"]
     assert "largest difference 0" in lines[2]
     assert lines[4].split()[1] == "thresholds:"
     assert lines[5].split()[1] == "baseline,"
@@ -190,7 +208,7 @@ def test_the_numbers_of_a_run_can_be_verified(both, folder):
     done = script("evaluate.py", "tampered", "--verify", cwd=folder)
     assert done.returncode == 1, done.stderr
     differ = [number for number, line in enumerate(done.stdout.splitlines()) if "DIFFERS" in line]
-    assert (differ, done.stdout.splitlines()[-1][:6]) == ([1, 4, 5], "6 of 9")
+    assert (differ, done.stdout.splitlines()[-1][:6]) == ([1, 4, 5], "7 of 1")
     assert "per_label_auc.mass" in done.stdout
     assert not (tampered / "evaluations").exists()
     found["baseline"]["sha256"] = "0" * 64

@@ -113,8 +113,8 @@ class SubjectConfig(FoldersConfig):
 
 
 @dataclass(frozen=True)
-class ExplainConfig(SubjectConfig):
-    """Options of `explain.py`; what is None is taken from the first run."""
+class Views:
+    """The own options of `explain.py`: what is looked at, and how."""
 
     subject: str = option(ARGUMENT, "run folder or .keras file", metavar="RUN")
     other: str | None = option(ARGUMENT, "a second one to compare with", metavar="RUN2", nargs="?")
@@ -165,6 +165,11 @@ class ExplainConfig(SubjectConfig):
         500, "largest number of images in the picture of features", number(int, 5), group="more: views"
     )
     resamples: int = shared.resamples()
+
+
+@dataclass(frozen=True)
+class ExplainConfig(Views, SubjectConfig):
+    """Options of `explain.py`; what is None is taken from the first run."""
 
 
 @dataclass(frozen=True)

@@ -37,16 +37,18 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
     Returns:
         What was written: see `tables.evaluation`.
     """
-    found = models.opened(path, splits, ranges.chosen(options))
+    pixel_range = ranges.chosen(options.input_range)
+    found = models.opened(path, splits, pixel_range)
     if note := twin.note(found.model):
         print(note)
-    other = models.opened(source, splits, ranges.chosen(options)).model if source else None
+    other = models.opened(source, splits, pixel_range).model if source else None
     folder = run.path / "evaluations"
     stem = "" if path.name == "model.keras" else f"{path.stem}-"
     name = options.name or files.portable(f"{stem}{splits.name}-{options.suite}")
     if devices.chief():
         runs.clear(folder / name)
-    subject = Subject(found.model, splits, options, known, folder / name, path, other, source, groups or {})
+    of_run = {"path": path, "known": known, "other": other, "source": source, "groups": groups}
+    subject = Subject(found.model, splits, options, folder / name, **of_run)
     results = {"schema": runs.SCHEMA, "model": provenance.model(path), **study(found, subject), "labels": labels}
     if devices.chief():
         write(results, folder, name)
@@ -76,7 +78,7 @@ def study(found, subject):
         "parameters": found.model.count_params(),
         **found.record(),
         "data": splits.summary(),
-        "config": provenance.options(options),
+        "config": provenance.options(vars(options)),
         "versions": provenance.versions(),
         "commit": provenance.commit(),
         "hardware": provenance.hardware(),
@@ -129,9 +131,34 @@ def facts(found):
 
 
 class Subject(scoring.Scores):
-    """A model under evaluation, with what its rows share."""
+    """A model under evaluation, with what its rows share.
 
-    def __init__(self, model, splits, options, known, kept, path, other, source, groups, thresholds=None):
+    Args:
+        model: Callable `model(images, training=False)` that returns logits.
+        splits: The `Splits`.
+        options: An `EvaluateConfig`.
+        kept: Folder of the outcomes; see `cache.Cache`.
+        path: The model's file, if it has one.
+        known: `results.json` of its run, if there is one.
+        other, source: Another model, on which transferred images are made, and its file.
+        groups: Groups of test images to score besides; see `subgroups.rows`.
+        thresholds: `(num_labels,)`, of probabilities; the run's or the best by default.
+    """
+
+    def __init__(
+        self,
+        model,
+        splits,
+        options,
+        kept,
+        *,
+        path=None,
+        known=None,
+        other=None,
+        source=None,
+        groups=None,
+        thresholds=None,
+    ):
         self.model, self.splits, self.options, self.other = model, splits, options, other
         self.cache = cache.Cache(kept)
         self.known, self.outcomes = known or {}, {}
@@ -142,7 +169,8 @@ class Subject(scoring.Scores):
         self.identity = provenance.sha256(path) if path else None  # of a model in memory, nothing outlives it
         self.source_identity = provenance.sha256(source) if source else None
         clean = self.outcome(named.CLEAN).logits
-        super().__init__(splits, options, clean, self._thresholds() if thresholds is None else thresholds, groups)
+        thresholds = self._thresholds() if thresholds is None else thresholds
+        super().__init__(splits, clean, thresholds, groups or {}, resamples=options.resamples, seed=options.seed)
 
     def outcome(self, attack):
         """The `Outcome` of an attack on the test split, from disk if it was computed before."""

@@ -158,7 +158,7 @@ class Run:
         results = {
             "schema": SCHEMA,
             "data": splits.summary(),
-            "config": provenance.options(config),
+            "config": provenance.options(vars(config)),
             "versions": provenance.versions(),
             "commit": provenance.commit(),
             "hardware": provenance.hardware(),

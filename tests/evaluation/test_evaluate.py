@@ -310,7 +310,7 @@ def test_extra_attacks_have_rows_of_their_own(here, capsys):
     assert [entry["attack"] for entry in found["evaluations"]] == ["clean", "fgsm", "pgd", "pgd-auc", *extras]
     noise = found["evaluations"][4]
     assert (noise["steps"], noise["restarts"]) == (None, None)
-    assert "| NI-FGSM-2, epsilon 1 (255/255) " in capsys.readouterr().out
+    assert "| NI-FGSM-2 " in capsys.readouterr().out
     legend = figures.curves(found).axes[0].get_legend().get_texts()
     assert [text.get_text() for text in legend] == [
         "FGSM",
