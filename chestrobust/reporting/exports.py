@@ -181,7 +181,7 @@ def _given(options, fields, config_class):
 
 def _length(value):
     """A length as papers write it, if it is read as the same number."""
-    short = titles.radius(value)
+    short = titles.radius(value).removesuffix(titles.BELOW)
     return short if commandline.length(short) == value else value
 
 

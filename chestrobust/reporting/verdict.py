@@ -139,9 +139,9 @@ def interval(row, key):
 
 def operating(row, name):
     """Mean sensitivity or specificity over the labels, at thresholds fixed on clean validation images; or None."""
-    # Results of earlier versions call a sensitivity recall, and have no specificity.
-    found = row.get(name, row.get("recall") if name == "sensitivity" else None)
-    return found["macro"] if isinstance(found, dict) else found
+    if f"macro_{name}" not in row and name == "sensitivity":  # Results of earlier versions call it recall.
+        return (row.get("recall") or {}).get("macro")
+    return row.get(f"macro_{name}")
 
 
 def has_radius(row):
