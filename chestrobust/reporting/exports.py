@@ -159,15 +159,15 @@ def command(results):
     return shlex.join(["python", script, *arguments])
 
 
-def _given(options, fields, config_class):
+def _given(recorded, fields, config_class):
     """The options that a command line has to name: all but what it has without them, by its recipe and method."""
     known = {name: fields[name].metadata.get("choices") or () for name in ("recipe", "method") if name in fields}
-    chosen = {name: options[name] for name, choices in known.items() if options.get(name) in choices}
+    chosen = {name: recorded[name] for name, choices in known.items() if recorded.get(name) in choices}
     needed = ["RUN" for field in fields.values() if field.default is commandline.ARGUMENT]
     usual = config.parse(config_class, needed)
     chosen = {name: value for name, value in chosen.items() if value != getattr(usual, name)}
     usual = config.parse(config_class, [*needed, *commandline.as_arguments(chosen, config_class)])
-    values = {name: tuple(value) if isinstance(value, list) else value for name, value in options.items()}
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in recorded.items()}
     others = {
         name: value
         for name, value in values.items()
