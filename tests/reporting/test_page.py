@@ -309,6 +309,14 @@ def test_no_tensorflow_is_loaded_for_a_page(pair):
     assert done.returncode == 0, done.stderr
 
 
+def test_work_that_is_done_does_not_fail_for_want_of_a_page(tmp_path, capsys):
+    folder = made.folder(tmp_path / "run", {"data": {}, "evaluations": []})
+    assert page.write(folder) is None
+    told = capsys.readouterr().out
+    assert told.startswith("No report is written. ") and told.count("\n") == 1
+    assert not (folder / "report.html").exists()
+
+
 def test_the_same_run_gives_the_same_page(pair):
     assert page.write(pair[1]).read_bytes() == page.write(pair[1]).read_bytes()
 
@@ -341,7 +349,7 @@ def test_results_of_another_form_give_a_page_or_one_line(tmp_path, file, monkeyp
             parent[place[-1]] = value
             path.write_text(json.dumps(content))
             try:
-                page.write(tmp_path / "run")
+                page.compare([tmp_path / "run"], tmp_path / "page.html")
                 outcomes["page"] += 1
             except RunError as error:
                 assert "\n" not in str(error)
