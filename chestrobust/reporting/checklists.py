@@ -134,10 +134,10 @@ def _audit(lines):
     return verdict.trust(lines).removeprefix("Trust: ")
 
 
-def _trained(training, options):
+def _trained(training, settings):
     return (
-        f"{training['epochs']} epochs, {options['optimizer']}, learning rate {options['learning_rate']:g}, batch size "
-        f"{options['batch_size']}"
+        f"{training['epochs']} epochs, {settings['optimizer']}, learning rate {settings['learning_rate']:g}, batch size "
+        f"{settings['batch_size']}"
     )
 
 

@@ -141,15 +141,19 @@ def command(results):
     script = "diagnosis_adv.py" if "baseline" in results else "diagnosis.py"
     script = "evaluate.py" if "subject" in options else "ensemble.py" if "members" in options else script
     fields = {field.name: field for field in commandline.options(CONFIGS[script])}
-    arguments, given = [], {}
-    for name, value in options.items():
-        if name not in fields or name in UNTOLD or value is None:
-            continue
-        plain = tuple(value) if isinstance(value, list) else value
-        if fields[name].default is commandline.ARGUMENT:
-            arguments += map(str, value if isinstance(value, list) else [value])
-        elif plain != fields[name].default:
-            given[name] = plain
+    told = {
+        name: tuple(value) if isinstance(value, list) else value
+        for name, value in options.items()
+        if name in fields and name not in UNTOLD and value is not None
+    }
+    subjects = [value for name, value in told.items() if fields[name].default is commandline.ARGUMENT]
+    arguments = [str(one) for value in subjects for one in (value if isinstance(value, tuple) else [value])]
+    # A recipe sets the defaults of others, and a method without one keeps the default recipe away.
+    lead = next((name for name in ("recipe", "method") if name in told), None)
+    if lead:
+        arguments += commandline.as_arguments({lead: told[lead]}, CONFIGS[script])
+    usual = vars(config.parse(CONFIGS[script], arguments))
+    given = {name: value for name, value in told.items() if value != usual[name]}
     # Values with spaces between them can't stand behind an equals sign.
     for name, value in given.items():
         if isinstance(value, tuple):

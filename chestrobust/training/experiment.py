@@ -80,11 +80,7 @@ def train_robust(options, splits, run, source, baseline):
     pgd = named.reported_pgd(**config.picked(options, config.ATTACK))
     suite = named.quick_suite(pgd, splits.task.several)
     trained_on = baseline.data if baseline.own_run else {}
-    if trained_on and any(trained_on.get(key) != splits.summary()[key] for key in ("sha256", "counts")):
-        print(
-            f"Note: {baseline.run.path} was trained on other images, {titles.data_title(trained_on)}; "
-            "both models are attacked on those of this run."
-        )
+    _say_if_others(baseline, trained_on, splits)
     name = source.path.name if foreign else options.model
     print(f"Robust model ({name}), {titles.data_title(splits.summary())}, in {run.path}")
     classifier, summary = loop.train(
@@ -94,11 +90,9 @@ def train_robust(options, splits, run, source, baseline):
         collapse=methods.COLLAPSE.get(options.method),
     )
     print("Attacking both models")
-    both = (classifier, undefended)
-    cuts = [outcomes.thresholds(models.logits(model), splits) for model in both]
-    (scores, after), (baselines, before) = (
-        _scored(model, splits, suite, own, options.seed) for model, own in zip(both, cuts, strict=True)
-    )
+    cuts = [outcomes.thresholds(models.logits(model), splits) for model in (classifier, undefended)]
+    scores, after = _scored(classifier, splits, suite, cuts[0], options.seed)
+    baselines, before = _scored(undefended, splits, suite, cuts[1], options.seed)
     results = {
         "model": describe(options, classifier) | {"name": name},
         **scores,
@@ -131,6 +125,15 @@ def _trained_on(options, splits, run, classifier):
         precision=options.precision,
     )
     return joined, examples.clean_examples
+
+
+def _say_if_others(baseline, trained_on, splits):
+    """Say that a baseline was trained on other images than those of this run."""
+    if trained_on and any(trained_on.get(key) != splits.summary()[key] for key in ("sha256", "counts")):
+        print(
+            f"Note: {baseline.run.path} was trained on other images, {titles.data_title(trained_on)}; "
+            "both models are attacked on those of this run."
+        )
 
 
 def _scored(classifier, splits, suite, thresholds, seed):

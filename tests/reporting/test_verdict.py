@@ -123,7 +123,9 @@ def test_training_ends_in_the_robust_model_or_the_evaluation(tmp_path):
     assert ends[1][-1] == f"Next:    python evaluate.py {tmp_path} --suite standard"
 
 
-@pytest.mark.parametrize(("value", "text"), [(4 / 255, "4/255"), (0.03, "0.03"), (0.5 / 255, "0.00196"), (0, "0")])
+@pytest.mark.parametrize(
+    ("value", "text"), [(4 / 255, "4/255"), (0.03, "0.03"), (0.5 / 255, "0.5/255\u2020"), (0, "0")]
+)
 def test_radii_are_short(value, text):
     assert titles.radius(value) == text
 
