@@ -136,8 +136,8 @@ def _audit(lines):
 
 def _trained(training, settings):
     return (
-        f"{training['epochs']} epochs, {settings['optimizer']}, learning rate {settings['learning_rate']:g}, batch size "
-        f"{settings['batch_size']}"
+        f"{training['epochs']} epochs, {settings['optimizer']}, learning rate {settings['learning_rate']:g}, "
+        f"batch size {settings['batch_size']}"
     )
 
 
