@@ -67,7 +67,7 @@ def test_csv_holds_all_digits():
 @pytest.mark.parametrize(
     ("make", "options"),
     [
-        (lambda: made.results(), config.BaselineConfig(limit=200, data="a b.npz", epsilon=4 / 255)),
+        (lambda: made.results(), config.BaselineConfig(limit=200, data="a b.npz", epsilon=0.5 / 255)),
         (lambda: made.results(baseline="../base"), config.AdversarialConfig(train_steps=3, flip=False, resume=True)),
         (
             lambda: made.results(baseline="../base"),
