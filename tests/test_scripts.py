@@ -1,6 +1,7 @@
 """Both scripts as a user runs them: on small made-up data, and on real samples where they are at hand."""
 
 import csv
+import html
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from matplotlib import image
 
 import evaluate
 from chestrobust.errors import RunError
+from chestrobust.reporting import verdict
 from chestrobust.runs import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -144,7 +146,7 @@ def test_the_run_folder_is_complete_and_the_model_loads(both, folder):
     for name in ("base", "robust"):
         assert {path.name for path in (folder / name).iterdir()} == {
             *(".lock", "config.json", "origin.json", "history.csv", "model.keras", "last.keras", "results.json"),
-            *("chestxray.png", "logs"),
+            *("chestxray.png", "gallery.json", "report.html", "logs"),
         }
         classifier = keras.models.load_model(folder / name / "model.keras")
         assert classifier.output_shape == (None, 14)
@@ -153,6 +155,20 @@ def test_the_run_folder_is_complete_and_the_model_loads(both, folder):
         assert picture[..., :3].std() > 0.1
         with (folder / name / "history.csv").open() as file:
             assert len(list(csv.DictReader(file))) == 2
+
+
+def test_each_run_has_its_page_and_ends_in_a_verdict(both, folder):
+    for name, done in zip(("base", "robust"), both, strict=True):
+        found, page = results(folder / name), (folder / name / "report.html").read_text()
+        lines = {line.partition(":")[0]: line.partition(":")[2].strip() for line in done.stdout.splitlines()}
+        assert lines["Verdict"] == verdict.sentence(found)
+        assert lines["Files"] == f"{name}/report.html, {name}/chestxray.png"
+        assert html.escape(lines["Verdict"]) in page
+        shown = json.loads((folder / name / "gallery.json").read_text())
+        assert [model["name"] for model in shown["models"]] == (["base"] if name == "base" else ["baseline", "robust"])
+        assert json.dumps(shown["patients"][0]["clean"]) in page
+    assert "python diagnosis_adv.py --params base/config.json --baseline base\n" in both[0].stdout
+    assert "python evaluate.py robust --suite standard\n" in both[1].stdout
 
 
 def test_a_good_run_writes_no_tensorflow_chatter(both):

@@ -1,29 +1,13 @@
 """Options of the scripts that train: `diagnosis.py`, `diagnosis_adv.py` and `tune.py`."""
 
 from dataclasses import dataclass
-from pathlib import Path
 
 from chestrobust import catalogue
 from chestrobust.commandline import length, number, option
-from chestrobust.config import recipes, shared
+from chestrobust.config import methods, recipes, shared
+from chestrobust.config.architecture import check_model
 from chestrobust.config.shared import FoldersConfig
 from chestrobust.errors import ExpectedError
-
-# Options that a --method doesn't have, and why.
-UNUSED = {
-    "online": ("beta",),
-    "pgd": ("beta",),
-    "fast": ("train_step_size", "train_steps", "beta"),
-    "trades": ("adv_weight",),
-    "static": ("adv_weight", "train_step_size", "train_steps", "beta", "radius_warmup"),
-}
-WHY_UNUSED = {
-    "online": "which has no divergence",
-    "pgd": "which has no divergence",
-    "fast": "which takes one step as long as the radius",
-    "trades": "which weighs clean and adversarial images by --beta",
-    "static": "which takes one step of FGSM and lets all images count alike",
-}
 
 
 @dataclass(frozen=True)
@@ -42,9 +26,10 @@ class BaselineConfig(FoldersConfig):
     overwrite: bool = shared.overwrite()
     resume: bool = option(False, "continue an unfinished run in the folder", bool, group="run")
     seed: int = shared.seed(0, "weights, shuffling, dropout and attacks")
-    recipe: str = option(
-        "default",
-        f"set of options, which those of the command line win over: {recipes.described()}",
+    recipe: str | None = option(
+        None,
+        f"set of options, which those of the command line win over: {recipes.described()} (default of diagnosis_adv.py "
+        "without --method, --init-from and --params: default; else none of them)",
         group="training",
         choices=tuple(recipes.RECIPES),
     )
@@ -152,8 +137,8 @@ class BaselineConfig(FoldersConfig):
     )
     augment: str = option(
         "none",
-        "random changes of training images: light is rotation 4, translation 1/28 and scale 0.05, vgg rotation 15, "
-        "translation 0.1 and flip, covid_cnn crop 0.875, rotation 30 and flip; the options that follow change these",
+        "random changes of training images: light is rotation 4, translation 1/28, scale 0.05 and edges, vgg rotation "
+        "15, translation 0.1 and flip, covid_cnn crop 0.875, rotation 30 and flip; what follows changes these",
         group="more: augmentation",
         choices=("none", "light", "vgg", "covid_cnn"),
     )
@@ -181,6 +166,12 @@ class BaselineConfig(FoldersConfig):
         number(float, 0, 1, open_high=True),
         group="more: augmentation",
     )
+    edges: bool | None = option(
+        None,
+        "repeat the pixels at the edge where an image is moved in from outside; else that is black",
+        bool,
+        group="more: augmentation",
+    )
 
     epsilon: float = option(
         0.05, "radius of the evaluation attacks in pixel units of [0, 1], e.g. 8/255", length, group="evaluation"
@@ -203,6 +194,7 @@ class AdversarialConfig(BaselineConfig):
     """Options of `diagnosis_adv.py`."""
 
     WITHOUT = ("folds",)
+    RECIPE = "default"
 
     run: str = shared.run("runs/robust")
     init_from: str | None = option(
@@ -230,12 +222,11 @@ class AdversarialConfig(BaselineConfig):
     train_steps: int = option(7, "PGD steps in training", number(int, 1), group="adversarial training")
     method: str = option(
         "online",
-        "adversarial images of the current weights in every step: online, half by FGSM and half by PGD; pgd; fast, by "
-        "the single step of N-FGSM, which takes the best weights back if it overfits to such steps; trades, held to "
-        "the answers to clean images. Or static: made once, by FGSM on the model it starts from (--init-from, else the "
-        "baseline), and fine-tuned on clean and adversarial images alike",
+        f"adversarial images of the current weights in every step: {methods.described()}. Or static: made once, by "
+        "FGSM on the model it starts from (--init-from, else the baseline), and fine-tuned on clean and adversarial "
+        "images alike",
         group="more: adversarial training",
-        choices=("online", "pgd", "fast", "trades", "static"),
+        choices=tuple(methods.METHODS),
     )
     adv_weight: float = option(
         0.5,
@@ -245,6 +236,12 @@ class AdversarialConfig(BaselineConfig):
     )
     beta: float = option(
         6.0, "weight of the divergence of trades", number(float, 0), group="more: adversarial training"
+    )
+    weight_epsilon: float = option(
+        0.005,
+        "how far awp moves each kernel's weights up the loss, as a share of their length",
+        number(float, 0, 1),
+        group="more: adversarial training",
     )
     radius_warmup: float = option(
         0.0,
@@ -267,14 +264,7 @@ class AdversarialConfig(BaselineConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        unused = UNUSED.get(self.method, ())
-        if given := [name for name in unused if getattr(self, name) != getattr(AdversarialConfig, name)]:
-            having = ", ".join(method for method, without in UNUSED.items() if given[0] not in without)
-            name = f"--{given[0].replace('_', '-')}"
-            raise ExpectedError(
-                f"{name}: expected --method {having}. Received {self.method}, {WHY_UNUSED[self.method]}. "
-                f"Leave {name} out."
-            )
+        methods.check_used(self, AdversarialConfig)
 
 
 @dataclass(frozen=True)
@@ -283,8 +273,9 @@ class TuneConfig(AdversarialConfig):
 
     WITHOUT = (
         *("overwrite", "resume", "folds", "init_from", "baseline", "input_range", "import_"),
-        *("strategy", "recipe", "method", "beta"),
+        *("strategy", "recipe", "method", "beta", "weight_epsilon"),
     )
+    RECIPE = None
 
     run: str = shared.run("runs/tune", "folder of the search")
     trials: int = option(30, "trainings in all, over all starts and processes", number(int, 1), group="search")
@@ -295,40 +286,6 @@ class TuneConfig(AdversarialConfig):
         group="search",
         choices=("clean", "robust"),
     )
-
-
-def check_model(options):
-    """Refuse options of the model that contradict each other.
-
-    Raises:
-        ExpectedError: With the options and what to do.
-    """
-    name, row, source = options.model, catalogue.MODELS[options.model], getattr(options, "init_from", None)
-    patch, size = row.patch, row.published_size
-    if row.hand_made and (options.weights != "none" or options.freeze or options.backbone_size):
-        raise ExpectedError(
-            f"--weights, --freeze, --backbone-size: expected a backbone, such as --model resnet18. Received: {name}."
-        )
-    if patch and options.attention != "none":
-        raise ExpectedError(
-            f"--attention {options.attention}: expected a model with feature maps. Received: {name}, "
-            "whose blocks are attention already. Use --attention none."
-        )
-    if patch and options.backbone_size and options.backbone_size % patch:
-        raise ExpectedError(
-            f"--backbone-size: expected a multiple of {patch} for {name}. Received: {options.backbone_size}."
-        )
-    if size and options.weights == "imagenet" and options.backbone_size not in (None, size):
-        raise ExpectedError(
-            f"--backbone-size: expected {size}, the size of {name}'s ImageNet weights. "
-            f"Received: {options.backbone_size}."
-        )
-    if options.weights not in ("none", "imagenet") and not Path(options.weights).expanduser().is_file():
-        raise ExpectedError(f"--weights: expected none, imagenet or a file. Received: {options.weights}.")
-    if source and options.weights != "none":
-        raise ExpectedError("--init-from and --weights: expected one source of weights. Received both.")
-    if options.freeze and options.weights == "none" and not source:
-        raise ExpectedError("--freeze: expected --weights, as a random backbone would stay random. Received none.")
 
 
 def check_brought(options):

@@ -11,15 +11,16 @@ class Scores:
 
     Args:
         splits: The `Splits`; the test split is scored.
-        options: With `resamples` and `seed` of the intervals.
         clean: Logits of the clean test images, `(count, num_labels)`.
         thresholds: `(num_labels,)`, of probabilities.
         groups: Groups of test images to score besides; see `subgroups.rows`.
+        resamples, seed: Of the intervals.
     """
 
-    def __init__(self, splits, options, clean, thresholds, groups):
-        self.splits, self.options, self.clean, self.thresholds = splits, options, clean, thresholds
+    def __init__(self, splits, clean, thresholds, groups, *, resamples, seed):
+        self.splits, self.clean, self.thresholds = splits, clean, thresholds
         self.labels, self.groups = splits.test.labels, groups
+        self.resampling = {"resamples": resamples, "seed": seed}
         self.before = {}  # what the clean images score, by whether labels are taken apart
 
     def row(self, record, candidates, *, per_label=False, kept=()):
@@ -82,8 +83,7 @@ class Scores:
         patients = self.splits.test.patients
         return Measured(
             *(task, self.splits.label_names, self.labels[rows], logits[rows], self.thresholds),
-            resamples=self.options.resamples,
-            seed=self.options.seed,
+            **self.resampling,
             patients=None if patients is None else patients[rows],
         )
 

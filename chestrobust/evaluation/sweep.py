@@ -12,7 +12,8 @@ from chestrobust import catalogue, devices, files, models, runs
 from chestrobust.attacks import named
 from chestrobust.data import ranges
 from chestrobust.errors import ModelError, RunError
-from chestrobust.evaluation import audit, cache, metrics, outcomes, saving, scoring
+from chestrobust.evaluation import audit, cache, gallery, metrics, outcomes, saving, scoring
+from chestrobust.models import twin
 from chestrobust.reporting import figures
 from chestrobust.runs import provenance
 
@@ -38,19 +39,28 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
     """
     if options.save_images:
         saving.check(splits)
-    found = models.opened(path, splits, ranges.chosen(options))
-    other = models.opened(source, splits, ranges.chosen(options)).model if source else None
+    pixel_range = ranges.chosen(options.input_range)
+    found = models.opened(path, splits, pixel_range)
+    if note := twin.note(found.model):
+        print(note)
+    other = models.opened(source, splits, pixel_range).model if source else None
     folder = run.path / "evaluations"
     stem = "" if path.name == "model.keras" else f"{path.stem}-"
     name = options.name or files.portable(f"{stem}{splits.name}-{options.suite}")
     if devices.chief():
         runs.clear(folder / name)
-    subject = Subject(found.model, splits, options, known, folder / name, path, other, source, groups or {})
+    of_run = {"path": path, "known": known, "other": other, "source": source, "groups": groups}
+    subject = Subject(found.model, splits, options, folder / name, **of_run)
     results = {"schema": runs.SCHEMA, "model": provenance.model(path), **study(found, subject), "labels": labels}
     if devices.chief():
         write(results, folder, name)
         if options.save_images:
             subject.save_images(results, folder / f"{name}-images")
+    if not (run.path / gallery.NAME).is_file():
+        # A model of somebody else's, or a run of an earlier version.
+        shown = {path.stem: found.model}
+        cuts = dict.fromkeys(shown, subject.thresholds)
+        gallery.write(shown, splits, cuts, folder / name, precision=options.precision)
     devices.wait()
     return results
 
@@ -72,7 +82,7 @@ def study(found, subject):
         "parameters": found.model.count_params(),
         **found.record(),
         "data": splits.summary(),
-        "config": provenance.options(options),
+        "config": provenance.options(vars(options)),
         "versions": provenance.versions(),
         "commit": provenance.commit(),
         "hardware": provenance.hardware(),
@@ -113,9 +123,11 @@ def facts(found):
         }
     }
     if others:
+        own = found.fits[found.pixel_range]
         known["input range"] = {
-            "passed": True,
-            "value": found.fits[found.pixel_range],
+            "passed": own <= min(others),
+            "severity": audit.NOTE,
+            "value": own,
             "text": f"validation loss with pixels in {ranges.shown(found.pixel_range)}; "
             f"the best of other ranges has {min(others):.3f}",
         }
@@ -123,9 +135,34 @@ def facts(found):
 
 
 class Subject(scoring.Scores):
-    """A model under evaluation, with what its rows share."""
+    """A model under evaluation, with what its rows share.
 
-    def __init__(self, model, splits, options, known, kept, path, other, source, groups, thresholds=None):
+    Args:
+        model: Callable `model(images, training=False)` that returns logits.
+        splits: The `Splits`.
+        options: An `EvaluateConfig`.
+        kept: Folder of the outcomes; see `cache.Cache`.
+        path: The model's file, if it has one.
+        known: `results.json` of its run, if there is one.
+        other, source: Another model, on which transferred images are made, and its file.
+        groups: Groups of test images to score besides; see `subgroups.rows`.
+        thresholds: `(num_labels,)`, of probabilities; the run's or the best by default.
+    """
+
+    def __init__(
+        self,
+        model,
+        splits,
+        options,
+        kept,
+        *,
+        path=None,
+        known=None,
+        other=None,
+        source=None,
+        groups=None,
+        thresholds=None,
+    ):
         self.model, self.splits, self.options, self.other = model, splits, options, other
         self.cache = cache.Cache(kept)
         self.known, self.outcomes = known or {}, {}
@@ -138,7 +175,8 @@ class Subject(scoring.Scores):
         self.identity = provenance.sha256(path) if path else None  # of a model in memory, nothing outlives it
         self.source_identity = provenance.sha256(source) if source else None
         clean = self.outcome(named.CLEAN).logits
-        super().__init__(splits, options, clean, self._thresholds() if thresholds is None else thresholds, groups)
+        thresholds = self._thresholds() if thresholds is None else thresholds
+        super().__init__(splits, clean, thresholds, groups or {}, resamples=options.resamples, seed=options.seed)
 
     def outcome(self, attack):
         """The `Outcome` of an attack on the test split, from disk if it was computed before."""
@@ -169,7 +207,7 @@ class Subject(scoring.Scores):
         rows = [self.row({"attack": "clean", "epsilon": 0.0}, [self.clean])]
         attacks = {epsilon: self.attacks(epsilon) for epsilon in sorted(set(self.options.epsilons)) if epsilon > 0}
         count = sum(map(len, itertools.chain.from_iterable(by_row.values() for by_row in attacks.values())))
-        with tqdm(total=count, desc="Attacks", disable=not devices.chief()) as bar:
+        with tqdm(total=count, desc="Attacks", disable=devices.silent()) as bar:
             for epsilon, by_row in attacks.items():
                 candidates, kept = [self.clean], [self.clean]
                 for name, together in by_row.items():
@@ -273,7 +311,7 @@ class Subject(scoring.Scores):
         task, split = self.splits.task, self.splits.test
         labels = split.labels[audit.chosen(split)]
         curve, counts = [], [steps for steps in CURVE_STEPS if steps <= 2 * self.options.steps]
-        for steps in tqdm(counts, desc="Steps", leave=False, disable=not devices.chief()):
+        for steps in tqdm(counts, desc="Steps", leave=False, disable=devices.silent()):
             attack = named.pgd_of(epsilon, steps, seed=self.options.seed, precision=self.options.precision)
             logits = audit.run_on_sample(self.model, task, split, attack, known=self.outcomes).logits
             auc = metrics.macro(metrics.auc(labels, task.ranks(logits)))

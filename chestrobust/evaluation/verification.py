@@ -1,10 +1,10 @@
 """Do the numbers in a run's `results.json` hold? They are computed again from `model.keras` and the data."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 from chestrobust import models, runs, titles
 from chestrobust.attacks import named
+from chestrobust.config import ATTACK
 from chestrobust.errors import RunError
 from chestrobust.evaluation import outcomes
 
@@ -71,14 +71,15 @@ def verify(run, results, splits):
     return all(checks)
 
 
-def _suite(run, config, evaluations):
-    """The attacks of a configuration, in the arithmetic that the evaluations of just these attacks record."""
+def _suite(run, recorded, evaluations):
+    """The attacks of the options that are recorded, in the arithmetic that evaluations of just these attacks record."""
     try:
         aimed = any(entry["attack"] == "pgd-auc" for entry in evaluations)  # not in runs of earlier versions
+        pgd = named.reported_pgd(**{name: recorded[name] for name in ATTACK})
         suite = [
             # None where there are no gradients, and so no arithmetic to choose.
             replace(attack, precision=entry["precision"] or "auto")
-            for attack, entry in zip(named.quick_suite(SimpleNamespace(**config), aimed), evaluations, strict=True)
+            for attack, entry in zip(named.quick_suite(pgd, aimed), evaluations, strict=True)
         ]
         same = all(attack.record().items() <= entry.items() for attack, entry in zip(suite, evaluations, strict=True))
     except (AttributeError, KeyError, TypeError, ValueError):

@@ -19,14 +19,14 @@ from chestrobust.reporting import figures, tables
 
 def gallery(study):
     """Adversarial examples per radius (FGSM) and per step size (PGD), with true and predicted findings."""
-    judged, splits, chosen = study.judged(), study.splits, study.chosen
+    judged, splits, pgd = study.judged(), study.splits, study.attack
     # Images of which the model finds something that is there first: there an attack has something to hide.
     found = (judged.predicted(judged.clean) & (splits.test.labels == 1)).any(axis=1)
     present = np.random.default_rng(0).permutation(np.flatnonzero(splits.test.labels.any(axis=1)))
-    indices = np.sort(present[np.argsort(~found[present], kind="stable")][: study.options.images])
+    indices = np.sort(present[np.argsort(~found[present], kind="stable")][: study.views.images])
     names = np.array(splits.label_names)
-    sizes = study.options.step_sizes or [chosen.epsilon * share for share in (0.05, 0.1, 0.25, 0.5, 1)]
-    radii = [named.Attack("fgsm", epsilon, precision=chosen.precision) for epsilon in study.options.epsilons]
+    sizes = study.views.step_sizes or [pgd.epsilon * share for share in (0.05, 0.1, 0.25, 0.5, 1)]
+    radii = [named.Attack("fgsm", epsilon, precision=pgd.precision) for epsilon in study.views.epsilons]
     strides = [dataclasses.replace(study.attack, step_size=size) for size in sizes]
     lines = []
     for title, file, attacks, caption in (
@@ -75,17 +75,17 @@ def features(study):
     splits, test = study.splits, study.splits.test
     last = study.model.layers[-1]
     inner = keras.Model(study.model.inputs[0], last.input)
-    count = min(len(test), study.options.points)
+    count = min(len(test), study.views.points)
     seen = {"clean": [], study.attack.title: []}
     chosen = np.arange(len(test))[selection(len(test), count)]  # spread over a test set that is sorted by class
     labels = test.labels[chosen]
-    for piece in tqdm(attribution_views.pieces(test[chosen]), "Features", unit=" batches"):
+    for piece in tqdm(attribution_views.pieces(test[chosen]), "Features", unit=" batches", disable=None):
         images, _, adversarial = study.attacked(chosen[piece])
         for name, pictures in zip(seen, (images, adversarial), strict=True):
             seen[name].append(inner(pictures, training=False).numpy().reshape(len(pictures), -1))
     stacked = np.concatenate([np.concatenate(parts) for parts in seen.values()])
     perplexity = min(30, (len(stacked) - 1) / 3)
-    points = TSNE(perplexity=perplexity, init="pca", random_state=study.chosen.seed).fit_transform(stacked)
+    points = TSNE(perplexity=perplexity, init="pca", random_state=study.attack.seed).fit_transform(stacked)
     if splits.task.exclusive:
         groups = np.array(splits.label_names)[labels.argmax(axis=1)]
     else:

@@ -63,8 +63,13 @@ def comparison(results):
     return _report(results, lines)
 
 
-def evaluation(results):
-    """All attacks of `evaluate.py` with intervals, each label, and the audit, as text."""
+def evaluation(results, verbose=True):
+    """All attacks of `evaluate.py` with intervals, each label, and the audit, as text.
+
+    Args:
+        results: What `evaluate.py` writes.
+        verbose: Whether lines of the audit that passed are told too.
+    """
     data, entries = results["data"], results["evaluations"]
     rest = [
         [_signed(entry, "macro_auc"), _as_stored(entry), _digits(entry["macro_ap"]), *_reports(entry)]
@@ -90,7 +95,7 @@ def evaluation(results):
         *_undefined(entries),
         *_by_group(results),
         "",
-        *(audit_line(line) for line in results["audit"]),
+        *(audit_line(line) for line in results["audit"] if verbose or _is_told(line)),
         verdict(results["audit"]),
     ]
     return "\n".join(lines)
@@ -193,6 +198,11 @@ def audit_line(line):
     value = "" if line["value"] is None else f" {line['value']:.4g}:"
     text = f"{word:>7}  {name}:{value} {line['text']}"
     return f"\033[31m{text}\033[0m" if word == "failed" and sys.stdout.isatty() else text
+
+
+def _is_told(line):
+    """Whether a reader has to know a line of an audit: it failed, deserves a note, or didn't run."""
+    return line["status"] != "passed" or bool(line.get("severity"))
 
 
 def _clean_and_worst(results):

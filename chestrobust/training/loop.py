@@ -7,8 +7,7 @@ number is a function of (seed, epoch, image) or of a saved variable.
 """
 
 import csv
-import re
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import keras
@@ -18,10 +17,10 @@ import tensorflow as tf
 from chestrobust import devices, files, interruption, losses, models, titles
 from chestrobust.attacks import named
 from chestrobust.data import batching, sampling
-from chestrobust.errors import RunError, TrainingError
+from chestrobust.errors import TrainingError
 from chestrobust.evaluation import metrics, outcomes
 from chestrobust.models import graph, twin
-from chestrobust.training import augment, schedules
+from chestrobust.training import augment, gradients, progress, schedules
 from chestrobust.training.averaging import Average
 from chestrobust.training.checkpoints import Checkpoint
 from chestrobust.training.examples import clean_examples
@@ -78,26 +77,15 @@ def train(
     steps_per_epoch = -(-len(splits.train) // recipe.batch_size)
     running = _running_metrics(splits)
     with devices.strategy().scope():
-        model = models.logits(classifier)
-        model.compile(_optimizer(recipe, steps_per_epoch))
-        model.optimizer.build(model.trainable_variables)
-        _synchronize(model)
+        model = _prepared(classifier, recipe, steps_per_epoch)
         average = Average(model, recipe.ema)
         checkpoint = Checkpoint(run, model, running, average)
         state = checkpoint.restore()
-    if stranger := twin.stranger(model):
-        print(f"Note: the fast twin doesn't know {stranger}, so this model is trained as it is, which takes longer.")
     step = _compiled_step(model, splits, examples, running, recipe, average)
-    callbacks = keras.callbacks.CallbackList(
-        [keras.callbacks.TensorBoard(str(run.path / "logs"), write_graph=False), *filter(None, [callback])]
-        if devices.chief()
-        else [],
-        add_progbar=devices.chief() and callback is None,
-        **{"model": model, "verbose": 1, "epochs": recipe.epochs, "steps": steps_per_epoch},
-    )
-    with _logging(run):
+    callbacks = progress.callbacks(model, run, callback, epochs=recipe.epochs, steps=steps_per_epoch)
+    with progress.writing(run):
         callbacks.on_train_begin()
-    try:
+    with _kept(state, checkpoint):
         while state.epoch < recipe.epochs and state.epoch - state.best_epoch <= recipe.patience:
             with _out_of_memory(recipe.batch_size):
                 logs = _epoch(step, running, splits, recipe, state, callbacks, checkpoint)
@@ -107,26 +95,33 @@ def train(
             with interruption.delayed():
                 score = _end_epoch(classifier, selection, logs, state, run, checkpoint)
                 if collapse is not None and score < state.best - collapse:
-                    # The optimizer stays: without its velocities, Adam's next steps would be several times as long.
-                    classifier.set_weights(checkpoint.best_weights(classifier))
-                    average.restart()
-                    state.collapses += 1
+                    _take_back(classifier, average, state, checkpoint)
                 checkpoint.save_if_due(state, every=0)
-                with _logging(run):
+                with progress.writing(run):
                     callbacks.on_epoch_end(state.epoch - 1, logs)
-        with _logging(run):
+        with progress.writing(run):
             callbacks.on_train_end()
-        if devices.chief():
-            _forget_host(run.path / "logs")
-    except KeyboardInterrupt:
-        # It is only raised between steps, where state and variables belong together.
-        with interruption.delayed():
-            checkpoint.save(state)
-        raise
+        progress.forget_host(run)
     checkpoint.finish(classifier, state)
     # Into the model that attacks are compiled for.
     classifier.set_weights(devices.load(run.path / "model.keras", like=classifier).get_weights())
-    return classifier, {
+    return classifier, _summary(state, recipe, selection, collapse, len(splits.train))
+
+
+def _prepared(classifier, recipe, steps_per_epoch):
+    """The classifier's logits with the recipe's optimizer, as a model that is trained on all devices."""
+    model = models.logits(classifier)
+    model.compile(_optimizer(recipe, steps_per_epoch))
+    model.optimizer.build(model.trainable_variables)
+    _synchronize(model)
+    if note := twin.note(model):
+        print(note)
+    return model
+
+
+def _summary(state, recipe, selection, collapse, count):
+    """What `results.json` says of a training on `count` images."""
+    return {
         "seconds": round(state.seconds, 1),
         "checkpoint_seconds": round(state.saving, 3),
         "epochs": state.epoch,
@@ -135,7 +130,7 @@ def train(
         "selected_on": selection.title,
         **({"collapses": state.collapses} if collapse is not None else {}),
         "precision": twin.dtype(recipe.precision),
-        "images_per_second": round(state.epoch * len(splits.train) / state.seconds, 1),
+        "images_per_second": round(state.epoch * count / state.seconds, 1),
     }
 
 
@@ -176,24 +171,24 @@ def _end_epoch(classifier, selection, logs, state, run, checkpoint):
     return score
 
 
-def _forget_host(folder):
-    """Take the name of this machine out of TensorBoard's file names, now that they are closed."""
-    for path in folder.rglob("events.out.tfevents.*.v2"):
-        with suppress(OSError):
-            path.rename(path.with_name(re.sub(r"(tfevents\.\d+)\..*(\.\d+\.\d+\.v2)$", r"\1\2", path.name)))
+def _take_back(classifier, average, state, checkpoint):
+    """Put the best weights in the place of those that collapsed."""
+    # The optimizer stays: without its velocities, Adam's next steps would be several times as long.
+    classifier.set_weights(checkpoint.best_weights(classifier))
+    average.restart()
+    state.collapses += 1
 
 
 @contextmanager
-def _logging(run):
-    """TensorFlow has errors of its own for files that can't be written."""
+def _kept(state, checkpoint):
+    """Saves the state if Ctrl-C or SIGTERM ends the training."""
     try:
         yield
-    except tf.errors.OpError as error:
-        reason = (error.message or type(error).__name__).splitlines()[0]
-        raise RunError(
-            f"{run.path / 'logs'}: expected to be able to write here. Received: {reason}. "
-            "The last checkpoint is intact: put this right, then continue."
-        ) from error
+    except KeyboardInterrupt:
+        # It is only raised between steps, where state and variables belong together.
+        with interruption.delayed():
+            checkpoint.save(state)
+        raise
 
 
 @contextmanager
@@ -246,13 +241,16 @@ def _compiled_step(model, splits, examples, running, recipe, average):
         images, labels = _in_pixel_units(images), tf.cast(labels, tf.float32)
         images = augment.augmented(images, recipe.augmentation, seed=seed, indices=indices)
         made = examples(images, labels, seed, indices, positions, count)
-        with tf.GradientTape() as tape:
+
+        def share():
             logits = forward(made.images, training=True)
             total = tf.reduce_sum(made.weights * made.losses(loss, made.labels, logits))
-            total /= tf.cast(devices.copies(count), tf.float32)
-        gradients = _clipped(tape.gradient(total, model.trainable_variables), recipe.clip_norm)
+            return total / tf.cast(devices.copies(count), tf.float32), logits
+
+        ways = {"weight_epsilon": made.weight_epsilon, "clip_norm": recipe.clip_norm}
+        total, logits, descent = gradients.computed(share, model.trainable_variables, **ways)
         # Keras sums the gradients of all replicas.
-        model.optimizer.apply(gradients, model.trainable_variables)
+        model.optimizer.apply(descent, model.trainable_variables)
         return total, made.labels, activate(logits)
 
     @tf.function(
@@ -291,14 +289,6 @@ def _smoothed(loss, share, exclusive):
             * tf.reduce_mean([loss(tf.roll(labels, shift, -1), logits) for shift in range(labels.shape[-1])], axis=0)
         )
     return lambda labels, logits: (1 - share / 2) * loss(labels, logits) + share / 2 * loss(1 - labels, logits)
-
-
-def _clipped(gradients, norm):
-    """A replica's gradients, so that the sum over all replicas is no longer than `norm`; 0 for any length."""
-    if not norm:
-        return gradients
-    length = tf.linalg.global_norm(tf.distribute.get_replica_context().all_reduce("SUM", gradients))
-    return [gradient * (norm / tf.maximum(length, norm)) for gradient in gradients]
 
 
 def _in_pixel_units(images):

@@ -63,7 +63,8 @@ def _search(options, fixed, splits, folder):
     study = _open(options, fixed, splits, folder)
     searched = _searched(options, fixed)
     done = sum(trial.state in ENDED for trial in study.get_trials(deepcopy=False))
-    with tqdm(total=options.trials, initial=min(done, options.trials), desc="Trials", unit=" trainings") as bar:
+    shown = {"desc": "Trials", "unit": " trainings", "disable": None}
+    with tqdm(total=options.trials, initial=min(done, options.trials), **shown) as bar:
 
         def objective(trial):
             interruption.check()
@@ -158,7 +159,10 @@ def _searched(options, fixed):
 
 def selection(options, splits):
     """The attack under which a search compares trainings."""
-    return named.choosing_pgd(options, splits.task.several) if options.objective == "robust" else named.CLEAN
+    if options.objective != "robust":
+        return named.CLEAN
+    pgd = named.reported_pgd(**config.picked(options, config.ATTACK))
+    return named.choosing_pgd(pgd, splits.task.several, options.select_epsilon)
 
 
 class Reporter(keras.callbacks.Callback):
