@@ -4,8 +4,10 @@ A row of results, `evaluations[i]`, has for each SCORE (`auc`, `ap`, `sensitivit
 `thresholds`, fixed on clean validation images) `macro_SCORE`, `per_label_SCORE` by label, and in `intervals` the 95 %
 interval of each, `[low, high]`, by the same names. Attacked rows have a `difference` from the clean row, paired on the
 same resamples: `macro_SCORE` with `difference`, `low`, `high`; `per_label_auc` by label, with `p` and `p_holm` too.
-`baseline.differences[i]` is the same of the robust model minus the baseline under an attack. What is undefined, and an
-interval that can't be had, is null. Results of earlier versions lack what is new; tables show a dash then.
+`baseline.differences[i]` is the same of the robust model minus the baseline under an attack. `stored` has a row's macro
+scores of the attacked images as a file of 8 bits holds them, and by how many grey `levels` a pixel changed at most.
+What is undefined, and an interval that can't be had, is null. Results of earlier versions lack what is new; tables show
+a dash then.
 """
 
 import sys
@@ -19,6 +21,7 @@ LEGEND = (
     "Sensitivity and specificity: means over labels at thresholds fixed on clean validation images, of\n"
     "the most probable class if there are several. Brackets: 95 % intervals; [-]: too few to tell."
 )
+STORED = "Stored: macro AUC of the attacked images as a file of 8 bits holds them."
 REPORTS = "Hidden and Invented: shares of images whose report loses or gains a finding."
 TINY = f"{BELOW} Below one grey level: no image file of 8 bits holds such a change."
 NONE = "-"
@@ -68,8 +71,11 @@ def evaluation(results, verbose=True):
         verbose: Whether lines of the audit that passed are told too.
     """
     data, entries = results["data"], results["evaluations"]
-    rest = [[_signed(entry, "macro_auc"), _digits(entry["macro_ap"]), *_reports(entry)] for entry in entries]
-    header = ["AUC - clean [95 %]", "Macro AP", "F1", "Hidden", "Invented"]
+    rest = [
+        [_signed(entry, "macro_auc"), _as_stored(entry), _digits(entry["macro_ap"]), *_reports(entry)]
+        for entry in entries
+    ]
+    header = ["AUC - clean [95 %]", "Stored", "Macro AP", "F1", "Hidden", "Invented"]
     lines = [
         f"{results['model']} on {data_title(data)}: {data['counts']['test']} test images",
         *_put_around(results),
@@ -80,6 +86,7 @@ def evaluation(results, verbose=True):
         *_by_attack(entries, header, rest),
         "",
         LEGEND,
+        STORED,
         REPORTS,
         *_settings(entries),
         *_notes(entries),
@@ -287,6 +294,11 @@ def with_interval(value, ends):
 def _signed(entry, key):
     """How far a row's score is from that of clean images."""
     return "" if entry["attack"] == "clean" else _paired(entry.get("difference", {}).get(key))
+
+
+def _as_stored(entry):
+    """The AUC of a row's images as a file holds them."""
+    return "" if entry["attack"] == "clean" else _digits(entry["stored"]["macro_auc"]) if "stored" in entry else NONE
 
 
 def _paired(found):

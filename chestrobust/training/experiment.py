@@ -88,11 +88,9 @@ def train_robust(options, splits, run, source, baseline):
         collapse=methods.COLLAPSE.get(options.method),
     )
     print("Attacking both models")
-    both = (classifier, undefended)
-    cuts = [outcomes.thresholds(models.logits(model), splits) for model in both]
-    (scores, after), (baselines, before) = (
-        _scored(model, splits, suite, own, options.seed) for model, own in zip(both, cuts, strict=True)
-    )
+    cuts = [outcomes.thresholds(models.logits(model), splits) for model in (classifier, undefended)]
+    scores, after = _scored(classifier, splits, suite, cuts[0], options.seed)
+    baselines, before = _scored(undefended, splits, suite, cuts[1], options.seed)
     results = {
         "model": describe(options, classifier) | {"name": name},
         **scores,
