@@ -1,4 +1,4 @@
-"""Measure the options of adversarial training without a recipe: a run per setting, judged on attacked validation data.
+"""Measure options of adversarial training without a recipe: one run per setting, judged on attacked validation images.
 
     python benchmarks/adversarial_defaults.py --data phantom --limit 2000 --epochs 8
 

@@ -1,9 +1,9 @@
-"""Options of the scripts that look at trained models: `evaluate.py`, `explain.py` and `ensemble.py`."""
+"""Options of the scripts that look at trained models: `evaluate.py`, `explain.py`, `ensemble.py` and `report.py`."""
 
 from dataclasses import dataclass
 
 from chestrobust import catalogue
-from chestrobust.commandline import ARGUMENT, extra_attack, file_name, length, number, option
+from chestrobust.commandline import ARGUMENT, count_or_all, extra_attack, file_name, length, number, option
 from chestrobust.config import shared
 from chestrobust.config.shared import FoldersConfig
 
@@ -78,11 +78,20 @@ class EvaluateConfig(FoldersConfig):
         choices=("best", "grid"),
     )
     resamples: int = shared.resamples()
+    stored: bool = option(True, "also score attacked images as a file of 8 bits holds them", bool, group="more: scores")
+    save_images: str | None = option(
+        None,
+        "save this many test images, or all: clean, attacked and the perturbation as PNG, and a table of findings",
+        count_or_all,
+        group="scores",
+        metavar="N",
+    )
     name: str | None = option(
         None, "name of the result in RUN/evaluations (default: DATA-SUITE)", file_name, group="run"
     )
     seed: int = shared.seed(0, "attacks and resamples")
     strict: bool = option(False, "exit with code 1 if the audit fails", bool, group="run")
+    verbose: bool = option(False, "print what the audit passed too, not only what it found", bool, group="run")
     verify: bool = option(
         False, "only recompute the run's own results, and exit with code 1 if they differ", bool, group="run"
     )
@@ -112,8 +121,8 @@ class SubjectConfig(FoldersConfig):
 
 
 @dataclass(frozen=True)
-class ExplainConfig(SubjectConfig):
-    """Options of `explain.py`; what is None is taken from the first run."""
+class Views:
+    """The own options of `explain.py`: what is looked at, and how."""
 
     subject: str = option(ARGUMENT, "run folder or .keras file", metavar="RUN")
     other: str | None = option(ARGUMENT, "a second one to compare with", metavar="RUN2", nargs="?")
@@ -164,6 +173,25 @@ class ExplainConfig(SubjectConfig):
         500, "largest number of images in the picture of features", number(int, 5), group="more: views"
     )
     resamples: int = shared.resamples()
+
+
+@dataclass(frozen=True)
+class ExplainConfig(Views, SubjectConfig):
+    """Options of `explain.py`; what is None is taken from the first run."""
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """Options of `report.py`."""
+
+    subjects: tuple[str, ...] = option(ARGUMENT, "run folders", nargs="+", metavar="RUN")
+    out: str | None = option(
+        None,
+        "page to write (default: report.html in the run folder; of several runs, in the folder around the first)",
+        group="page",
+        metavar="FILE",
+    )
+    debug: bool = shared.debug()
 
 
 @dataclass(frozen=True)

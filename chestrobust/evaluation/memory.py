@@ -91,13 +91,13 @@ def evaluate(
     task=None,
     input_range=None,
     custom_objects=None,
-    suite="quick",
-    steps=10,
-    restarts=1,
-    queries=500,
-    resamples=1000,
-    precision="auto",
-    seed=0,
+    suite=EvaluateConfig.suite,
+    steps=EvaluateConfig.steps,
+    restarts=EvaluateConfig.restarts,
+    queries=EvaluateConfig.queries,
+    resamples=EvaluateConfig.resamples,
+    precision=EvaluateConfig.precision,
+    seed=EvaluateConfig.seed,
     transfer_from=None,
 ):
     """Attack a classifier, and say how far its robust score can be trusted.
@@ -132,19 +132,17 @@ def evaluate(
         found, other = (
             one and models.understood(one, splits, pixel_range=pixel_range) for one in (model, transfer_from)
         )
-    options = EvaluateConfig(
-        "memory",
-        data="memory",
-        input_range=tuple(found.pixel_range.split()),
-        epsilons=(0.0, *map(float, np.atleast_1d(epsilon))),
-        **{"suite": suite, "steps": steps, "restarts": restarts, "queries": queries},
-        **{"resamples": resamples, "precision": precision, "seed": seed},
-    )
+    settings = {"suite": suite, "steps": steps, "restarts": restarts, "queries": queries, "resamples": resamples}
+    settings |= {"precision": precision, "seed": seed, "epsilons": (0.0, *map(float, np.atleast_1d(epsilon)))}
     thresholds = np.full(len(splits.label_names), 0.5) if val_images is None else None
+    return Evaluation(_results(found, other, splits, settings, thresholds))
+
+
+def _results(found, other, splits, settings, thresholds):
+    """What `evaluate.py` would write of a model in memory, an `opening.Opened`, under attack by these options."""
+    input_range = tuple(found.pixel_range.split())
+    options = EvaluateConfig("memory", data="memory", input_range=input_range, **settings)
     with tempfile.TemporaryDirectory() as cache:
-        subject = sweep.Subject(
-            *(found.model, splits, options, None, Path(cache), None, other and other.model, None, {}),
-            thresholds=thresholds,
-        )
-        results = {"schema": runs.SCHEMA, "model": "memory", **sweep.study(found, subject), "labels": None}
-    return Evaluation(results)
+        others = {"other": other and other.model, "thresholds": thresholds}
+        subject = sweep.Subject(found.model, splits, options, Path(cache), **others)
+        return {"schema": runs.SCHEMA, "model": "memory", **sweep.study(found, subject), "labels": None}

@@ -9,10 +9,11 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from chestrobust import devices, interruption, models
-from chestrobust.attacks import aim
+from chestrobust.attacks import aim, storage
 from chestrobust.attacks.named import CLEAN
 from chestrobust.data.splits import as_floats
 from chestrobust.evaluation import metrics
+from chestrobust.evaluation.measured import Measured
 from chestrobust.models import graph, twin
 
 # Pixels attacked at once: 256 images of 28 x 28. The first convolution's output alone takes 128 bytes per pixel.
@@ -20,31 +21,54 @@ PIXELS_PER_BATCH = 256 * 28 * 28
 ROUNDS = 5  # of choosing anew which attack is worst for an image; the score hardly falls after two
 
 
-def evaluate(classifier, splits, suite, *, part="test", progress=True):
+def evaluate(classifier, splits, suite, **settings):
+    """Attack a whole split and score the answers; the `settings` are those of `judged`.
+
+    Returns:
+        A dictionary per attack, as `results.json` holds it: see `Measured.record`. After the clean images, attacked
+        ones have a `difference` from them, see `Measured.minus`.
+    """
+    return [row for row, _ in judged(classifier, splits, suite, **settings)]
+
+
+def judged(classifier, splits, suite, *, thresholds=0.5, part="test", seed=0, progress=True, known=None):
     """Attack a whole split and score the answers.
 
     Args:
         classifier: A `keras.Model` with a layer named `logits`.
         splits: The `Splits`.
         suite: `Attack`s.
+        thresholds: Of probabilities, `(num_labels,)` or one for all; see `thresholds`.
         part: Which split: `"train"`, `"val"` or `"test"`.
+        seed: Of the resamples for intervals.
         progress: Whether to show a progress bar per attack.
+        known: Dictionary that gets the `Outcome` of each attack; attacks aimed by one in it don't find it again.
 
     Returns:
-        A dictionary per attack, as `results.json` holds it.
+        For each attack what `evaluate` returns of it, and the `Measured` answers.
     """
-    model, split, evaluations, known = models.logits(classifier), splits.parts[part], [], {}
+    model, split, found, before = models.logits(classifier), splits.parts[part], [], None
+    known = {} if known is None else known
     for attack in suite:
         outcome = known[attack] = run(model, splits.task, split, attack, progress=progress, known=known)
-        evaluations.append(
-            {
-                **attack.record(),
-                "images": len(split),
-                **metrics.summary(splits.task, splits.label_names, split.labels, outcome.logits),
-                "max_perturbation": outcome.largest,
-            }
-        )
-    return evaluations
+        scores = measured(splits, outcome.logits, thresholds, part=part, seed=seed)
+        row = {**attack.record(), **scores.record(), "max_perturbation": outcome.largest}
+        clean = next((other.logits for attack, other in known.items() if attack.attack == "clean"), None)
+        if attack.attack == "clean":
+            before = scores
+        elif clean is not None:
+            before = before or measured(splits, clean, thresholds, part=part, seed=seed)
+            row["difference"] = scores.minus(before)
+        found.append((row, scores))
+    return found
+
+
+def measured(splits, logits, thresholds, *, part="test", seed=0):
+    """The `Measured` answers to a split, by patient where patients are known."""
+    split = splits.parts[part]
+    return Measured(
+        *(splits.task, splits.label_names, split.labels, logits, thresholds), seed=seed, patients=split.patients
+    )
 
 
 @dataclass(frozen=True)
@@ -55,15 +79,19 @@ class Outcome:
         logits: Float32, `(count, num_labels)`.
         largest: Largest change of a pixel.
         low, high: Smallest and largest pixel; NaN if any pixel is NaN.
+        kept: Logits of the images as a file of 8 bits holds them, or None if nobody asked.
+        levels: By how many grey levels a pixel of these differs at most, or None.
     """
 
     logits: np.ndarray
     largest: float
     low: float
     high: float
+    kept: np.ndarray | None = None
+    levels: int | None = None
 
 
-def run(model, task, split, attack, *, source=None, progress=False, known=None):
+def run(model, task, split, attack, *, source=None, progress=False, known=None, stored=False):
     """The `Outcome` of attacking a split, the same on every worker. Each attacks a share of it, on all of its devices.
 
     Args:
@@ -75,26 +103,27 @@ def run(model, task, split, attack, *, source=None, progress=False, known=None):
         progress: Whether to show a progress bar.
         known: Dictionary from `Attack`s to the `Outcome`s of the attacked model on this split, which needn't be run
             again if the attack is aimed by them.
+        stored: Whether to ask for the images as a file of 8 bits holds them too.
     """
-    settings = {"source": source or model, "progress": progress, "known": known}
+    settings = {"source": source or model, "progress": progress, "known": known, "stored": stored}
     (outcome,) = run_on_all([model], task, split, attack, **settings)
     return outcome
 
 
-def run_on_all(models, task, split, attack, *, source, progress=False, known=None):
+def run_on_all(models, task, split, attack, *, source, progress=False, known=None, stored=False):
     """The `Outcome` for each of several models of the same attacked images; other arguments as in `run`.
 
     Args:
         models: Callables returning logits.
         source: The model that is attacked, which may be one of them.
     """
-    attack = _aimed(attack, source, task, split, known or {})
+    epsilon, attack = attack.epsilon if stored else None, aimed(attack, source, task, split, known or {})
     size = max(8, PIXELS_PER_BATCH // max(_pixels(model, split.images.shape) for model in models))
     size = min(size, -(-len(split) // devices.replicas()))
     worker, workers = devices.worker()
     pieces = [np.arange(begin, min(begin + size, len(split))) for begin in range(0, len(split), size)]
-    logits = np.zeros((len(models), *split.labels.shape), np.float32)
-    pixels = np.zeros((len(pieces), 3), np.float32)
+    logits, kept = np.zeros((2, len(models), *split.labels.shape), np.float32)
+    pixels = np.zeros((len(pieces), 4), np.float32)
 
     def answer(piece, source, *models):
         indices = pieces[piece]
@@ -103,7 +132,12 @@ def run_on_all(models, task, split, attack, *, source, progress=False, known=Non
         adversarial = attack(source, images, labels, task=task, indices=indices)
         for number, model in enumerate(models):
             logits[number, indices] = answers(model, adversarial)
-        pixels[piece] = np.abs(adversarial - images).max(), adversarial.min(), adversarial.max()
+        pixels[piece, :3] = np.abs(adversarial - images).max(), adversarial.min(), adversarial.max()
+        if stored:
+            whole = storage.stored(adversarial, images, epsilon)
+            pixels[piece, 3] = storage.changed_levels(whole, images)
+            for number, model in enumerate(models):
+                kept[number, indices] = answers(model, as_floats(whole))
         bar.update(len(indices))
 
     mine = range(worker, len(pieces), workers)
@@ -118,10 +152,13 @@ def run_on_all(models, task, split, attack, *, source, progress=False, known=Non
     # What other workers answered is zero here, so the sum is exact.
     logits, pixels = devices.total(logits), devices.total(pixels)
     extremes = float(pixels[:, 0].max()), float(pixels[:, 1].min()), float(pixels[:, 2].max())
-    return [Outcome(answers, *extremes) for answers in logits]
+    if not stored:
+        return [Outcome(answers, *extremes) for answers in logits]
+    kept, levels = devices.total(kept), int(pixels[:, 3].max())
+    return [Outcome(answers, *extremes, whole, levels) for answers, whole in zip(logits, kept, strict=True)]
 
 
-def _aimed(attack, source, task, split, known):
+def aimed(attack, source, task, split, known):
     """The attack with what it must know of the whole split, from other attacks on it."""
     reference = getattr(attack, "reference", None)
     if reference is None:

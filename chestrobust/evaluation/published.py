@@ -3,6 +3,7 @@
 from collections import defaultdict
 
 from chestrobust import catalogue
+from chestrobust.attacks import storage
 from chestrobust.evaluation.lines import judged, not_run
 
 # What scores each label on images of its own is no single attack: a joint score may be above it.
@@ -18,7 +19,7 @@ def checks(rows):
         rows: Dictionaries as `results.json` holds them, with `attack`, `epsilon`, `images`, `macro_auc` and, where it
             is known, `max_perturbation`; or None.
     """
-    return [_joint(rows), _floor(rows), _weaker(rows), _monotone(rows), _inside(rows)]
+    return [_joint(rows), _floor(rows), _weaker(rows), _monotone(rows), _inside(rows), _stored(rows)]
 
 
 def _joint(rows):
@@ -73,6 +74,16 @@ def _inside(rows):
             over.append(row["max_perturbation"] - row["epsilon"])
     text = "by how much a row's largest change of a pixel exceeds its radius; expected 0"
     return _worst("rows stay in the ball", over, 1e-6, text, "rows that tell their largest change")
+
+
+def _stored(rows):
+    over = []
+    for row in rows or ():
+        levels = row.get("stored", {}).get("levels")
+        if levels is not None:
+            over.append(levels - storage.whole_levels(row["epsilon"]))
+    text = "by how many grey levels a pixel of images as stored leaves its ball; expected 0"
+    return _worst("stored images stay in the ball", over, 0, text, "rows of images as a file holds them")
 
 
 def _worst(name, over, limit, text, needs):

@@ -12,7 +12,7 @@ from chestrobust import catalogue, devices, files, models, runs
 from chestrobust.attacks import named
 from chestrobust.data import ranges
 from chestrobust.errors import ModelError, RunError
-from chestrobust.evaluation import audit, cache, metrics, outcomes, scoring
+from chestrobust.evaluation import audit, cache, gallery, metrics, outcomes, saving, scoring
 from chestrobust.models import twin
 from chestrobust.reporting import figures
 from chestrobust.runs import provenance
@@ -37,19 +37,30 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
     Returns:
         What was written: see `tables.evaluation`.
     """
-    found = models.opened(path, splits, ranges.chosen(options))
+    if options.save_images:
+        saving.check(splits)
+    pixel_range = ranges.chosen(options.input_range)
+    found = models.opened(path, splits, pixel_range)
     if note := twin.note(found.model):
         print(note)
-    other = models.opened(source, splits, ranges.chosen(options)).model if source else None
+    other = models.opened(source, splits, pixel_range).model if source else None
     folder = run.path / "evaluations"
     stem = "" if path.name == "model.keras" else f"{path.stem}-"
     name = options.name or files.portable(f"{stem}{splits.name}-{options.suite}")
     if devices.chief():
         runs.clear(folder / name)
-    subject = Subject(found.model, splits, options, known, folder / name, path, other, source, groups or {})
+    of_run = {"path": path, "known": known, "other": other, "source": source, "groups": groups}
+    subject = Subject(found.model, splits, options, folder / name, **of_run)
     results = {"schema": runs.SCHEMA, "model": provenance.model(path), **study(found, subject), "labels": labels}
     if devices.chief():
         write(results, folder, name)
+        if options.save_images:
+            subject.save_images(results, folder / f"{name}-images")
+    if not (run.path / gallery.NAME).is_file():
+        # A model of somebody else's, or a run of an earlier version.
+        shown = {path.stem: found.model}
+        cuts = dict.fromkeys(shown, subject.thresholds)
+        gallery.write(shown, splits, cuts, folder / name, precision=options.precision)
     devices.wait()
     return results
 
@@ -71,7 +82,7 @@ def study(found, subject):
         "parameters": found.model.count_params(),
         **found.record(),
         "data": splits.summary(),
-        "config": provenance.options(options),
+        "config": provenance.options(vars(options)),
         "versions": provenance.versions(),
         "commit": provenance.commit(),
         "hardware": provenance.hardware(),
@@ -124,12 +135,39 @@ def facts(found):
 
 
 class Subject(scoring.Scores):
-    """A model under evaluation, with what its rows share."""
+    """A model under evaluation, with what its rows share.
 
-    def __init__(self, model, splits, options, known, kept, path, other, source, groups, thresholds=None):
+    Args:
+        model: Callable `model(images, training=False)` that returns logits.
+        splits: The `Splits`.
+        options: An `EvaluateConfig`.
+        kept: Folder of the outcomes; see `cache.Cache`.
+        path: The model's file, if it has one.
+        known: `results.json` of its run, if there is one.
+        other, source: Another model, on which transferred images are made, and its file.
+        groups: Groups of test images to score besides; see `subgroups.rows`.
+        thresholds: `(num_labels,)`, of probabilities; the run's or the best by default.
+    """
+
+    def __init__(
+        self,
+        model,
+        splits,
+        options,
+        kept,
+        *,
+        path=None,
+        known=None,
+        other=None,
+        source=None,
+        groups=None,
+        thresholds=None,
+    ):
         self.model, self.splits, self.options, self.other = model, splits, options, other
         self.cache = cache.Cache(kept)
         self.known, self.outcomes = known or {}, {}
+        # Others, from memory, lie between grey levels.
+        self.stored = options.stored and splits.test.images.dtype == np.uint8
         self.undefended, baseline = self._undefended(path)
         if source is None and baseline:
             # A defence that only hides its gradient falls to images made on another model; this one is at hand.
@@ -137,14 +175,15 @@ class Subject(scoring.Scores):
         self.identity = provenance.sha256(path) if path else None  # of a model in memory, nothing outlives it
         self.source_identity = provenance.sha256(source) if source else None
         clean = self.outcome(named.CLEAN).logits
-        super().__init__(splits, options, clean, self._thresholds() if thresholds is None else thresholds, groups)
+        thresholds = self._thresholds() if thresholds is None else thresholds
+        super().__init__(splits, clean, thresholds, groups or {}, resamples=options.resamples, seed=options.seed)
 
     def outcome(self, attack):
         """The `Outcome` of an attack on the test split, from disk if it was computed before."""
         source, made_on = (self.other, self.source_identity) if attack.row.source else (None, None)
         labels = hashlib.sha256(np.ascontiguousarray(self.splits.test.labels).tobytes()).hexdigest()
         seen = [self.splits.sha256, self.splits.image_shape, self.splits.label_names, labels]
-        made_by = [attack.record(), self.identity, seen, made_on]
+        made_by = [attack.record(), self.identity, seen, made_on, *(["stored"] if self.stored else [])]
         outcome = devices.from_chief(lambda: self.cache.find(made_by, self.splits.test.labels.shape))
         if outcome is None:
             outcome = outcomes.run(
@@ -152,6 +191,7 @@ class Subject(scoring.Scores):
                 source=source,
                 progress=True,
                 known=None if source else self.outcomes,
+                stored=self.stored,
             )
             if not np.isfinite(outcome.logits).all():
                 raise ModelError(
@@ -169,33 +209,42 @@ class Subject(scoring.Scores):
         count = sum(map(len, itertools.chain.from_iterable(by_row.values() for by_row in attacks.values())))
         with tqdm(total=count, desc="Attacks", disable=devices.silent()) as bar:
             for epsilon, by_row in attacks.items():
-                candidates = [self.clean]
+                candidates, kept = [self.clean], [self.clean]
                 for name, together in by_row.items():
                     found = []
                     for attack in together:
                         found.append(self.outcome(attack))
                         bar.update()
-                    logits = [outcome.logits for outcome in found]
-                    record = _record(name, together, max(outcome.largest for outcome in found))
-                    rows.append(self.row(record, logits, per_label=_each_label(together)))
-                    candidates += logits
-                    if len(logits) > 1 and not _each_label(together):
-                        candidates.append(self.worst(np.stack(logits), False))  # Or joint might be above this row.
+                    rows.append(self._attacked(name, together, found))
+                    for answers, logits in ((candidates, [one.logits for one in found]), (kept, _kept(found))):
+                        answers += logits
+                        if len(logits) > 1 and not _each_label(together):
+                            answers.append(self.worst(np.stack(logits), False))  # Or joint might be above this row.
                 if self.options.suite == "standard":
-                    rows += self._worst_rows(epsilon, candidates)
+                    rows += self._worst_rows(epsilon, candidates, kept if self.stored else [])
         # Apart from the others: what they change may change as much as it likes.
         for name in dict.fromkeys(extra for extra in self.options.extra if not catalogue.attack(extra).radius):
             attack = self._extra(name, {"seed": self.options.seed})
-            outcome = self.outcome(attack)
-            rows.append(self.row(_record(name, [attack], outcome.largest), [outcome.logits]))
+            rows.append(self._attacked(name, [attack], [self.outcome(attack)]))
         return rows
 
-    def _worst_rows(self, epsilon, candidates):
+    def _attacked(self, name, attacks, found):
+        """The row of attacks that are scored together, from their outcomes."""
+        record, logits = (
+            _record(name, attacks, max(outcome.largest for outcome in found)),
+            [one.logits for one in found],
+        )
+        row = self.row(record, logits, per_label=_each_label(attacks), kept=_kept(found))
+        if self.stored:
+            row["stored"]["levels"] = max(outcome.levels for outcome in found)
+        return row
+
+    def _worst_rows(self, epsilon, candidates, kept):
         """The joint score and the floor of all answers at one radius."""
         task, joint, floor = self.splits.task, *({"attack": name, "epsilon": epsilon} for name in ("joint", "floor"))
         if task.telling_accuracy:
             joint["robust_accuracy"] = outcomes.robust_accuracy(task, self.labels, candidates)
-        return self.row(joint, candidates), self.row(floor, candidates, per_label=True)
+        return self.row(joint, candidates, kept=kept), self.row(floor, candidates, per_label=True, kept=kept)
 
     def attacks(self, epsilon):
         """The attacks at one radius, by the name of their row."""
@@ -228,6 +277,20 @@ class Subject(scoring.Scores):
         steps = self.options.steps if catalogue.ATTACKS[name].gradient else self.options.queries
         label = self.splits.label_names.index(finding) if finding else None
         return named.of(name, label=label, steps=steps, **settings)
+
+    def save_images(self, results, folder):
+        """Write images under the worst attack of the radius in the middle; see `saving.save`.
+
+        Raises:
+            RunError: If no attack is left that has an image for each patient, or they can't be written.
+        """
+        epsilon, count = results["steps_curve"]["epsilon"], self.options.save_images
+        name = saving.worst(results["evaluations"], epsilon)
+        if name is None:
+            raise RunError(f"--save-images: expected an attack at epsilon {epsilon:.3g}. Received a sweep without one.")
+        # Of several starts the last is at a random point, as the row says.
+        attack = self.attacks(epsilon)[name][-1]
+        saving.save(self, attack, len(self.splits.test) if count == "all" else int(count), folder)
 
     def _thresholds(self):
         """The run's own thresholds, else those with the best F1 on the clean validation split; never re-tuned."""
@@ -298,6 +361,11 @@ def _record(name, attacks, largest):
         starts = [attack for attack in attacks if attack.attack == attacks[-1].attack]
         record |= {"restarts": sum(attack.restarts for attack in starts), "random_start": starts[0].random_start}
     return record
+
+
+def _kept(found):
+    """Logits of the images as a file holds them, if they were asked for."""
+    return [outcome.kept for outcome in found if outcome.kept is not None]
 
 
 def _each_label(attacks):
