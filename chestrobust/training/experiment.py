@@ -96,9 +96,7 @@ def train_robust(options, splits, run, source, baseline):
     print("Attacking both models")
     both = (classifier, undefended)
     cuts = [outcomes.thresholds(models.logits(model), splits) for model in both]
-    (scores, after), (baselines, before) = (
-        _scored(model, splits, suite, own, options.seed) for model, own in zip(both, cuts, strict=True)
-    )
+    scores, baselines = _compared(both, splits, suite, cuts, options.seed)
     results = {
         "model": describe(options, classifier) | {"name": name},
         **scores,
@@ -107,10 +105,6 @@ def train_robust(options, splits, run, source, baseline):
             "data": trained_on,
             **_whereabouts(baseline, undefended, run, origin),
             **baselines,
-            "differences": [
-                {"attack": attack.attack, "epsilon": attack.epsilon, **robust.minus(standard)}
-                for attack, robust, standard in zip(suite, after, before, strict=True)
-            ],
         },
     }
     picture.draw(classifier, splits, suite, run)
@@ -131,6 +125,18 @@ def _trained_on(options, splits, run, classifier):
         precision=options.precision,
     )
     return joined, examples.clean_examples
+
+
+def _compared(both, splits, suite, cuts, seed):
+    """What results hold of the robust model, and of the baseline with the paired `differences` between them."""
+    (scores, after), (baselines, before) = (
+        _scored(model, splits, suite, own, seed) for model, own in zip(both, cuts, strict=True)
+    )
+    differences = [
+        {"attack": attack.attack, "epsilon": attack.epsilon, **robust.minus(standard)}
+        for attack, robust, standard in zip(suite, after, before, strict=True)
+    ]
+    return scores, baselines | {"differences": differences}
 
 
 def _scored(classifier, splits, suite, thresholds, seed):
