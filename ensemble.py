@@ -14,7 +14,7 @@ from pathlib import Path
 from chestrobust import config, data, devices, runs, startup
 from chestrobust.data import ranges
 from chestrobust.errors import ExpectedError, RunError
-from chestrobust.reporting import tables
+from chestrobust.reporting import page, tables
 from chestrobust.runs import provenance, saved
 
 
@@ -52,6 +52,7 @@ def main(arguments=None):
     run.start(options, data=splits.sha256)
     results = run.finish(options, splits, attack_settings=provenance.options(vars(chosen)), **results)
     print(tables.ensemble(results), f"\nResults: {run.path / 'results.json'}", sep="\n")
+    print(f"Report: {page.write(run.path)}")
 
 
 def _again(options):

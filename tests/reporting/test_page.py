@@ -191,6 +191,21 @@ def test_every_check_of_the_audit_has_its_words():
     assert all(text and "##" not in text for text in told.values())
 
 
+def test_differences_are_paired_and_reports_counted(tmp_path):
+    found = made.results(baseline="../base")
+    score = {"difference": 0.25, "low": 0.125, "high": 0.375}
+    found["baseline"]["differences"] = [
+        {"attack": row["attack"], "macro_auc": score, "macro_ap": None} for row in found["evaluations"]
+    ]
+    shares = {name: dict.fromkeys(made.LABELS, share) for name, share in (("sensitivity", 0.5), ("specificity", 0.75))}
+    for rows in (found["evaluations"], found["baseline"]["evaluations"]):
+        for row in rows:
+            row |= {f"per_label_{name}": values for name, values in shares.items()}
+    shown = rendered(made.folder(tmp_path / "run", found)).shown
+    assert "clean +0.250 (+0.125 to +0.375) undefined undefined undefined" in shown
+    assert "mass 50 % \u2192 50 % 25 % \u2192 25 %" in shown
+
+
 def test_several_runs_stand_for_themselves(pair, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "unfinished").mkdir()
