@@ -21,17 +21,23 @@ AUDIT_GUIDE = Path(__file__).resolve().parents[2] / "docs" / "audit.md"
 
 
 def write(folder):
-    """Write the page of one run, with its baseline beside it; only the chief does.
+    """Write the page of one run, with its baseline beside it, after other work; only the chief does.
+
+    That work is done and stays: where no page can be made of the folder, why is printed.
 
     Args:
         folder: The run folder, or one with `evaluations` of a file that is no run's.
 
     Returns:
-        Path of the page.
+        Path of the page, or None if there is none.
     """
     path = place([folder])
-    if devices.chief():
-        compare([folder], path)
+    try:
+        if devices.chief():
+            compare([folder], path)
+    except RunError as error:
+        print(f"No report is written. {error}")
+        return None
     return path
 
 
