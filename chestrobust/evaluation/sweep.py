@@ -12,7 +12,7 @@ from chestrobust import catalogue, devices, files, models, runs
 from chestrobust.attacks import named
 from chestrobust.data import ranges
 from chestrobust.errors import ModelError, RunError
-from chestrobust.evaluation import audit, cache, gallery, metrics, outcomes, saving, scoring
+from chestrobust.evaluation import audit, cache, combined, gallery, metrics, outcomes, saving, scoring
 from chestrobust.models import twin
 from chestrobust.reporting import figures
 from chestrobust.runs import provenance
@@ -216,9 +216,9 @@ class Subject(scoring.Scores):
                         found.append(self.outcome(attack))
                         bar.update()
                     rows.append(self._attacked(name, together, found))
-                    for answers, logits in ((candidates, [one.logits for one in found]), (kept, _kept(found))):
+                    for answers, logits in ((candidates, [one.logits for one in found]), (kept, combined.kept(found))):
                         answers += logits
-                        if len(logits) > 1 and not _each_label(together):
+                        if len(logits) > 1 and not combined.each_label(together):
                             answers.append(self.worst(np.stack(logits), False))  # Or joint might be above this row.
                 if self.options.suite == "standard":
                     rows += self._worst_rows(epsilon, candidates, kept if self.stored else [])
@@ -231,10 +231,10 @@ class Subject(scoring.Scores):
     def _attacked(self, name, attacks, found):
         """The row of attacks that are scored together, from their outcomes."""
         record, logits = (
-            _record(name, attacks, max(outcome.largest for outcome in found)),
+            combined.record(name, attacks, max(outcome.largest for outcome in found)),
             [one.logits for one in found],
         )
-        row = self.row(record, logits, per_label=_each_label(attacks), kept=_kept(found))
+        row = self.row(record, logits, per_label=combined.each_label(attacks), kept=combined.kept(found))
         if self.stored:
             row["stored"]["levels"] = max(outcome.levels for outcome in found)
         return row
@@ -347,27 +347,3 @@ class Subject(scoring.Scores):
             return self.model, None
         baseline, reason = runs.baseline_of(path.parent, self.known)
         return (models.opened(baseline, self.splits).model, baseline) if baseline else (reason, None)
-
-
-def _record(name, attacks, largest):
-    """What a row says of its attacks; it is of several where they differ in their starts, losses or labels."""
-    record = {**attacks[-1].record(), "attack": name, "max_perturbation": largest}
-    if attacks[-1].row.note:
-        record["note"] = attacks[-1].row.note
-    if _each_label(attacks):
-        record.pop("label")
-    elif len(attacks) > 1:
-        # Starts of one loss; the first of them may be at the image.
-        starts = [attack for attack in attacks if attack.attack == attacks[-1].attack]
-        record |= {"restarts": sum(attack.restarts for attack in starts), "random_start": starts[0].random_start}
-    return record
-
-
-def _kept(found):
-    """Logits of the images as a file holds them, if they were asked for."""
-    return [outcome.kept for outcome in found if outcome.kept is not None]
-
-
-def _each_label(attacks):
-    """Whether the attacks are one on each label, which are scored label by label."""
-    return len({attack.label for attack in attacks}) > 1
