@@ -131,7 +131,9 @@ def score(row, key):
 
 
 def _value(row, key):
-    return "undefined" if row is None or row[key] is None else f"{row[key]:.3f}"
+    if row is None:
+        return "not scored"
+    return "undefined" if row[key] is None else f"{row[key]:.3f}"
 
 
 def _between(row, key):

@@ -234,6 +234,18 @@ def test_several_runs_stand_for_themselves(pair, tmp_path, capsys, monkeypatch):
     assert parsed.shown.count(" met ") > 2
 
 
+def test_many_models_stand_below_each_other_and_keep_their_colours(pair, tmp_path):
+    for name in ("third", "fourth"):
+        made.folder(tmp_path / name, made.results(baseline="../base"), {"standard": made.evaluation(0.125)})
+    page.compare([*pair, tmp_path / "third", tmp_path / "fourth"], tmp_path / "all.html")
+    text = (tmp_path / "all.html").read_text()
+    assert "third 0.875 (0.825 to 0.925) 0.375 (0.325 to 0.425)" in Parsed(text).shown
+    # The gallery is that of the robust run, whose colour is the second.
+    (kept,) = re.findall(r'id="gallery-data">(.*?)</script>', text)
+    assert [model["colour"] for model in json.loads(kept)["models"]] == [0, 1]
+    assert json.loads(kept)["run"] == "robust"
+
+
 def test_runs_on_other_images_are_called_not_alike(pair, tmp_path, monkeypatch):
     other = made.data(sha256="cd" * 32)
     made.folder(tmp_path / "other", made.results(data=other), {"standard": made.evaluation(data=other)})
