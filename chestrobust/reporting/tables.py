@@ -22,7 +22,7 @@ LEGEND = (
     "Sensitivity and specificity: means over labels at thresholds fixed on clean validation images, of\n"
     "the most probable class if there are several. Brackets: 95 % intervals; [-]: too few to tell."
 )
-STORED = "Stored: macro AUC of the attacked images as a file of 8 bits holds them."
+STORED = "AP: macro. Stored: macro AUC of the attacked images as a file of 8 bits holds them."
 REPORTS = "Hidden and Invented: shares of images whose report loses or gains a finding."
 TINY = f"{BELOW} Below one grey level: no image file of 8 bits holds such a change."
 
@@ -76,7 +76,7 @@ def evaluation(results, verbose=True):
         [_signed(entry, "macro_auc"), _as_stored(entry), digits(entry["macro_ap"]), *_reports(entry, telling)]
         for entry in entries
     ]
-    header = ["AUC - clean [95 %]", "Stored", "Macro AP", "Accuracy" if telling else "F1", "Hidden", "Invented"]
+    header = ["AUC - clean [95 %]", "Stored", "AP", "Accuracy" if telling else "F1", "Hidden", "Invented"]
     lines = [
         f"{results['model']} on {data_title(data)}: {data['counts']['test']} test images",
         *_put_around(results),
