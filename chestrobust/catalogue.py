@@ -129,6 +129,12 @@ def attack(name):
     return ATTACKS.get(name.partition("=")[0])
 
 
+def in_a_ball(name):
+    """Whether what has that name leaves each pixel within a radius: images as they are do, of any."""
+    row = attack(name)
+    return row is None or row.radius or row.function is None
+
+
 def extras():
     """How each attack of `--extra` is written, with its help in brackets."""
     offered = {name: row for name, row in ATTACKS.items() if row.extra}
@@ -183,6 +189,7 @@ MODELS = {
     "robust_cnn": ModelRow(builder=f"{_NETWORKS}:build_robust_cnn"),
     "vgg": ModelRow(builder=f"{_NETWORKS}:build_vgg"),
     "covid_cnn": ModelRow(builder=f"{_NETWORKS}:build_covid_cnn"),
+    "certified_cnn": ModelRow(builder=f"{_NETWORKS}:build_certified_cnn"),
     "resnet18": _resnet("resnet_18_imagenet", 2, 2, 2, 2),
     "resnet34": _resnet("hf://timm/resnet34.a1_in1k", 3, 4, 6, 3),
     "resnet50": _application("CAFFE", "ResNet50"),

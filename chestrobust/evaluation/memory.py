@@ -24,6 +24,7 @@ from chestrobust import files, models, runs, titles
 from chestrobust.config import EvaluateConfig
 from chestrobust.data import arrays
 from chestrobust.evaluation import sweep
+from chestrobust.models import bounds
 from chestrobust.reporting import tables
 
 
@@ -98,6 +99,7 @@ def evaluate(
     resamples=1000,
     precision="auto",
     seed=0,
+    certify=False,
     transfer_from=None,
 ):
     """Attack a classifier, and say how far its robust score can be trusted.
@@ -114,7 +116,7 @@ def evaluate(
         input_range: Pixels that the model takes: `(low, high)`, `("standardized", mean, deviation)`, `"imagenet"` or
             `"per-image"`; (0, 1) by default. It is checked.
         custom_objects: Classes of the model that Keras doesn't know, by name.
-        suite, steps, restarts, queries, resamples, precision, seed: As the options of `evaluate.py`.
+        suite, steps, restarts, queries, resamples, precision, seed, certify: As the options of `evaluate.py`.
         transfer_from: Another model, on which transferred images are made.
 
     Returns:
@@ -132,13 +134,15 @@ def evaluate(
         found, other = (
             one and models.understood(one, splits, pixel_range=pixel_range) for one in (model, transfer_from)
         )
+    if certify:
+        bounds.of(found.model)  # Before anything is attacked.
     options = EvaluateConfig(
         "memory",
         data="memory",
         input_range=tuple(found.pixel_range.split()),
         epsilons=(0.0, *map(float, np.atleast_1d(epsilon))),
         **{"suite": suite, "steps": steps, "restarts": restarts, "queries": queries},
-        **{"resamples": resamples, "precision": precision, "seed": seed},
+        **{"resamples": resamples, "precision": precision, "seed": seed, "certify": certify},
     )
     thresholds = np.full(len(splits.label_names), 0.5) if val_images is None else None
     with tempfile.TemporaryDirectory() as cache:

@@ -89,15 +89,12 @@ def run_on_all(models, task, split, attack, *, source, progress=False, known=Non
         source: The model that is attacked, which may be one of them.
     """
     attack = _aimed(attack, source, task, split, known or {})
-    size = max(8, PIXELS_PER_BATCH // max(_pixels(model, split.images.shape) for model in models))
-    size = min(size, -(-len(split) // devices.replicas()))
-    worker, workers = devices.worker()
-    pieces = [np.arange(begin, min(begin + size, len(split))) for begin in range(0, len(split), size)]
+    parts, mine = pieces(models, split)
     logits = np.zeros((len(models), *split.labels.shape), np.float32)
-    pixels = np.zeros((len(pieces), 3), np.float32)
+    pixels = np.zeros((len(parts), 3), np.float32)
 
     def answer(piece, source, *models):
-        indices = pieces[piece]
+        indices = parts[piece]
         images = as_floats(split.images[indices])
         labels = split.labels[indices].astype(np.float32)
         adversarial = attack(source, images, labels, task=task, indices=indices)
@@ -106,9 +103,8 @@ def run_on_all(models, task, split, attack, *, source, progress=False, known=Non
         pixels[piece] = np.abs(adversarial - images).max(), adversarial.min(), adversarial.max()
         bar.update(len(indices))
 
-    mine = range(worker, len(pieces), workers)
     with tqdm(
-        total=sum(len(pieces[piece]) for piece in mine),
+        total=sum(len(parts[piece]) for piece in mine),
         desc=attack.title,
         unit=" images",
         disable=not (progress and devices.chief()),
@@ -119,6 +115,21 @@ def run_on_all(models, task, split, attack, *, source, progress=False, known=Non
     logits, pixels = devices.total(logits), devices.total(pixels)
     extremes = float(pixels[:, 0].max()), float(pixels[:, 1].min()), float(pixels[:, 2].max())
     return [Outcome(answers, *extremes) for answers in logits]
+
+
+def pieces(models, split, share=1):
+    """What is computed at once: a list of the indices of each piece of a split, and the numbers of this worker's.
+
+    Args:
+        models: Callables that images are given to.
+        split: A `Split`.
+        share: How many times as much memory an image takes as for an answer.
+    """
+    size = max(8, PIXELS_PER_BATCH // share // max(_pixels(model, split.images.shape) for model in models))
+    size = min(size, -(-len(split) // devices.replicas()))
+    worker, workers = devices.worker()
+    parts = [np.arange(begin, min(begin + size, len(split))) for begin in range(0, len(split), size)]
+    return parts, range(worker, len(parts), workers)
 
 
 def _aimed(attack, source, task, split, known):

@@ -11,14 +11,15 @@ LEAST = 32  # images that an AUC must be of to tell anything
 SLACK = 0.03  # of macro AUC: what chance and rounding may explain on some hundred images
 
 
-def checks(rows):
+def checks(rows, certified=None):
     """The `Line`s about rows.
 
     Args:
         rows: Dictionaries as `results.json` holds them, with `attack`, `epsilon`, `images`, `macro_auc` and, where it
             is known, `max_perturbation`; or None.
+        certified: Rows of certified scores, with `excess`: how far a logit under an attack lies outside of its bounds.
     """
-    return [_joint(rows), _floor(rows), _weaker(rows), _monotone(rows), _inside(rows)]
+    return [_joint(rows), _floor(rows), _weaker(rows), _monotone(rows), _inside(rows), _certified(rows, certified)]
 
 
 def _joint(rows):
@@ -68,11 +69,29 @@ def _monotone(rows):
 def _inside(rows):
     over = []
     for row in rows or ():
-        named = catalogue.attack(row["attack"])
-        if row.get("max_perturbation") is not None and (named is None or named.radius):
+        if row.get("max_perturbation") is not None and catalogue.in_a_ball(row["attack"]):
             over.append(row["max_perturbation"] - row["epsilon"])
     text = "by how much a row's largest change of a pixel exceeds its radius; expected 0"
     return _worst("rows stay in the ball", over, 1e-6, text, "rows that tell their largest change")
+
+
+def _certified(rows, certified):
+    """A bound that anything reaches beyond is none: of one image already, in its logits and in what is counted of them.
+
+    Whatever is inside a smaller ball is inside the larger one.
+    """
+    over = [bound["excess"] for bound in certified or ()]
+    for bound in certified or ():
+        inside = [
+            row for row in rows or () if row["epsilon"] <= bound["epsilon"] and catalogue.in_a_ball(row["attack"])
+        ]
+        pairs = [(bound["macro_auc"], row["macro_auc"]) for row in inside]
+        for row in inside:
+            labels = row.get("per_label_auc", {})
+            pairs += [(bound["per_label_auc"][name], value) for name, value in labels.items()]
+        over += [ours - theirs for ours, theirs in pairs if None not in (ours, theirs)]
+    text = "how far a certified score lies above a row inside its ball, or a logit outside of its bounds; expected 0"
+    return _worst("certified is a lower bound", over, 0.0, text, "--certify")
 
 
 def _worst(name, over, limit, text, needs):
@@ -89,10 +108,8 @@ def _by_radius(rows, without=()):
     groups = defaultdict(list)
     for row in rows or ():
         enough = row["macro_auc"] is not None and row["images"] >= LEAST
-        if enough and row["epsilon"] > 0 and row["attack"] not in without:
-            named = catalogue.attack(row["attack"])
-            if named is None or named.radius:
-                groups[row["epsilon"]].append(row)
+        if enough and row["epsilon"] > 0 and row["attack"] not in without and catalogue.in_a_ball(row["attack"]):
+            groups[row["epsilon"]].append(row)
     return groups
 
 

@@ -12,7 +12,8 @@ from chestrobust import catalogue, devices, files, models, runs
 from chestrobust.attacks import named
 from chestrobust.data import ranges
 from chestrobust.errors import ModelError, RunError
-from chestrobust.evaluation import audit, cache, metrics, outcomes, scoring
+from chestrobust.evaluation import audit, cache, certification, metrics, outcomes, scoring
+from chestrobust.models import bounds
 from chestrobust.reporting import figures
 from chestrobust.runs import provenance
 
@@ -37,6 +38,8 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
         What was written: see `tables.evaluation`.
     """
     found = models.opened(path, splits, ranges.chosen(options))
+    if options.certify:
+        bounds.of(found.model)  # Before anything is attacked: a model that can't be certified should be known now.
     other = models.opened(source, splits, ranges.chosen(options)).model if source else None
     folder = run.path / "evaluations"
     stem = "" if path.name == "model.keras" else f"{path.stem}-"
@@ -60,9 +63,10 @@ def study(found, subject):
     """
     splits, options = subject.splits, subject.options
     evaluations = subject.evaluations()
+    certified = subject.certified()
     reference = reference_epsilon(options.epsilons)
     curve = subject.curve_over_steps(reference)
-    lines = subject.audit(reference, evaluations, facts(found))
+    lines = subject.audit(reference, evaluations, certified, facts(found))
     return {
         "architecture": found.model.name.removesuffix("_logits"),
         "parameters": found.model.count_params(),
@@ -74,6 +78,7 @@ def study(found, subject):
         "hardware": provenance.hardware(),
         "thresholds": splits.by_label(subject.thresholds),
         "evaluations": [row | {"code": cache.code()} for row in evaluations],
+        "certified": certified,
         "steps_curve": curve,
         "audit": [dataclasses.asdict(line) for line in lines],
     }
@@ -192,6 +197,25 @@ class Subject(scoring.Scores):
             joint["robust_accuracy"] = outcomes.robust_accuracy(task, self.labels, candidates)
         return self.row(joint, candidates), self.row(floor, candidates, per_label=True)
 
+    def certified(self):
+        """With `--certify` a row for each radius: scores that no attack can go below; see `certification`."""
+        rows, task, radii = [], self.splits.task, sorted(set(self.options.epsilons)) if self.options.certify else ()
+        for epsilon in filter(None, radii):
+            found = certification.of(self.model, self.splits.test, epsilon)
+            inside = [
+                outcome.logits
+                for attack, outcome in self.outcomes.items()
+                if attack.epsilon <= epsilon and catalogue.in_a_ball(attack.attack)
+            ]
+            record = {
+                "attack": "certified",
+                "epsilon": epsilon,
+                "unchanged": float(found.unchanged(task, self.thresholds).mean()),
+                "excess": found.excess(inside),
+            }
+            rows.append(self.row(record, found.corners(task), per_label=True))
+        return rows
+
     def attacks(self, epsilon):
         """The attacks at one radius, by the name of their row."""
         options = self.options
@@ -250,7 +274,7 @@ class Subject(scoring.Scores):
             curve.append({"steps": steps, "macro_auc": None if np.isnan(auc) else auc})
         return {"epsilon": epsilon, "images": len(labels), "points": curve}
 
-    def audit(self, epsilon, rows, facts):
+    def audit(self, epsilon, rows, certified, facts):
         """The audit's lines for PGD at one radius, and for all rows; `facts` are what the loader found out."""
         task, settings = self.splits.task, {"seed": self.options.seed, "precision": self.options.precision}
         return audit.of_split(
@@ -264,6 +288,7 @@ class Subject(scoring.Scores):
             undefended=self.undefended,
             known=self.outcomes,
             rows=rows,
+            certified=certified,
             train=self.splits.train,
             facts=facts,
         )

@@ -3,6 +3,7 @@
 import sys
 from collections import Counter
 
+from chestrobust import catalogue
 from chestrobust.tasks import Task
 from chestrobust.titles import data_title, length, title
 
@@ -55,6 +56,7 @@ def evaluation(results):
         *_per_label(results),
         *_undefined(entries),
         *_by_group(entries),
+        *_brackets(entries, results.get("certified", ())),
         "",
         *(audit_line(line) for line in results["audit"]),
         verdict(results["audit"]),
@@ -166,6 +168,32 @@ def _by_group(entries):
         note = ["", f"Means of the labels that have an AUC: {'; '.join(missing)}."] if missing else []
         lines += ["", *markdown(header, rows), *note]
     return lines
+
+
+def _brackets(entries, certified):
+    """Between which scores the truth lies, for each certified radius: what is guaranteed, and the worst that was found.
+
+    What was found in a smaller ball is inside the larger one too.
+    """
+    if not certified:
+        return []
+    columns = []
+    for bound in certified:
+        inside = [
+            entry for entry in entries if entry["epsilon"] <= bound["epsilon"] and catalogue.in_a_ball(entry["attack"])
+        ]
+        scores = [(bound["macro_auc"], [entry["macro_auc"] for entry in inside])]
+        scores += [
+            (value, [entry["per_label_auc"][name] for entry in inside])
+            for name, value in bound["per_label_auc"].items()
+        ]
+        cells = ["undefined" if low is None else f"{low:.4f} to {min(found):.4f}" for low, found in scores]
+        columns.append([*cells, f"{bound['f1']['macro']:.3f}", f"{100 * bound['unchanged']:.1f} %"])
+    names = ["macro", *certified[0]["per_label_auc"]]
+    rows = zip([*names, "F1, at least", "Reports that nothing can change"], *columns, strict=True)
+    radii = [f"epsilon {length(bound['epsilon'])}" for bound in certified]
+    lines = markdown(["The true AUC lies in", *radii], [list(row) for row in rows])
+    return ["", *lines, "", "From what is certified to the lowest that an attack found; see docs/threats.md."]
 
 
 def _put_around(results):

@@ -18,7 +18,7 @@ from chestrobust.tasks import Task
 from chestrobust.training import experiment, loop, methods
 
 EPSILON = 0.05
-NUM_LINES = 28
+NUM_LINES = 29
 
 
 @pytest.fixture(scope="module")
@@ -80,6 +80,9 @@ ROWS = [
 ] + [{"attack": "pgd", "epsilon": 0.2, "macro_auc": 0.5, "images": 100, "max_perturbation": 0.2}]
 
 
+BOUNDS = [{"epsilon": 0.1, "macro_auc": 0.55, "excess": -0.01, "per_label_auc": {"mass": 0.5}}]
+
+
 def test_an_honest_robust_model_passes_every_line(robust, splits):
     found = audit.of_split(
         models.logits(robust),
@@ -91,6 +94,7 @@ def test_an_honest_robust_model_passes_every_line(robust, splits):
         source=models.logits(models.build_cnn((8, 8, 1), 3)),
         undefended=undefended,
         rows=ROWS,
+        certified=BOUNDS,
         train=splits.train,
         facts={name: {"passed": True, "value": None, "text": "as it should be"} for name in audit.FACTS},
     )
@@ -311,15 +315,31 @@ def rows_of(**changed):
     ],
 )
 def test_rows_that_contradict_each_other_are_caught(rows, line, value):
-    assert [one.status for one in published.checks(ROWS)] == [audit.PASSED] * 5
+    assert [one.status for one in published.checks(ROWS, BOUNDS)] == [audit.PASSED] * 6
     found = {one.name: one for one in published.checks(rows)}[line]
     assert (found.status, found.severity) == (audit.FAILED, audit.INVALID)
     assert found.value == pytest.approx(value)
 
 
+@pytest.mark.parametrize(
+    ("row", "bound", "value"),
+    [
+        ({}, {"macro_auc": 0.65}, 0.05),  # the floor's 0.6 is inside the ball, the 0.5 of a larger one isn't
+        ({}, {"excess": 0.02}, 0.02),
+        ({"attack": "noise", "epsilon": 0.05, "macro_auc": 0.5}, {}, 0.05),
+        ({"attack": "noise", "per_label_auc": {"mass": 0.4}}, {}, 0.1),
+        ({"attack": "noise", "per_label_auc": {"mass": None}}, {"excess": 0.02}, 0.02),
+    ],
+)
+def test_a_certificate_that_something_lies_below_is_none(row, bound, value):
+    line = published.checks([*ROWS, ROWS[1] | row], [BOUNDS[0] | bound])[-1]
+    assert (line.name, line.status, line.severity) == ("certified is a lower bound", audit.FAILED, audit.INVALID)
+    assert line.value == pytest.approx(value)
+
+
 def test_what_is_scored_label_by_label_may_lie_below_the_joint_score():
     alone = ROWS[2] | {"attack": "label-margin", "macro_auc": 0.4}
-    assert [one.status for one in published.checks([*ROWS, alone])] == [audit.PASSED] * 5
+    assert [one.status for one in published.checks([*ROWS, alone])] == [audit.PASSED] * 5 + [audit.NOT_RUN]
 
 
 def test_a_model_that_knows_nothing_is_weak_and_nothing_else(splits):
