@@ -15,6 +15,7 @@ UNUSED = {
     "pgd": ("beta",),
     "fast": ("train_step_size", "train_steps", "beta"),
     "trades": ("adv_weight",),
+    "certified": ("train_step_size", "train_steps", "beta", "attack_loss"),
     "static": ("adv_weight", "train_step_size", "train_steps", "beta", "radius_warmup"),
 }
 WHY_UNUSED = {
@@ -22,6 +23,7 @@ WHY_UNUSED = {
     "pgd": "which has no divergence",
     "fast": "which takes one step as long as the radius",
     "trades": "which weighs clean and adversarial images by --beta",
+    "certified": "which bounds the logits and attacks nothing",
     "static": "which takes one step of FGSM and lets all images count alike",
 }
 
@@ -232,29 +234,32 @@ class AdversarialConfig(BaselineConfig):
         "online",
         "adversarial images of the current weights in every step: online, half by FGSM and half by PGD; pgd; fast, by "
         "the single step of N-FGSM, which takes the best weights back if it overfits to such steps; trades, held to "
-        "the answers to clean images. Or static: made once, by FGSM on the model it starts from (--init-from, else the "
-        "baseline), and fine-tuned on clean and adversarial images alike",
+        "the answers to clean images. Or certified: no images, but bounds of the logits over each whole ball, for "
+        "scores that evaluate.py --certify proves. Or static: made once, by FGSM on the model it starts from "
+        "(--init-from, else the baseline), and fine-tuned on clean and adversarial images alike",
         group="more: adversarial training",
-        choices=("online", "pgd", "fast", "trades", "static"),
+        choices=("online", "pgd", "fast", "trades", "certified", "static"),
     )
     adv_weight: float = option(
         0.5,
-        "share of the loss that comes from adversarial images; 1 leaves clean ones out, but for online",
+        "share of the loss that comes from adversarial images, or from bounds; 1 leaves clean ones out, but for online",
         number(float, 0, 1),
         group="more: adversarial training",
     )
     beta: float = option(
         6.0, "weight of the divergence of trades", number(float, 0), group="more: adversarial training"
     )
-    radius_warmup: float = option(
-        0.0,
-        "share of the steps in which the radius of the training attacks grows from 0 to its full size",
+    radius_warmup: float | None = option(
+        None,
+        "share of the steps in which the radius of the training attacks grows from 0 to its full size, and the weight "
+        "of bounds with it (default: 0; certified: 0.5)",
         number(float, 0, 1),
         group="more: adversarial training",
     )
     select_epsilon: float | None = option(
         None,
-        "radius of the attack on validation images that chooses the checkpoint (default: that of the evaluation)",
+        "radius of the attack on validation images, or of their bounds, that chooses the checkpoint (default: that of "
+        "the evaluation)",
         length,
         group="more: adversarial training",
     )

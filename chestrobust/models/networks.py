@@ -112,15 +112,15 @@ def build_robust_cnn(input_shape, num_labels, *, dropout=DROPOUT, activation="si
 def build_certified_cnn(input_shape, num_labels, *, dropout=DROPOUT, activation="sigmoid", attention="none"):
     """A small network whose bounds stay narrow: few layers, and no BatchNorm or pooling, which widen them.
 
-    Two 4x4 convolutions of 16 and 32 filters with stride 2, each followed by ReLU, and a dense layer of 100 units (the
-    smallest of those of Gowal et al., 2018, https://arxiv.org/abs/1810.12715). Its first dense layer holds most
-    weights, and grows with the images.
+    Two 4x4 convolutions of 32 and 64 filters with stride 2, each followed by ReLU, and a dense layer of 100 units: the
+    smallest network of Gowal et al., 2018 (https://arxiv.org/abs/1810.12715), with twice the filters. Its first dense
+    layer holds most weights, and grows with the images.
 
     Arguments and result are those of `build_cnn`, but nothing is dropped: `dropout` is taken for the sake of `build`.
     """
     del dropout
     inputs = x = layers.Input(input_shape, name="images")
-    for block, filters in enumerate((16, 32), start=1):
+    for block, filters in enumerate((32, 64), start=1):
         x = layers.Conv2D(filters, 4, strides=2, padding="same", name=f"conv{block}")(x)
         x = layers.ReLU(name=f"relu{block}")(x)
         x = attended(x, attention, name=f"attention{block}")

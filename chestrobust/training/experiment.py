@@ -46,6 +46,7 @@ def train_robust(options, splits, run, source, baseline):
     start_from = _loaded(source, splits, options) if source else None
     undefended = _loaded(baseline, splits, options) if baseline else None
     classifier = start_from if foreign else new_classifier(options, splits)
+    methods.check(options, splits.task, classifier)
     given = {"init_from": source, "baseline": baseline}
     origin = {name: provenance.sha256(other.path) for name, other in given.items() if other}
     run.start(options, data=splits.sha256, **origin)
@@ -76,7 +77,7 @@ def train_robust(options, splits, run, source, baseline):
     classifier, summary = loop.train(
         *(classifier, shown, recipe(options), run),
         examples=make,
-        selection=named.choosing_pgd(options, splits.task.several),
+        selection=methods.selection(options, splits.task),
         collapse=methods.COLLAPSE.get(options.method),
     )
     print("Attacking both models")

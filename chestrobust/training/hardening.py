@@ -18,7 +18,6 @@ import keras
 import numpy as np
 
 from chestrobust import config, devices, models, runs
-from chestrobust.attacks import named
 from chestrobust.data import arrays
 from chestrobust.errors import DataError, TrainingError
 from chestrobust.training import experiment, loop, methods
@@ -79,6 +78,7 @@ def harden(
             classifier = models.understood(copy, splits, pixel_range=pixel_range).classifier(splits.task)
             if not copy.trainable_weights:
                 raise TrainingError(f"{model.name}: expected a model with trainable weights. Received one without.")
+        methods.check(settings, splits.task, classifier)
         run = runs.claim(settings)
         run.start(settings, data=splits.sha256)
         make = methods.examples_of(settings, splits, classifier)
@@ -88,7 +88,7 @@ def harden(
             experiment.recipe(settings),
             run,
             examples=make,
-            selection=named.choosing_pgd(settings, splits.task.several),
+            selection=methods.selection(settings, splits.task),
             collapse=methods.COLLAPSE.get(settings.method),
         )
     _check_changed(model, copy)

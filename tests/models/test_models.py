@@ -38,8 +38,8 @@ def test_the_robust_cnn_has_as_many_parameters_as_its_layers_say(size):
 
 def test_the_certified_cnn_has_as_many_parameters_as_its_layers_say():
     # 28 px are halved twice, to 7.
-    expected = 17 * 16 + (16 * 16 + 1) * 32 + (7 * 7 * 32 + 1) * 100 + 101 * 14
-    assert models.build("certified_cnn", (28, 28, 1), 14).count_params() == expected == 166_810
+    expected = 17 * 32 + (16 * 32 + 1) * 64 + (7 * 7 * 64 + 1) * 100 + 101 * 14
+    assert models.build("certified_cnn", (28, 28, 1), 14).count_params() == expected == 348_490
 
 
 @pytest.mark.parametrize(("size", "left", "count"), [(112, 7, 61_484_065), (28, 1, 11_152_417)])
