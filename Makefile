@@ -1,10 +1,17 @@
-# make setup | demo | test | test-slow | test-versions | peers | lint
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 PHANTOM := --data phantom --limit 2500 --epsilon 4/255 --step-size 1/255
 
-.PHONY: setup demo test test-slow test-versions peers lint
+.PHONY: help setup demo test test-slow test-versions peers lint
+
+help:
+	@echo "make demo           train and attack both models on phantom images (made-up data): minutes, no download"
+	@echo "make test           the tests; make test-slow for whole runs on real samples"
+	@echo "make test-versions  the tests with the lowest and the newest versions of all that is required"
+	@echo "make peers          the same attacks in CleverHans, ART and Foolbox, in an environment of their own"
+	@echo "make lint           ruff"
+	@echo "make setup          $(VENV) with all that these need, which each of them makes by itself"
 
 setup: $(VENV)/ready
 
@@ -18,7 +25,7 @@ $(VENV)/ready: requirements.txt pyproject.toml
 demo: setup
 	$(BIN)/python diagnosis.py $(PHANTOM) --epochs 12 --run runs/demo/baseline --overwrite
 	$(BIN)/python diagnosis_adv.py $(PHANTOM) --epochs 12 --baseline runs/demo/baseline --run runs/demo/robust \
-	    --train-epsilon 4/255 --train-step-size 1/255 --train-steps 5 --overwrite
+	    --train-epsilon 4/255 --train-step-size 2/255 --overwrite
 
 test: setup
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile

@@ -68,7 +68,7 @@ class AttackRow:
 _GRADIENT, _BLACKBOX = "chestrobust.attacks.gradient", "chestrobust.attacks.blackbox"
 _AWAY, _TOWARD = "chestrobust.losses:direction", "chestrobust.losses:presence"
 _PGD = {"function": f"{_GRADIENT}:pgd", "parameters": {**ITERATED, **_same("step_size", "random_start")}}
-_APGD = {"function": f"{_GRADIENT}:apgd", "parameters": AUTO}
+_APGD = {"function": "chestrobust.attacks.autopgd:apgd", "parameters": AUTO}
 _AT_MARGIN = {"loss": None, "aim": "chestrobust.attacks.aim:by_margin", "against": "clean"}
 _AT_PAIRS = {"loss": None, "aim": "chestrobust.attacks.aim:by_pairs", "against": "apgd-auc"}
 _SQUARE = {"function": f"{_BLACKBOX}:square", "parameters": QUERIES, "gradient": False}

@@ -87,6 +87,11 @@ def chief():
     return _place.worker == 0
 
 
+def silent():
+    """The `disable` of a tqdm bar: bars are the chief's, and none where output isn't a terminal but a file."""
+    return None if chief() else True
+
+
 def worker():
     """Number of this process, and how many there are."""
     return _place.worker, _place.workers
@@ -102,11 +107,13 @@ def start(**task):
         WorkersError: If another worker has ended, or is about to do something else.
     """
     global _meeting, _started
+    print("Starting TensorFlow", flush=True)
     import_tensorflow()
     if _meeting:
         _meeting.agree(task)
         _meeting, _started = None, True
     strategy()
+    print(f"Devices: {len(_names('GPU'))} GPU, {os.cpu_count()} processor cores", flush=True)
 
 
 def import_tensorflow():

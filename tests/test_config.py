@@ -73,7 +73,8 @@ def test_bad_options_are_one_line_and_exit_code_2(arguments, capsys):
 
 def test_the_command_line_gives_the_defaults_of_the_dataclass():
     assert config.parse(config.BaselineConfig, []) == config.BaselineConfig()
-    assert config.parse(config.AdversarialConfig, []) == config.AdversarialConfig()
+    assert config.parse(config.TuneConfig, []) == config.TuneConfig()
+    assert config.parse(config.AdversarialConfig, ["--method=online"]) == config.AdversarialConfig()
 
 
 def test_every_option_reaches_its_field_and_the_json():
@@ -134,7 +135,7 @@ def test_help_shows_lengths_as_papers_write_them():
 
 def test_what_can_only_be_switched_on_has_no_twin(capsys):
     flags = re.findall(r"--no-\S+", commandline.parser_of(config.AdversarialConfig).format_help())
-    assert set(flags) == {"--no-flip", "--no-metadata"}
+    assert set(flags) == {"--no-edges", "--no-flip", "--no-metadata"}
     assert config.parse(config.BaselineConfig, ["--no-flip"]).flip is False
     with pytest.raises(SystemExit):
         config.parse(config.BaselineConfig, ["--no-overwrite"])
@@ -255,6 +256,20 @@ def test_a_recipe_gives_way_to_another_method_and_to_a_file(tmp_path):
     assert (read.learning_rate, read.ema) == (0.5, recipes.RECIPES["best"].options["ema"])
 
 
-def test_all_but_the_best_recipe_name_it():
-    assert recipes.better("best") is None
-    assert all("--recipe best" in recipes.better(name) for name in recipes.RECIPES if name != "best")
+def test_robust_training_from_scratch_takes_the_default_recipe(tmp_path):
+    options = config.parse(config.AdversarialConfig, ["--epochs=3"])
+    wanted = recipes.RECIPES["default"].options | {"epochs": 3, "recipe": "default"}
+    assert options == config.AdversarialConfig(**wanted)
+    assert config.parse(config.AdversarialConfig, ["--recipe=default", "--epochs=3"]) == options
+    (tmp_path / "best.json").write_text('{"epochs": 3}')
+    for other in ("--init-from=runs/x", "--method=pgd", f"--params={tmp_path / 'best.json'}"):
+        read = config.parse(config.AdversarialConfig, [other])
+        assert (read.recipe, read.ema) == (None, 0.0)
+        assert config.parse(config.AdversarialConfig, [other, "--recipe=default"]).ema == wanted["ema"]
+    assert config.parse(config.BaselineConfig, []).recipe is None
+
+
+def test_all_but_the_best_recipe_name_it_and_that_for_another_end():
+    ends = ("best", "certified")
+    assert [recipes.better(name) for name in ends] == [None, None]
+    assert all("--recipe best" in recipes.better(name) for name in (None, *recipes.RECIPES) if name not in ends)

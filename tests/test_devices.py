@@ -24,8 +24,9 @@ ROOT = Path(__file__).resolve().parents[1]
 # 28 images in batches of 9: the second replica has fewer images than the first, and the last batch is too small to deal
 # out. SGD, because Adam divides gradients that are almost zero by themselves, and so turns rounding into steps.
 TRAIN = [
-    *("--data", "data.npz", "--data-dir", "cache", "--epochs", "2", "--batch-size", "9", "--dropout", "0"),
-    *("--precision", "float32", "--optimizer", "sgd", "--learning-rate", "0.01", "--steps", "3", "--train-steps", "2"),
+    *("--data", "data.npz", "--data-dir", "cache", "--epochs", "2", "--batch-size", "9", "--method", "online"),
+    *("--precision", "float32", "--optimizer", "sgd", "--learning-rate", "0.01", "--dropout", "0"),
+    *("--steps", "3", "--train-steps", "2"),
 ]
 EVALUATE = [
     *("--data", "data.npz", "--data-dir", "cache", "--epsilons", "0.03", "--steps", "3", "--resamples", "10"),

@@ -52,6 +52,12 @@ def test_requirements_and_project_agree():
     assert sorted(path.name for path in ROOT.glob("requirements*")) == ["requirements.txt"]
 
 
+def test_the_oldest_python_that_is_named_is_the_oldest_that_is_taken():
+    named = [line.rpartition(" :: ")[2] for line in PROJECT["project"]["classifiers"]]
+    assert named == ["3.11", "3.12", "3.13"]
+    assert PROJECT["project"]["requires-python"] == f">={named[0]}"
+
+
 def test_what_is_imported_is_required():
     extras = PROJECT["project"]["optional-dependencies"]
     required = {IMPORTED_AS.get(name, name) for name in base()}

@@ -8,13 +8,13 @@ the model's own rounding does, which steps amplify.
 """
 
 import functools
-import itertools
+from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
 
 from chestrobust.attacks.checks import check, check_options, check_outputs, stored
-from chestrobust.attacks.norms import LINF
+from chestrobust.attacks.norms import LINF, Norm
 from chestrobust.losses import binary_cross_entropy
 from chestrobust.models import twin
 
@@ -104,33 +104,14 @@ def pgd(
         momentum: Dong et al., 2018, https://arxiv.org/abs/1710.06081
     """
     check_options(epsilon, norm, steps=steps, restarts=restarts, random_start=random_start, step_size=step_size)
-    move, lengths = _compiled_with(norm, moved), (tf.constant(epsilon, tf.float32), tf.constant(step_size, tf.float32))
-
-    def climb(loss_gradient, start, clean):
-        candidate, velocity = start, 0.0
-        for _ in range(steps):
-            ahead = candidate + step_size * momentum * velocity if nesterov else candidate
-            _, gradient = loss_gradient(ahead)
-            if momentum:
-                # By the L1 norm of a pixel, as in the code of NI-FGSM's authors: by that of an image, as in their
-                # formula, the look-ahead would be one over the number of pixels.
-                size = tf.reduce_mean(tf.abs(gradient), axis=(1, 2, 3), keepdims=True)
-                gradient = velocity = momentum * velocity + tf.math.divide_no_nan(gradient, size)
-            candidate = move(candidate, gradient, clean, *lengths)
-        return candidate
-
+    lengths = {"epsilon": tf.constant(epsilon, tf.float32), "step_size": tf.constant(step_size, tf.float32)}
+    move = functools.partial(_compiled_with(norm, moved), **lengths)
+    climb = functools.partial(
+        _climbed, move=move, step_size=step_size, steps=steps, momentum=momentum, nesterov=nesterov
+    )
+    starts = Starts(epsilon, norm, restarts, first_random=0 if random_start else restarts, seed=seed)
     return worst_of_restarts(
-        climb,
-        *(model, images, labels),
-        epsilon=epsilon,
-        norm=norm,
-        first_random=0 if random_start else restarts,
-        restarts=restarts,
-        seed=seed,
-        loss=loss,
-        indices=indices,
-        batch_size=batch_size,
-        precision=precision,
+        climb, model, images, labels, starts, loss=loss, indices=indices, batch_size=batch_size, precision=precision
     )
 
 
@@ -168,83 +149,53 @@ def ni_fgsm(
     )
 
 
-def apgd(
-    model,
-    images,
-    labels,
-    *,
-    epsilon,
-    steps=100,
-    restarts=1,
-    norm=LINF,
-    seed=0,
-    loss=binary_cross_entropy,
-    indices=None,
-    batch_size=256,
-    precision="auto",
-):
-    """Auto-PGD: PGD with momentum that halves its step size by itself, per image, and returns the best point it saw.
+def _climbed(loss_gradient, start, clean, *, move, step_size, steps, momentum, nesterov):
+    """A batch of adversarial images after the steps of `pgd`."""
+    candidate, velocity = start, 0.0
+    for _ in range(steps):
+        ahead = candidate + step_size * momentum * velocity if nesterov else candidate
+        _, gradient = loss_gradient(ahead)
+        if momentum:
+            # By the L1 norm of a pixel, as in the code of NI-FGSM's authors: by that of an image, as in their
+            # formula, the look-ahead would be one over the number of pixels.
+            size = tf.reduce_mean(tf.abs(gradient), axis=(1, 2, 3), keepdims=True)
+            gradient = velocity = momentum * velocity + tf.math.divide_no_nan(gradient, size)
+        candidate = move(candidate, gradient, clean)
+    return candidate
 
-    It starts with steps of twice `epsilon`. At checkpoints, an image whose loss rose in fewer than 3 of 4 steps, or not
-    at all since the last checkpoint, goes back to its best point and continues with half the step size.
 
-    The first restart starts at the image, which undefended models resist least, the others at random points. Arguments
-    and result are those of `pgd`; there is no step size to choose.
+@dataclass(frozen=True)
+class Starts:
+    """Where the restarts of an attack begin.
 
-    Reference: Croce and Hein, 2020, https://arxiv.org/abs/2003.01690
+    Attributes:
+        epsilon, norm: The ball, as in `pgd`.
+        restarts: How many there are.
+        first_random: Number of the first restart that begins at a random point; those before begin at the image.
+        seed: Seed of the random points.
     """
-    check_options(epsilon, norm, steps=steps, restarts=restarts)
-    checkpoints = _checkpoints(steps)
 
-    def climb(loss_gradient, start, clean):
-        previous = current = best = start
-        value, gradient = loss_gradient(current)
-        best_value, best_gradient = value, gradient
-        step_size = tf.fill([len(start), 1, 1, 1], 2.0 * epsilon)
-        rises, last_best, halved = tf.zeros_like(value), value, tf.zeros_like(value, bool)
-        for step in range(1, steps + 1):
-            ahead = norm.project(current + step_size * norm.direction(gradient), clean, epsilon)
-            if step > 1:
-                moved = current + 0.75 * (ahead - current) + 0.25 * (current - previous)
-                ahead = norm.project(moved, clean, epsilon)
-            previous, current, before = current, ahead, value
-            value, gradient = loss_gradient(current)
-            rises += tf.cast(value > before, tf.float32)
-            better = value > best_value
-            best_value = tf.where(better, value, best_value)
-            best, best_gradient = _chosen(better, current, best), _chosen(better, gradient, best_gradient)
-            if step in checkpoints:
-                halved = (rises < 0.75 * checkpoints[step]) | (~halved & (best_value <= last_best))
-                step_size = _chosen(halved, step_size / 2, step_size)
-                value = tf.where(halved, best_value, value)
-                current, gradient = _chosen(halved, best, current), _chosen(halved, best_gradient, gradient)
-                rises, last_best = tf.zeros_like(rises), best_value
-        return best
+    epsilon: float
+    norm: Norm
+    restarts: int
+    first_random: int
+    seed: int
 
-    return worst_of_restarts(
-        climb,
-        *(model, images, labels),
-        epsilon=epsilon,
-        norm=norm,
-        first_random=1,
-        restarts=restarts,
-        seed=seed,
-        loss=loss,
-        indices=indices,
-        batch_size=batch_size,
-        precision=precision,
-    )
+    def __call__(self, restart, images, indices):
+        """The images from which a restart climbs; `indices` are their numbers."""
+        if restart < self.first_random:
+            return images
+        key = tf.constant((self.seed, restart))
+        return _compiled_with(self.norm, random_images)(images, tf.constant(self.epsilon, tf.float32), key, indices)
 
 
-def worst_of_restarts(
-    climb, model, images, labels, *, epsilon, norm, first_random, restarts, seed, loss, indices, batch_size, precision
-):
+def worst_of_restarts(climb, model, images, labels, starts, *, loss, indices=None, batch_size, precision):
     """Attack images batch by batch, and keep for each image the restart with the highest loss.
 
     Args:
         climb: Function `climb(loss_gradient, start, clean)` returning a batch of adversarial images, where
             `loss_gradient(images)` gives a loss `(batch,)` and its gradient. The other arguments are those of `pgd`.
-        first_random: Number of the first restart that starts at a random point; those before start at the image.
+        starts: The `Starts`.
 
     Returns:
         Adversarial images in [0, 1], of the kind, shape and dtype of `images`.
@@ -254,7 +205,6 @@ def worst_of_restarts(
     check_outputs(model, clean)
     indices = np.arange(len(clean)) if indices is None else np.asarray(indices)
     loss_gradient, image_loss = compiled(model, loss, clean.shape[1:], labels.shape[1:], precision)
-    start = _compiled_with(norm, random_images)
     adversarial = np.empty_like(clean)
     size = min(batch_size, len(clean))
     for begin in range(0, len(clean), size):
@@ -262,17 +212,14 @@ def worst_of_restarts(
         batch, truth, numbers = (_padded(array[piece], size) for array in (clean, labels, indices))
         gradient_here = functools.partial(loss_gradient, labels=truth)
         worst, worst_loss = batch, tf.fill([size], -np.inf)
-        for restart in range(restarts):
-            at_random = restart >= first_random
-            key = tf.constant((seed, restart))
-            first = start(batch, tf.constant(epsilon, tf.float32), key, numbers) if at_random else batch
-            candidate = climb(gradient_here, first, batch)
-            if restarts == 1:
+        for restart in range(starts.restarts):
+            candidate = climb(gradient_here, starts(restart, batch, numbers), batch)
+            if starts.restarts == 1:
                 worst = candidate
                 break
             candidate_loss = image_loss(candidate, truth)
             better = candidate_loss > worst_loss
-            worst, worst_loss = _chosen(better, candidate, worst), tf.where(better, candidate_loss, worst_loss)
+            worst, worst_loss = chosen(better, candidate, worst), tf.where(better, candidate_loss, worst_loss)
         adversarial[piece] = stored(np.asarray(worst)[: len(clean) - begin], clean[piece])
     return tf.convert_to_tensor(adversarial) if tf.is_tensor(images) else adversarial
 
@@ -329,16 +276,8 @@ def _compiled_with(norm, function):
     return tf.function(functools.partial(function, norm=norm), reduce_retracing=True, autograph=False)
 
 
-def _checkpoints(steps):
-    """Steps at which Auto-PGD may halve its step size, each with its distance from the one before."""
-    shares = [0.0, 0.22]
-    while shares[-1] < 1:
-        shares.append(shares[-1] + max(shares[-1] - shares[-2] - 0.03, 0.06))
-    marks = [int(np.ceil(round(share * steps, 9))) for share in shares]  # rounded: 0.57 * 100 is above 57
-    return {mark: mark - before for before, mark in itertools.pairwise(marks) if mark > before}
-
-
-def _chosen(mask, images, others):
+def chosen(mask, images, others):
+    """The images where a mask `(batch,)` is true, else the others."""
     return tf.where(mask[:, None, None, None], images, others)
 
 

@@ -5,9 +5,9 @@ import json
 from pathlib import Path
 
 from chestrobust import commandline
-from chestrobust.config import recipes
+from chestrobust.config import methods, recipes
 from chestrobust.config.shared import FOLDERS
-from chestrobust.config.training import UNUSED, AdversarialConfig
+from chestrobust.config.training import AdversarialConfig
 from chestrobust.errors import ExpectedError, did_you_mean
 
 # Options of one run alone: they aren't repeated with its others.
@@ -19,7 +19,7 @@ def parse(config_class, arguments=None, **settings):
     """Read a `config_class` from the command line; wrong options end the program with one line and code 2.
 
     Options in the file that `--params` names are read as those of the command line, which win; both win over those of
-    the `--recipe`. `settings` go to argparse.
+    the `--recipe`, or of the class's own `RECIPE`. `settings` go to argparse.
     """
     read = _read(config_class, arguments, **settings)
     return config_class(**{**_of_recipe(config_class, read), **read})
@@ -39,13 +39,14 @@ def _read(config_class, arguments, **settings):
 
 
 def _of_recipe(config_class, read):
-    """The options of the recipe that is read, but for those that the class or its `--method` doesn't have."""
-    if "recipe" not in read:
+    """The recipe that is asked for, and its options but for those that the class or its `--method` doesn't have."""
+    name = recipes.taken(read, getattr(config_class, "RECIPE", None))
+    if name is None:
         return {}
-    options = recipes.RECIPES[read["recipe"]].options
-    unused = UNUSED.get(read.get("method", options.get("method")), ())
+    options = recipes.RECIPES[name].options
+    unused = methods.unused(read.get("method", options.get("method")))
     names = {field.name for field in dataclasses.fields(config_class)}.difference(unused)
-    return {name: value for name, value in options.items() if name in names}
+    return {"recipe": name} | {option: value for option, value in options.items() if option in names}
 
 
 def _params(path):

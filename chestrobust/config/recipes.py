@@ -29,27 +29,26 @@ _LONG = {
     "dropout": 0.0,
     "augment": "light",
     "adv_weight": 1.0,
-    # At the radius of the report, validation prefers too small a radius of training.
-    "select_epsilon": 0.05,
 }
+_PGD = {"method": "pgd", "train_steps": 3}
+# At the radius of the report, validation prefers too small a radius of training.
+_ROBUST_CNN = {"model": "robust_cnn", "select_epsilon": 0.05}
 
 RECIPES = {
-    "default": Recipe("the defaults below", {}),
-    "cnn": Recipe(
-        "the cnn by PGD-3, four passes per step",
-        {**_LONG, "model": "cnn", "method": "pgd", "train_epsilon": 0.06, "train_step_size": 0.03, "train_steps": 3},
+    "default": Recipe(
+        "the model that is named, the cnn if none is, by PGD-3, four passes per step",
+        {**_LONG, **_PGD, "train_epsilon": 0.06, "train_step_size": 0.03},
     ),
     "fast": Recipe(
         "robust_cnn by N-FGSM, two passes per step",
-        {**_LONG, "model": "robust_cnn", "method": "fast", "train_epsilon": 0.07},
+        {**_LONG, **_ROBUST_CNN, "method": "fast", "train_epsilon": 0.07},
     ),
     "best": Recipe(
         "robust_cnn by PGD-3, four passes per step, the hardest to fool",
         {
             **_LONG,
-            "model": "robust_cnn",
-            "method": "pgd",
-            "train_steps": 3,
+            **_ROBUST_CNN,
+            **_PGD,
             # A radius that grows lets a larger one be learned, for which it takes longer.
             "train_epsilon": 0.07,
             "train_step_size": 0.035,
@@ -65,13 +64,15 @@ RECIPES = {
             "method": "certified",
             "train_epsilon": 8 / 255,
             "select_epsilon": 4 / 255,
-            "learning_rate": 4e-3,
+            "learning_rate": 8e-3,
             "schedule": "cosine",
             "epochs": 24,
             "patience": 24,
         },
     ),
 }
+# Options with which a training is another than that from scratch which the default recipe is for.
+OTHERWISE = ("method", "init_from", "params")
 
 
 def described():
@@ -79,8 +80,22 @@ def described():
     return "; ".join(f"{name}: {recipe.help}" for name, recipe in RECIPES.items())
 
 
+def taken(read, default):
+    """The name of the recipe that options ask for, or None.
+
+    Args:
+        read: Options that are given, by name.
+        default: The name of the recipe of a training from scratch for which none is given, or None.
+    """
+    return read.get("recipe", None if set(OTHERWISE) & set(read) else default)
+
+
 def better(name):
-    """A line that names the recipe that would do better, or None where there is none."""
+    """A line that names the recipe that would do better, or None where there is none.
+
+    Args:
+        name: Of a recipe, or None for a training by none.
+    """
     if name in ("best", "certified"):
         return None
     return f"Harder to fool: --recipe best in another --run ({RECIPES['best'].help})."

@@ -5,27 +5,9 @@ from pathlib import Path
 
 from chestrobust import catalogue
 from chestrobust.commandline import length, number, option
-from chestrobust.config import recipes, shared
+from chestrobust.config import methods, recipes, shared
 from chestrobust.config.shared import FoldersConfig
 from chestrobust.errors import ExpectedError
-
-# Options that a --method doesn't have, and why.
-UNUSED = {
-    "online": ("beta",),
-    "pgd": ("beta",),
-    "fast": ("train_step_size", "train_steps", "beta"),
-    "trades": ("adv_weight",),
-    "certified": ("train_step_size", "train_steps", "beta", "attack_loss"),
-    "static": ("adv_weight", "train_step_size", "train_steps", "beta", "radius_warmup"),
-}
-WHY_UNUSED = {
-    "online": "which has no divergence",
-    "pgd": "which has no divergence",
-    "fast": "which takes one step as long as the radius",
-    "trades": "which weighs clean and adversarial images by --beta",
-    "certified": "which bounds the logits and attacks nothing",
-    "static": "which takes one step of FGSM and lets all images count alike",
-}
 
 
 @dataclass(frozen=True)
@@ -44,9 +26,10 @@ class BaselineConfig(FoldersConfig):
     overwrite: bool = shared.overwrite()
     resume: bool = option(False, "continue an unfinished run in the folder", bool, group="run")
     seed: int = shared.seed(0, "weights, shuffling, dropout and attacks")
-    recipe: str = option(
-        "default",
-        f"set of options, which those of the command line win over: {recipes.described()}",
+    recipe: str | None = option(
+        None,
+        f"set of options, which those of the command line win over: {recipes.described()} (default of diagnosis_adv.py "
+        "without --method, --init-from and --params: default; else none of them)",
         group="training",
         choices=tuple(recipes.RECIPES),
     )
@@ -154,8 +137,8 @@ class BaselineConfig(FoldersConfig):
     )
     augment: str = option(
         "none",
-        "random changes of training images: light is rotation 4, translation 1/28 and scale 0.05, vgg rotation 15, "
-        "translation 0.1 and flip, covid_cnn crop 0.875, rotation 30 and flip; the options that follow change these",
+        "random changes of training images: light is rotation 4, translation 1/28, scale 0.05 and edges, vgg rotation "
+        "15, translation 0.1 and flip, covid_cnn crop 0.875, rotation 30 and flip; what follows changes these",
         group="more: augmentation",
         choices=("none", "light", "vgg", "covid_cnn"),
     )
@@ -183,6 +166,12 @@ class BaselineConfig(FoldersConfig):
         number(float, 0, 1, open_high=True),
         group="more: augmentation",
     )
+    edges: bool | None = option(
+        None,
+        "repeat the pixels at the edge where an image is moved in from outside; else that is black",
+        bool,
+        group="more: augmentation",
+    )
 
     epsilon: float = option(
         0.05, "radius of the evaluation attacks in pixel units of [0, 1], e.g. 8/255", length, group="evaluation"
@@ -205,6 +194,7 @@ class AdversarialConfig(BaselineConfig):
     """Options of `diagnosis_adv.py`."""
 
     WITHOUT = ("folds",)
+    RECIPE = "default"
 
     run: str = shared.run("runs/robust")
     init_from: str | None = option(
@@ -232,13 +222,11 @@ class AdversarialConfig(BaselineConfig):
     train_steps: int = option(7, "PGD steps in training", number(int, 1), group="adversarial training")
     method: str = option(
         "online",
-        "adversarial images of the current weights in every step: online, half by FGSM and half by PGD; pgd; fast, by "
-        "the single step of N-FGSM, which takes the best weights back if it overfits to such steps; trades, held to "
-        "the answers to clean images. Or certified: no images, but bounds of the logits over each whole ball, for "
-        "scores that evaluate.py --certify proves. Or static: made once, by FGSM on the model it starts from "
-        "(--init-from, else the baseline), and fine-tuned on clean and adversarial images alike",
+        f"adversarial images of the current weights in every step: {methods.described()}. Or static: made once, by "
+        "FGSM on the model it starts from (--init-from, else the baseline), and fine-tuned on clean and adversarial "
+        "images alike",
         group="more: adversarial training",
-        choices=("online", "pgd", "fast", "trades", "certified", "static"),
+        choices=tuple(methods.METHODS),
     )
     adv_weight: float = option(
         0.5,
@@ -248,6 +236,12 @@ class AdversarialConfig(BaselineConfig):
     )
     beta: float = option(
         6.0, "weight of the divergence of trades", number(float, 0), group="more: adversarial training"
+    )
+    weight_epsilon: float = option(
+        0.005,
+        "how far awp moves each kernel's weights up the loss, as a share of their length",
+        number(float, 0, 1),
+        group="more: adversarial training",
     )
     radius_warmup: float | None = option(
         None,
@@ -272,14 +266,7 @@ class AdversarialConfig(BaselineConfig):
 
     def __post_init__(self):
         super().__post_init__()
-        unused = UNUSED.get(self.method, ())
-        if given := [name for name in unused if getattr(self, name) != getattr(AdversarialConfig, name)]:
-            having = ", ".join(method for method, without in UNUSED.items() if given[0] not in without)
-            name = f"--{given[0].replace('_', '-')}"
-            raise ExpectedError(
-                f"{name}: expected --method {having}. Received {self.method}, {WHY_UNUSED[self.method]}. "
-                f"Leave {name} out."
-            )
+        methods.check_used(self, AdversarialConfig)
 
 
 @dataclass(frozen=True)
@@ -288,8 +275,9 @@ class TuneConfig(AdversarialConfig):
 
     WITHOUT = (
         *("overwrite", "resume", "folds", "init_from", "baseline", "input_range", "import_"),
-        *("strategy", "recipe", "method", "beta"),
+        *("strategy", "recipe", "method", "beta", "weight_epsilon"),
     )
+    RECIPE = None
 
     run: str = shared.run("runs/tune", "folder of the search")
     trials: int = option(30, "trainings in all, over all starts and processes", number(int, 1), group="search")

@@ -18,6 +18,7 @@ OPTIONS = ("root", "size", "labels", "data_dir", "limit", "train_subset", "val_s
 
 def load_for(options) -> Splits:
     """`load` what a script's options ask for."""
+    print(f"Loading {options.data}", flush=True)
     splits = load(options.data, **{name: getattr(options, name) for name in OPTIONS})
     return metadata.beside(splits) if options.metadata else splits
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import tensorflow as tf
 
-from chestrobust.attacks import aim, blackbox, gradient
+from chestrobust.attacks import aim, autopgd, blackbox, gradient
 from chestrobust.attacks.named import Attack
 from chestrobust.data import metadata
 from chestrobust.data.splits import as_floats, selection
@@ -34,7 +34,7 @@ def run_on_sample(model, task, split, attack, *, known=None, source=None):
     indices = chosen(split)
     if known and attack in known:
         return replace(known[attack], logits=known[attack].logits[indices])
-    return outcomes.run(model, task, split[indices], attack, source=source)
+    return outcomes.run(model, task, split[indices], attack, source=source, progress=True)
 
 
 class Study:
@@ -224,7 +224,7 @@ class Study:
             return task.linear(labels[:, half:] - labels[:, :half], logits)
 
         common = {"epsilon": self.attack.epsilon, "loss": loss}
-        climbed = gradient.apgd(self.model, images, labels, steps=50, precision=self.attack.precision, **common)
+        climbed = autopgd.apgd(self.model, images, labels, steps=50, precision=self.attack.precision, **common)
         searched = blackbox.square(self.model, images, labels, queries=QUERIES_OF_FLOOR, **common)
         spread = np.std(task.ranks(self.clean), axis=0)
         ours, theirs = (
@@ -253,7 +253,8 @@ class Study:
 
         attack = self.aimed(self.attack.epsilon, self.attack.steps, "float32")
         aucs = [
-            self.auc(outcomes.run(model, self.task, self.split, attack).logits) for model in (self.model, calibrated)
+            self.auc(outcomes.run(model, self.task, self.split, attack, progress=True).logits)
+            for model in (self.model, calibrated)
         ]
         gap = abs(aucs[0] - aucs[1])
         text = (

@@ -107,7 +107,7 @@ def run_on_all(models, task, split, attack, *, source, progress=False, known=Non
         total=sum(len(parts[piece]) for piece in mine),
         desc=attack.title,
         unit=" images",
-        disable=not (progress and devices.chief()),
+        disable=devices.silent() if progress else True,
         leave=False,
     ) as bar:
         devices.spread(answer, mine, source, *models)

@@ -13,7 +13,7 @@ from chestrobust.attacks import named
 from chestrobust.data import ranges
 from chestrobust.errors import ModelError, RunError
 from chestrobust.evaluation import audit, cache, certification, metrics, outcomes, scoring
-from chestrobust.models import bounds
+from chestrobust.models import bounds, twin
 from chestrobust.reporting import figures
 from chestrobust.runs import provenance
 
@@ -40,6 +40,8 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
     found = models.opened(path, splits, ranges.chosen(options))
     if options.certify:
         bounds.of(found.model)  # Before anything is attacked: a model that can't be certified should be known now.
+    if note := twin.note(found.model):
+        print(note)
     other = models.opened(source, splits, ranges.chosen(options)).model if source else None
     folder = run.path / "evaluations"
     stem = "" if path.name == "model.keras" else f"{path.stem}-"
@@ -114,9 +116,11 @@ def facts(found):
         }
     }
     if others:
+        own = found.fits[found.pixel_range]
         known["input range"] = {
-            "passed": True,
-            "value": found.fits[found.pixel_range],
+            "passed": own <= min(others),
+            "severity": audit.NOTE,
+            "value": own,
             "text": f"validation loss with pixels in {ranges.shown(found.pixel_range)}; "
             f"the best of other ranges has {min(others):.3f}",
         }
@@ -167,7 +171,7 @@ class Subject(scoring.Scores):
         rows = [self.row({"attack": "clean", "epsilon": 0.0}, [self.clean])]
         attacks = {epsilon: self.attacks(epsilon) for epsilon in sorted(set(self.options.epsilons)) if epsilon > 0}
         count = sum(map(len, itertools.chain.from_iterable(by_row.values() for by_row in attacks.values())))
-        with tqdm(total=count, desc="Attacks", disable=not devices.chief()) as bar:
+        with tqdm(total=count, desc="Attacks", disable=devices.silent()) as bar:
             for epsilon, by_row in attacks.items():
                 candidates = [self.clean]
                 for name, together in by_row.items():
@@ -267,7 +271,7 @@ class Subject(scoring.Scores):
         task, split = self.splits.task, self.splits.test
         labels = split.labels[audit.chosen(split)]
         curve, counts = [], [steps for steps in CURVE_STEPS if steps <= 2 * self.options.steps]
-        for steps in tqdm(counts, desc="Steps", leave=False, disable=not devices.chief()):
+        for steps in tqdm(counts, desc="Steps", leave=False, disable=devices.silent()):
             attack = named.pgd_of(epsilon, steps, seed=self.options.seed, precision=self.options.precision)
             logits = audit.run_on_sample(self.model, task, split, attack, known=self.outcomes).logits
             auc = metrics.macro(metrics.auc(labels, task.ranks(logits)))

@@ -144,7 +144,7 @@ def similarity(study):
         for name, score in (("cosine", attributions.cosine), ("rank correlation", attributions.rank_correlation)):
             values.setdefault((comparison, method), {}).setdefault(name, []).append(score(maps, others))
 
-    for indices in tqdm(pieces(test), "Explaining", unit=" batches"):
+    for indices in tqdm(pieces(test), "Explaining", unit=" batches", disable=None):
         clean = {}
         for name, model in study.models.items():
             images, labels, adversarial = study.attacked(indices, model)

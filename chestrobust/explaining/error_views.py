@@ -79,7 +79,7 @@ def features(study):
     seen = {"clean": [], study.attack.title: []}
     chosen = np.arange(len(test))[selection(len(test), count)]  # spread over a test set that is sorted by class
     labels = test.labels[chosen]
-    for piece in tqdm(attribution_views.pieces(test[chosen]), "Features", unit=" batches"):
+    for piece in tqdm(attribution_views.pieces(test[chosen]), "Features", unit=" batches", disable=None):
         images, _, adversarial = study.attacked(chosen[piece])
         for name, pictures in zip(seen, (images, adversarial), strict=True):
             seen[name].append(inner(pictures, training=False).numpy().reshape(len(pictures), -1))

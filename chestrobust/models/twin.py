@@ -80,6 +80,12 @@ def stranger(model):
     return "the way its layers are called"
 
 
+def note(model):
+    """A line that says why a `keras.Model` runs as it is, or None if it has a twin."""
+    found = stranger(model)
+    return found and f"Note: the fast twin doesn't know {found}, so this model runs as it is, which takes longer."
+
+
 def _known_graph(model):
     """The `Graph` of a model, with a graph in the place of each nested model; None if anything in it isn't known."""
     found, calls = graph.of(model), []

@@ -17,12 +17,14 @@ class Examples(NamedTuple):
         weights: Of each example in the loss; those of all replicas sum to 1 where all is a loss on labels.
         losses: Function `losses(loss, labels, logits)` returning a value per example, from the `loss` of the recipe and
             the model's answers to `images`, which it may compare with each other.
+        weight_epsilon: How far the weights are moved up the loss before its gradients are taken; see `gradients`.
     """
 
     images: tf.Tensor
     labels: tf.Tensor
     weights: tf.Tensor
     losses: Callable = lambda loss, labels, logits: loss(labels, logits)
+    weight_epsilon: float = 0.0
 
 
 def clean_examples(images, labels, seed, indices, positions, count):
@@ -92,6 +94,16 @@ def projected(model, loss, *, epsilon, step_size, steps, adv_weight, strength):
         return _beside(images, attacked, labels, adv_weight, count)
 
     return examples
+
+
+def at_worst_weights(examples, weight_epsilon):
+    """A function like `clean_examples` whose examples are descended from at the worst weights near those of the model.
+
+    Args:
+        examples: Such a function.
+        weight_epsilon: See `gradients.computed`.
+    """
+    return lambda *arguments: examples(*arguments)._replace(weight_epsilon=weight_epsilon)
 
 
 def noisy(model, loss, *, epsilon, adv_weight, strength):

@@ -18,6 +18,7 @@ import keras
 import numpy as np
 
 from chestrobust import config, devices, models, runs
+from chestrobust.config.methods import unused
 from chestrobust.data import arrays
 from chestrobust.errors import DataError, TrainingError
 from chestrobust.training import experiment, loop, methods
@@ -66,6 +67,10 @@ def harden(
         **{"label_names": label_names, "task": task, "pixel_range": pixel_range},
     )
     radius = {"train_epsilon": epsilon, "train_step_size": epsilon / 4, "epsilon": epsilon, "step_size": epsilon / 4}
+    method = options.get("method", config.AdversarialConfig.method)
+    if method == "static":
+        raise DataError("harden: expected a method that makes its images anew in every step. Received static.")
+    radius = {name: length for name, length in radius.items() if name not in unused(method)}
     known = keras.saving.custom_object_scope(custom_objects or {})
     with known, tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary) / "run" if folder is None else Path(folder).expanduser()

@@ -8,6 +8,7 @@ number is a function of (seed, epoch, image) or of a saved variable.
 
 import csv
 import re
+import sys
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 
@@ -22,7 +23,7 @@ from chestrobust.errors import RunError, TrainingError
 from chestrobust.evaluation import metrics, outcomes
 from chestrobust.evaluation.certification import Certified
 from chestrobust.models import graph, twin
-from chestrobust.training import augment, schedules
+from chestrobust.training import augment, gradients, schedules
 from chestrobust.training.averaging import Average
 from chestrobust.training.checkpoints import Checkpoint
 from chestrobust.training.examples import clean_examples
@@ -87,15 +88,16 @@ def train(
         average = Average(model, recipe.ema)
         checkpoint = Checkpoint(run, model, running, average)
         state = checkpoint.restore()
-    if stranger := twin.stranger(model):
-        print(f"Note: the fast twin doesn't know {stranger}, so this model is trained as it is, which takes longer.")
+    if note := twin.note(model):
+        print(note)
     step = _compiled_step(model, splits, examples, running, recipe, average)
+    verbose = 1 if sys.stdout.isatty() else 2
     callbacks = keras.callbacks.CallbackList(
         [keras.callbacks.TensorBoard(str(run.path / "logs"), write_graph=False), *filter(None, [callback])]
         if devices.chief()
         else [],
         add_progbar=devices.chief() and callback is None,
-        **{"model": model, "verbose": 1, "epochs": recipe.epochs, "steps": steps_per_epoch},
+        **{"model": model, "verbose": verbose, "epochs": recipe.epochs, "steps": steps_per_epoch},
     )
     with _logging(run):
         callbacks.on_train_begin()
@@ -248,13 +250,16 @@ def _compiled_step(model, splits, examples, running, recipe, average):
         images, labels = _in_pixel_units(images), tf.cast(labels, tf.float32)
         images = augment.augmented(images, recipe.augmentation, seed=seed, indices=indices)
         made = examples(images, labels, seed, indices, positions, count)
-        with tf.GradientTape() as tape:
+
+        def share():
             logits = forward(made.images, training=True)
             total = tf.reduce_sum(made.weights * made.losses(loss, made.labels, logits))
-            total /= tf.cast(devices.copies(count), tf.float32)
-        gradients = _clipped(tape.gradient(total, model.trainable_variables), recipe.clip_norm)
+            return total / tf.cast(devices.copies(count), tf.float32), logits
+
+        ways = {"weight_epsilon": made.weight_epsilon, "clip_norm": recipe.clip_norm}
+        total, logits, descent = gradients.computed(share, model.trainable_variables, **ways)
         # Keras sums the gradients of all replicas.
-        model.optimizer.apply(gradients, model.trainable_variables)
+        model.optimizer.apply(descent, model.trainable_variables)
         return total, made.labels, activate(logits)
 
     @tf.function(
@@ -293,14 +298,6 @@ def _smoothed(loss, share, exclusive):
             * tf.reduce_mean([loss(tf.roll(labels, shift, -1), logits) for shift in range(labels.shape[-1])], axis=0)
         )
     return lambda labels, logits: (1 - share / 2) * loss(labels, logits) + share / 2 * loss(1 - labels, logits)
-
-
-def _clipped(gradients, norm):
-    """A replica's gradients, so that the sum over all replicas is no longer than `norm`; 0 for any length."""
-    if not norm:
-        return gradients
-    length = tf.linalg.global_norm(tf.distribute.get_replica_context().all_reduce("SUM", gradients))
-    return [gradient * (norm / tf.maximum(length, norm)) for gradient in gradients]
 
 
 def _in_pixel_units(images):

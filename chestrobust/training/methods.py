@@ -47,8 +47,9 @@ def examples_of(options, splits, classifier):
         return examples.bounded(bounds.of(logits, rounded=False), **ways)
     if options.method == "fast":
         return examples.noisy(attacked, attack_loss(options, splits), **ways)
-    make = {"online": examples.half_and_half, "pgd": examples.projected}[options.method]
-    return make(attacked, attack_loss(options, splits), **climbing, **ways)
+    make = examples.half_and_half if options.method == "online" else examples.projected
+    made = make(attacked, attack_loss(options, splits), **climbing, **ways)
+    return examples.at_worst_weights(made, options.weight_epsilon) if options.method == "awp" else made
 
 
 def attack_loss(options, splits):
@@ -70,5 +71,5 @@ def passes(options):
     if options.method in ("static", "certified"):
         return 1 if options.method == "static" else 3  # the image, the middle and the spread
     attack = {"online": (1 + options.train_steps) / 2, "fast": 1}.get(options.method, options.train_steps)
-    alone = options.method in ("pgd", "fast") and options.adv_weight == 1  # without clean images beside them
-    return attack + (1 if alone else 2)
+    alone = options.method in ("pgd", "fast", "awp") and options.adv_weight == 1  # without clean images beside them
+    return attack + (1 if alone else 2) * (2 if options.method == "awp" else 1)

@@ -63,7 +63,8 @@ def _search(options, fixed, splits, folder):
     study = _open(options, fixed, splits, folder)
     searched = _searched(options, fixed)
     done = sum(trial.state in ENDED for trial in study.get_trials(deepcopy=False))
-    with tqdm(total=options.trials, initial=min(done, options.trials), desc="Trials", unit=" trainings") as bar:
+    shown = {"desc": "Trials", "unit": " trainings", "disable": None}
+    with tqdm(total=options.trials, initial=min(done, options.trials), **shown) as bar:
 
         def objective(trial):
             interruption.check()

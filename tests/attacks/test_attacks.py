@@ -6,7 +6,7 @@ import pytest
 import tensorflow as tf
 
 from chestrobust import attacks, losses, models
-from chestrobust.attacks import blackbox, checks, gradient
+from chestrobust.attacks import autopgd, blackbox, checks
 from chestrobust.attacks.norms import L2, LINF
 from chestrobust.training import examples
 
@@ -237,7 +237,7 @@ def test_apgd_returns_the_best_point_it_saw_not_the_last():
 
 def test_the_checkpoints_of_apgd_are_those_of_the_paper():
     # p = 0, 0.22, 0.41, 0.57, 0.70, 0.80, 0.87, 0.93, 0.99, 1.05 in units of 100 steps.
-    marks = gradient._checkpoints(100)
+    marks = autopgd._checkpoints(100)
     assert list(marks)[:8] == [22, 41, 57, 70, 80, 87, 93, 99]
     assert marks[22] == 22
     assert marks[41] == 19

@@ -13,7 +13,8 @@ from conftest import make_splits
 from chestrobust import config, models, runs
 from chestrobust.attacks import named
 from chestrobust.attacks.named import Attack
-from chestrobust.evaluation import audit, checks, lines, published
+from chestrobust.evaluation import audit, checks, lines, published, sweep
+from chestrobust.models import opening
 from chestrobust.tasks import Task
 from chestrobust.training import experiment, loop, methods
 
@@ -402,3 +403,12 @@ def test_numbers_that_are_none_fail_unless_images_cannot_tell():
     nan = float("nan")
     assert lines.judged("x", True, nan, "an AUC").status == audit.FAILED
     assert lines.judged("x", True, nan, "a gap", may_be_undefined=True).status == audit.NOT_RUN
+
+
+@pytest.mark.parametrize(("best_other", "severity"), [(0.5, None), (0.3, "note")])
+def test_a_range_that_fits_a_little_better_is_noted(best_other, severity):
+    fits = {"0 255": 0.4, "0 1": 0.9, "-1 1": best_other}
+    facts = sweep.facts(opening.Opened(None, "sigmoid", (), 0.0, 1e-4, "0 255", fits))
+    line = lines.judged("input range", **facts["input range"])
+    assert (line.status, line.severity) == (audit.PASSED, severity)
+    assert f"{best_other:.3f}" in line.text

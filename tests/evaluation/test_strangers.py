@@ -77,6 +77,19 @@ def test_what_was_put_around_is_said(place, monkeypatch, capsys):
     assert "two columns to one" in said[0]
 
 
+def test_a_model_without_a_fast_twin_is_told_in_one_line(place, monkeypatch, capsys):
+    monkeypatch.chdir(place)
+    settings = ["--epsilons", "0", "4/255", "--steps", "1", "--resamples", "10"]
+    x = inputs = keras.Input((28, 28, 1))
+    for layer in (layers.Conv2D(4, 3, strides=2), layers.GroupNormalization(2, name="groups"), layers.Flatten()):
+        x = layer(x)
+    keras.Model(inputs, layers.Dense(2, activation="softmax")(x)).save("grouped.keras")
+    assert evaluate.main(["grouped.keras", *QUICK[:4], *settings]) == 0
+    notes = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Note: the fast twin")]
+    assert len(notes) == 1
+    assert "GroupNormalization (groups)" in notes[0]
+
+
 class Subclassed(keras.Model):
     """A model with a `call` of its own, as people write them, which Keras isn't told of."""
 

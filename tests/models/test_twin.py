@@ -255,8 +255,9 @@ def test_precision_is_checked_and_auto_names_a_data_type():
 
 
 def test_a_model_without_a_twin_names_the_layer_that_it_lacks(model):
-    assert twin.stranger(model) is None
+    assert twin.stranger(model) is None and twin.note(model) is None
     inputs = keras.Input((8, 8, 4))
     x = layers.GroupNormalization(2, name="groups")(layers.Conv2D(4, 3)(inputs))
     assert twin.stranger(keras.Model(inputs, x)) == "GroupNormalization (groups)"
+    assert "doesn't know GroupNormalization (groups), so" in twin.note(keras.Model(inputs, x))
     assert "layers are called" in twin.stranger(keras.Model(inputs, layers.Dropout(0.5)(inputs, training=True)))

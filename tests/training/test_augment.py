@@ -104,6 +104,13 @@ def test_a_crop_enlarges_a_part_that_lies_inside_the_picture():
     assert len(set(edges)) > 3
 
 
+@pytest.mark.parametrize("change_of", [{"rotation": 20}, {"translation": 0.2}, {"scale": 0.2}])
+def test_what_is_moved_in_is_black_or_repeats_the_edge(change_of):
+    batch = np.full((40, 20, 20, 1), 0.5, np.float32)
+    assert change(batch, Augmentation(**change_of)).min() < 0.01
+    np.testing.assert_allclose(change(batch, Augmentation(**change_of, edges=True)), batch, rtol=1e-6)
+
+
 def test_options_change_a_preset_and_flips_are_off_unless_asked_for():
     assert experiment.recipe(config.BaselineConfig()).augmentation == Augmentation()
     assert not experiment.recipe(config.BaselineConfig(rotation=10.0)).augmentation.flip

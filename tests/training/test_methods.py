@@ -16,7 +16,7 @@ from chestrobust.errors import ExpectedError
 from chestrobust.training import divergences, loop, methods
 from chestrobust.training.examples import Examples, clean_examples
 
-METHODS = ("online", "pgd", "fast", "trades")
+METHODS = ("online", "pgd", "awp", "fast", "trades")
 
 
 def made_by(method, count=10, strength=1.0, **changes):
@@ -53,7 +53,7 @@ def test_examples_have_labels_and_weights_and_attacked_images_lose(method):
         np.testing.assert_array_less(*(losses.binary_cross_entropy(labels, logits) for logits in (before, after)))
 
 
-@pytest.mark.parametrize("method", ["pgd", "fast"])
+@pytest.mark.parametrize("method", ["pgd", "awp", "fast"])
 def test_clean_images_are_left_out_where_they_count_nothing(method):
     images, _, made, _ = made_by(method, adv_weight=1.0)
     assert len(made.images) == 10
@@ -92,6 +92,25 @@ def test_trades_weighs_the_labels_of_clean_images_and_the_divergence_of_attacked
     np.testing.assert_allclose(values[:10], losses.mean_binary_cross_entropy(labels, logits[:10]), rtol=1e-6)
     np.testing.assert_allclose(values[10:], 3 * divergences.bernoulli(logits[:10], logits[10:]), rtol=1e-6)
     np.testing.assert_allclose(made.weights, 0.1, rtol=1e-6)
+
+
+def test_awp_trains_on_what_pgd_does_from_the_worst_weights(tmp_path):
+    pgd, awp = (made_by(method, **ways)[2] for method, ways in (("pgd", {}), ("awp", {"weight_epsilon": 0.02})))
+    np.testing.assert_array_equal(pgd.images, awp.images)
+    assert (pgd.weight_epsilon, awp.weight_epsilon) == (0.0, 0.02)
+    splits, trained = make_splits(), {}
+    for name, weight_epsilon in (("pgd", None), ("none", 0.0), ("some", 0.02)):
+        ways = {"method": "pgd"} if weight_epsilon is None else {"method": "awp", "weight_epsilon": weight_epsilon}
+        options = config.AdversarialConfig(epochs=1, batch_size=24, train_steps=1, **ways)
+        trained[name] = weights(
+            fit(
+                tmp_path / name,
+                *(options, splits),
+                make_examples=lambda made_on, options=options: methods.examples_of(options, splits, made_on),
+            )[0]
+        )
+    assert trained["pgd"] == trained["none"]
+    assert trained["pgd"] != trained["some"]
 
 
 def test_divergences_are_those_of_scipy():
@@ -180,13 +199,18 @@ def test_a_model_that_is_made_to_collapse_is_caught_by_its_attacked_validation_s
 
 def test_options_that_a_method_does_not_have_are_refused():
     for method, change, message in (
-        ("fast", {"train_steps": 3}, "--train-steps: expected --method online, pgd, trades. Received fast"),
+        ("fast", {"train_steps": 3}, "--train-steps: expected --method online, pgd, awp, trades. Received fast"),
         (
             "trades",
             {"adv_weight": 0.7},
-            "--adv-weight: expected --method online, pgd, fast, certified. Received trades",
+            "--adv-weight: expected --method online, pgd, awp, fast, certified. Received trades",
         ),
-        ("certified", {"train_steps": 3}, "--train-steps: expected --method online, pgd, trades. Received certified"),
+        (
+            "certified",
+            {"train_steps": 3},
+            "--train-steps: expected --method online, pgd, awp, trades. Received certified",
+        ),
+        ("pgd", {"weight_epsilon": 0.1}, "--weight-epsilon: expected --method awp. Received pgd"),
         ("pgd", {"beta": 2.0}, "--beta: expected --method trades. Received pgd"),
     ):
         with pytest.raises(ExpectedError, match=message):
@@ -200,6 +224,9 @@ def test_passes_count_the_attack_and_the_clean_and_adversarial_images():
     assert passes(method="pgd", train_steps=3, adv_weight=1.0) == 4
     assert passes(method="pgd", train_steps=3, adv_weight=0.5) == 5
     assert passes(method="fast", adv_weight=1.0) == 2
+    # What is trained on goes through twice: at the weights, and at the worst ones near them.
+    assert passes(method="awp", train_steps=2, adv_weight=1.0) == 4
+    assert passes(method="awp", train_steps=2, adv_weight=0.5) == 6
     # One image in two is attacked by a single step, the other by three; then clean and adversarial ones are trained on.
     assert passes(method="online", train_steps=3) == 4
     assert passes(method="trades", train_steps=3) == 5

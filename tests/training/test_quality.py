@@ -30,7 +30,7 @@ def calls(monkeypatch):
         else:
             given = dict(zip(arguments[::2], arguments[1::2], strict=False))
             run = Path(given["--run"])
-            robust = {"recipe": given["--recipe"], "method": "pgd"} if "--recipe" in given else {}
+            robust = {"recipe": given["--recipe"], "method": "pgd"} if script == "diagnosis_adv.py" else {}
             found = {
                 "config": {"seed": int(given.get("--seed", 0)), "model": "cnn", **robust},
                 "model": {"parameters": 7},
@@ -45,13 +45,16 @@ def calls(monkeypatch):
     return calls
 
 
-def test_each_recipe_is_trained_from_each_seed_against_one_baseline(tmp_path, calls, capsys):
+def test_each_recipe_is_trained_from_each_seed_against_its_baseline(tmp_path, calls, capsys):
     quality.main([f"--folder={tmp_path}", "--recipes", "fast", "best", "--seeds", "0", "2", "--options=--epochs 3"])
     trained = [call for call in calls if call[0] == "diagnosis_adv.py"]
     assert [call[call.index("--run") + 1].rpartition("/")[2] for call in trained] == [
-        *("fast-0", "fast-2", "best-0", "best-2"),
+        *("fast-0", "best-0", "fast-2", "best-2"),
     ]
-    assert all(call[call.index("--baseline") + 1] == str(tmp_path / "clean") for call in trained)
+    seeds = [call[call.index("--seed") + 1] for call in trained]
+    assert [call[call.index("--baseline") + 1] for call in trained] == [
+        str(tmp_path / f"clean-{seed}") for seed in seeds
+    ]
     assert all(call[call.index("--epochs") + 1] == "3" for call in calls if call[0] != "evaluate.py")
     lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()]
     header, _, clean, fast, best = [line for line in lines if line]
@@ -61,9 +64,9 @@ def test_each_recipe_is_trained_from_each_seed_against_one_baseline(tmp_path, ca
         ["fast", "cnn", "4"],
         ["2", "0.9100 ± 0.0141", *["0.8000 ± 0.0000"] * 3, "gradients"],
     )
-    assert (clean[0], clean[5], clean[-1], best[0]) == ("clean only", "0.9000", "passes", "best")
+    assert (clean[0], clean[4:6], best[0]) == ("clean only", ["2", "0.9100 ± 0.0141"], "best")
     assert (tmp_path / "quality.md").read_text().count("\n") == 5
-    assert len(json.loads((tmp_path / "quality.json").read_text())) == 5
+    assert len(json.loads((tmp_path / "quality.json").read_text())) == 6
 
 
 def test_what_is_done_is_not_done_again_and_what_is_begun_is_resumed(tmp_path, calls):
@@ -80,3 +83,11 @@ def test_what_is_done_is_not_done_again_and_what_is_begun_is_resumed(tmp_path, c
     (tmp_path / "fast-0" / "config.json").touch()
     quality.main(ask)
     assert [call[-1] for call in calls] == ["--resume"]
+
+
+def test_the_figure_is_drawn_from_the_table_alone(tmp_path, calls):
+    quality.main([f"--folder={tmp_path}", "--recipes", "fast", "best", "--seeds", "0", "2"])
+    calls.clear()
+    quality.main(["--draw", str(tmp_path / "quality.json"), "--figure", str(tmp_path / "recipe.png")])
+    assert calls == []
+    assert (tmp_path / "recipe.png").read_bytes().startswith(b"\x89PNG")

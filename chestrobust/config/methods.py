@@ -1,0 +1,79 @@
+"""The rows of `--method`: what adversarial training makes of a step's images, and which options that needs."""
+
+from typing import NamedTuple
+
+from chestrobust.errors import ExpectedError
+
+
+class Method(NamedTuple):
+    """A row of `METHODS`.
+
+    Attributes:
+        help: How images are made, for the help; the one that makes them once has its own.
+        unused: Options that it doesn't have.
+        why: The reason.
+    """
+
+    help: str
+    unused: tuple[str, ...]
+    why: str
+
+
+METHODS = {
+    "online": Method(
+        "half by FGSM and half by PGD",
+        ("beta", "weight_epsilon"),
+        "which has no divergence and leaves weights where they are",
+    ),
+    "pgd": Method(
+        "all by PGD", ("beta", "weight_epsilon"), "which has no divergence and leaves weights where they are"
+    ),
+    "awp": Method("by PGD, and against the worst weights nearby too", ("beta",), "which has no divergence"),
+    "fast": Method(
+        "by the single step of N-FGSM, which takes the best weights back if it overfits to such steps",
+        ("train_step_size", "train_steps", "beta", "weight_epsilon"),
+        "which takes one step as long as the radius",
+    ),
+    "trades": Method(
+        "held to the answers to clean images",
+        ("adv_weight", "weight_epsilon"),
+        "which weighs clean and adversarial images by --beta",
+    ),
+    "certified": Method(
+        "none but bounds of the logits over each whole ball, for scores that evaluate.py --certify proves",
+        ("train_step_size", "train_steps", "beta", "weight_epsilon", "attack_loss"),
+        "which bounds the logits and attacks nothing",
+    ),
+    "static": Method(
+        "",
+        ("adv_weight", "train_step_size", "train_steps", "beta", "weight_epsilon", "radius_warmup"),
+        "which takes one step of FGSM and lets all images count alike",
+    ),
+}
+
+
+def described():
+    """The methods that make images in every step, as the help lists them."""
+    return "; ".join(f"{name}, {method.help}" for name, method in METHODS.items() if method.help)
+
+
+def unused(name):
+    """Options that the method of this name doesn't have; none of a name that is no method's."""
+    return METHODS[name].unused if name in METHODS else ()
+
+
+def check_used(options, defaults):
+    """Refuse options that differ from `defaults` and that the options' method doesn't have.
+
+    Raises:
+        ExpectedError: With the first of them.
+    """
+    for option in unused(options.method):
+        if getattr(options, option) == getattr(defaults, option):
+            continue
+        having = ", ".join(name for name, method in METHODS.items() if option not in method.unused)
+        flag = f"--{option.replace('_', '-')}"
+        raise ExpectedError(
+            f"{flag}: expected --method {having}. Received {options.method}, {METHODS[options.method].why}. "
+            f"Leave {flag} out."
+        )
