@@ -4,14 +4,15 @@
     python diagnosis.py --data phantom     built-in made-up data, nothing to download
     python diagnosis.py --folds 5          cross-validation by patient: mean and spread of the scores
 
-Writes RUN/model.keras, RUN/results.json, RUN/history.csv and RUN/chestxray.png, and prints a table. With --folds, a run
-for each fold in RUN/fold1of5 ..., and RUN/kfold.json; interrupted, the same command continues with the fold it was at.
+Writes RUN/model.keras, RUN/results.json, RUN/history.csv, RUN/chestxray.png and the page RUN/report.html, and prints a
+table. With --folds, a run for each fold in RUN/fold1of5 ..., and RUN/kfold.json; interrupted, the same command
+continues with the fold it was at.
 """
 
 import sys
 
 from chestrobust import config, data, devices, runs, startup
-from chestrobust.reporting import tables
+from chestrobust.reporting import page, tables, verdict
 
 
 def main(arguments=None):
@@ -21,20 +22,27 @@ def main(arguments=None):
     run = None if options.folds else runs.claim(options)
     if run and run.finished and options.resume:
         with runs.read_back(run):
-            table = tables.table(run.read("results.json", "data", "training", "evaluations"))
+            told = _told(run, run.read("results.json", "data", "training", "evaluations"))
     else:
-        splits = data.load_for(options)
+        splits = data.load_for(**config.picked(options, config.DATA))
         if run:
             data.check_trainable(splits)
         config.check_task(options, splits.task)
         devices.start(**runs.task(options, splits))
-        from chestrobust.training import experiment, folds
+        from chestrobust.training import experiment
 
         if options.folds:
-            print(folds.cross_validate(options, splits))
+            print(experiment.cross_validate(options, splits))
             return
-        table = tables.table(experiment.train_baseline(options, splits, run)[1])
-    print(table, f"\nFigure: {run.path / 'chestxray.png'}", sep="\n")
+        results = experiment.train_baseline(options, splits, run)[1]
+        page.write(run.path)
+        told = _told(run, results)
+    print(told)
+
+
+def _told(run, results):
+    """The table, the verdict, and what to do next."""
+    return f"{tables.table(results)}\n\n{verdict.after_training(run.path, results)}"
 
 
 if __name__ == "__main__":

@@ -15,7 +15,7 @@ from chestrobust import config, data, devices, runs, startup
 from chestrobust.config import recipes
 from chestrobust.data import ranges
 from chestrobust.errors import RunError
-from chestrobust.reporting import tables
+from chestrobust.reporting import page, tables, verdict
 from chestrobust.runs import modelfile, saved
 
 
@@ -23,11 +23,11 @@ def main(arguments=None):
     """Train adversarially, attack both models, report."""
     options = config.parse(config.AdversarialConfig, arguments, description=__doc__)
     devices.join(options.strategy)
-    ranges.chosen(options)
+    ranges.chosen(options.input_range)
     run = runs.claim(options)
     if run.finished and options.resume:
         with runs.read_back(run):
-            table = tables.comparison(run.read("results.json", "data", "training", "evaluations", "baseline"))
+            told = _told(run, run.read("results.json", "data", "training", "evaluations", "baseline"))
     else:
         source, baseline = (saved.find(path) if path else None for path in (options.init_from, options.baseline))
         for other in filter(None, (source, baseline)):
@@ -41,7 +41,7 @@ def main(arguments=None):
         foreign = source is not None and not source.own_run
         if foreign:
             config.check_brought(options)
-        splits = data.load_for(options)
+        splits = data.load_for(**config.picked(options, config.DATA))
         data.check_trainable(splits)
         config.check_task(options, splits.task)
         begun = runs.Run(run.path / "baseline").started and not options.overwrite
@@ -52,15 +52,22 @@ def main(arguments=None):
                 runs.check_fits(other.run, splits)
         fitted = source or (baseline if options.method == "static" else None)
         if fitted and not foreign:
-            runs.check_same_model(fitted.run, options)
+            runs.check_same_model(fitted.run, config.picked(options, config.MODEL))
         devices.start(**runs.task(options, splits))
         from chestrobust.training import experiment
 
         startup.run_file(options.import_)
-        table = tables.comparison(experiment.train_robust(options, splits, run, source, baseline))
-    print(table, f"\nFigure: {run.path / 'chestxray.png'}", sep="\n")
+        results = experiment.train_robust(options, splits, run, source, baseline)
+        page.write(run.path)
+        told = _told(run, results)
+    print(told)
     if better := recipes.better(options.recipe):
         print(better)
+
+
+def _told(run, results):
+    """Both models in one table, the verdict, and what to do next."""
+    return f"{tables.comparison(results)}\n\n{verdict.after_training(run.path, results)}"
 
 
 def _default_baseline(options, splits):
@@ -68,7 +75,7 @@ def _default_baseline(options, splits):
     try:
         run = runs.finished(config.BaselineConfig.run)
         results = run.read("results.json", "data", "config")
-        runs.check_same_model(run, options)
+        runs.check_same_model(run, config.picked(options, config.MODEL))
     except RunError:
         return None
     same = all(results["data"].get(key) == splits.summary()[key] for key in ("sha256", "counts", "image_shape"))

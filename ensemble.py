@@ -25,15 +25,15 @@ def main(arguments=None):
         raise ExpectedError(
             f"--weights: expected one for each of the {len(options.members)} members. Received: {len(options.weights)}."
         )
-    ranges.chosen(options)
+    pixel_range = ranges.chosen(options.input_range)
     options = _again(options)
     run = runs.claim(options)
     subjects = [saved.find(text) for text in options.members]
     for one in subjects:
         if options.overwrite and run.path.resolve() in one.path.resolve().parents:
             raise RunError(f"{run.path}: --overwrite would remove {one.path}. Choose another --run.")
-    chosen = saved.settings(subjects[0], options)
-    splits = saved.load_data(chosen)
+    chosen = saved.settings(subjects[0], vars(options))
+    splits = data.load_for(**config.picked(chosen, config.DATA))
     data.check_trainable(splits)
     for one in subjects:
         saved.check_labels(one, splits)
@@ -43,9 +43,14 @@ def main(arguments=None):
     from chestrobust.evaluation import ensembles
 
     startup.run_file(options.import_)
-    results = ensembles.judge(subjects, splits, chosen, options)
+    results = ensembles.judge(
+        *(subjects, splits, config.picked(chosen, config.ATTACK)),
+        pixel_range=pixel_range,
+        weights=options.weights,
+        resamples=options.resamples,
+    )
     run.start(options, data=splits.sha256)
-    results = run.finish(options, splits, attack_settings=provenance.options(chosen), **results)
+    results = run.finish(options, splits, attack_settings=provenance.options(vars(chosen)), **results)
     print(tables.ensemble(results), f"\nResults: {run.path / 'results.json'}", sep="\n")
 
 

@@ -7,7 +7,8 @@
     python evaluate.py RUN --data nih --root DIR             other data than the model's own, on the labels they share
     python evaluate.py RUN --by sex age view                 broken down by what is known of the patients
 
-Writes RUN/evaluations/NAME.json and NAME.png, prints tables and an audit. Interrupted, the same command continues.
+Writes RUN/evaluations/NAME.json and NAME.png and the page RUN/report.html, prints tables and what the audit found.
+Interrupted, the same command continues.
 """
 
 import dataclasses
@@ -16,7 +17,7 @@ import sys
 from chestrobust import config, data, devices, runs, startup
 from chestrobust.data import matching, ranges, subgroups
 from chestrobust.errors import ExpectedError
-from chestrobust.reporting import tables
+from chestrobust.reporting import page, tables, verdict
 from chestrobust.runs import saved
 
 
@@ -24,14 +25,12 @@ def main(arguments=None):
     """Load, attack, doubt, report; returns 1 if `--strict` and the audit failed, or `--verify` found other numbers."""
     options = config.parse(config.EvaluateConfig, arguments, description=__doc__)
     devices.join(options.strategy)
-    ranges.chosen(options)
-    run, path, options = saved.open_subject(options)
-    source = (
-        saved.open_subject(dataclasses.replace(options, subject=options.transfer_from))[1]
-        if options.transfer_from
-        else None
-    )
-    splits, labels = data.load_for(options), None
+    ranges.chosen(options.input_range)
+    subject = saved.checked(options.subject)
+    run, path = subject.run, subject.path
+    options = dataclasses.replace(options, **saved.completed(subject, config.picked(options, config.DATA)))
+    source = saved.checked(options.transfer_from).path if options.transfer_from else None
+    splits, labels = data.load_for(**config.picked(options, config.DATA)), None
     if names := runs.label_names(path):
         labels = {"model": names, "data": splits.label_names}
         splits = matching.shared(names, splits)
@@ -56,7 +55,9 @@ def main(arguments=None):
     own = run.finished and path.name == "model.keras"
     known = run.read("results.json", "data", "evaluations") if own else {}
     results = sweep.sweep(path, splits, options, run, source=source, known=known, groups=groups, labels=labels)
-    print(tables.evaluation(results))
+    report = page.write(run.path)
+    closing = verdict.after_evaluation(options.subject, results, report)
+    print(tables.evaluation(results, options.verbose), closing, sep="\n\n")
     return 1 if options.strict and any(line["status"] == "failed" for line in results["audit"]) else 0
 
 

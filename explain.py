@@ -21,10 +21,10 @@ def main(arguments=None):
     options = config.parse(config.ExplainConfig, arguments, description=__doc__)
     if ("boxes" in options.show) != bool(options.boxes):
         raise ExpectedError("--boxes: expected together with --show boxes. Received one of them.")
-    ranges.chosen(options)
+    pixel_range = ranges.chosen(options.input_range)
     subjects = [saved.find(text) for text in (options.subject, options.other) if text]
-    chosen = saved.settings(subjects[0], options)
-    splits = saved.load_data(chosen)
+    chosen = saved.settings(subjects[0], vars(options))
+    splits = data.load_for(**config.picked(chosen, config.DATA))
     data.check_trainable(splits)
     if options.label is not None and options.label not in splits.label_names:
         raise ExpectedError(f"--label: expected one of {', '.join(splits.label_names)}. Received: {options.label}.")
@@ -33,7 +33,7 @@ def main(arguments=None):
     from chestrobust.explaining import attribution_views, error_views
 
     startup.run_file(options.import_)
-    study = attribution_views.Study(subjects, splits, chosen, options)
+    study = attribution_views.Study(subjects, splits, config.picked(chosen, config.ATTACK), options, pixel_range)
     runs.lock(study.folder, inside=subjects[0].run.path)
     for view in dict.fromkeys(options.show):
         print((attribution_views.VIEWS | error_views.VIEWS)[view](study))

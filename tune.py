@@ -29,7 +29,7 @@ def main(arguments=None):
     folder = Path(options.run).expanduser()
     if runs.Run(folder).finished:
         raise RunError(f"{folder}: expected a folder for a search. Received a training run. Choose another --run.")
-    splits = data.load_for(options)
+    splits = data.load_for(**config.picked(options, config.DATA))
     data.check_trainable(splits)
     runs.make_writable(folder)  # Not locked: several processes may share a search.
     devices.join("none")

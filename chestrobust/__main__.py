@@ -1,9 +1,17 @@
-"""What there is to run: the scripts of the checkout, one line each."""
+"""What there is to run: the scripts of the checkout, one line each; or what has run.
 
+python -m chestrobust                  the scripts
+python -m chestrobust runs             the runs in runs/
+python -m chestrobust runs FOLDER      those in another folder
+"""
+
+import argparse
 import ast
+import sys
 from pathlib import Path
 
-from chestrobust import __version__, commandline
+from chestrobust import __version__, commandline, startup
+from chestrobust.reporting import listing
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 
@@ -19,10 +27,16 @@ def scripts(folder):
 
 
 def main(arguments=None):
-    """Print them, or where they are if this is an installed package, which leaves them out."""
+    """Print the scripts, or where they are if this is an installed package, which leaves them out; or the runs."""
     parser = commandline.OneLineParser(prog="python -m chestrobust", description=__doc__)
     parser.add_argument("--version", action="version", version=f"chestrobust {__version__}")
-    parser.parse_args(arguments)
+    parser.add_argument("what", nargs="?", choices=("runs",), help="list runs instead of scripts")
+    parser.add_argument("folder", nargs="?", default="runs", metavar="FOLDER", help="where they are (default: runs)")
+    parser.add_argument("--debug", action="store_true", help=argparse.SUPPRESS)
+    read = parser.parse_args(arguments)
+    if read.what:
+        print(listing.table(read.folder))
+        return
     found = scripts(CHECKOUT) if (CHECKOUT / "pyproject.toml").is_file() else {}
     for name, line in found.items():
         print(f"python {name:<18}{line}")
@@ -33,4 +47,4 @@ def main(arguments=None):
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(startup.run_script(main))

@@ -130,9 +130,9 @@ def attack(name):
 
 
 def in_a_ball(name):
-    """Whether what has that name leaves each pixel within a radius: images as they are do, of any."""
+    """Whether rows of that name are of images with each pixel within a radius, as images as they are have it of any."""
     row = attack(name)
-    return row is None or row.radius or row.function is None
+    return name != "certified" and (row is None or row.radius or row.function is None)
 
 
 def extras():

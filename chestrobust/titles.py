@@ -11,6 +11,7 @@ def data_title(data):
 
 # Of several attacks, and of none.
 SUMS = {"joint": "joint: worst image", "floor": "floor: per-label worst found", "certified": "certified"}
+BELOW = "\u2020"  # beside radii that no image file of 8 bits holds
 
 
 def name(attack):
@@ -26,17 +27,27 @@ def title(entry):
     """
     if entry["attack"] == "clean":
         return "clean"
-    row, steps, epsilon = catalogue.attack(entry["attack"]), entry.get("steps"), entry["epsilon"]
-    words = [f"{name(entry['attack'])}{f'-{steps}' if steps else ''}", f"epsilon {length(epsilon)}"]
-    step_size = entry.get("step_size")
-    if step_size is not None and steps and abs(step_size - usual_step(epsilon, steps)) > 1e-9:
+    named = name(entry["attack"]) if entry["attack"] in SUMS else short(entry)
+    return ", ".join([named, f"epsilon {length(entry['epsilon'])}", *settings(entry)])
+
+
+def short(entry):
+    """Name of an evaluation's attack with its steps, e.g. `PGD-10`."""
+    steps, attack = entry.get("steps"), entry["attack"]
+    return f"{attack if attack in SUMS else name(attack)}{f'-{steps}' if steps else ''}"
+
+
+def settings(entry):
+    """What else makes an evaluation's attack another one, a list of words."""
+    row, steps, step_size, words = catalogue.attack(entry["attack"]), entry.get("steps"), entry.get("step_size"), []
+    if step_size is not None and steps and abs(step_size - usual_step(entry["epsilon"], steps)) > 1e-9:
         words.append(f"step size {length(step_size)}")
     # Others choose their starts themselves, always in the same way.
     if entry.get("random_start") and row and row.parameters.get("random_start"):
         words.append("random start")
     if (entry.get("restarts") or 1) > 1:
         words.append(f"{entry['restarts']} restarts")
-    return ", ".join(words)
+    return words
 
 
 def usual_step(epsilon, steps):
@@ -51,7 +62,21 @@ def validation_score(kind, attack="clean"):
 
 def length(value):
     """A length in pixel units of [0, 1], with its k/255 where it is one, e.g. `0.0157 (4/255)`."""
+    levels = _levels(value)
+    return f"{value:.3g} ({levels})" if levels else f"{value:.3g}"
+
+
+def radius(value):
+    """A length as narrow tables have it, `4/255` or `0.05`; one below a grey level, which no file holds, is marked."""
+    return (_levels(value) or f"{value:.3g}") + (BELOW if is_below_a_level(value) else "")
+
+
+def is_below_a_level(value):
+    """Whether a length above 0 is less than a step between grey levels of 8 bits."""
+    return 0 < value < (1 - 1e-6) / 255
+
+
+def _levels(value):
+    """`k/255` of a length that is a multiple of half a grey level, or an empty text."""
     levels = 255 * value
-    return (
-        f"{value:.3g} ({levels:.3g}/255)" if levels and abs(2 * levels - round(2 * levels)) < 1e-6 else f"{value:.3g}"
-    )
+    return f"{levels:.3g}/255" if levels and abs(2 * levels - round(2 * levels)) < 1e-6 else ""

@@ -21,6 +21,7 @@ SCRIPTS = {
     "explain.py": config.ExplainConfig,
     "tune.py": config.TuneConfig,
     "ensemble.py": config.EnsembleConfig,
+    "report.py": config.ReportConfig,
 }
 
 

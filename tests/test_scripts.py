@@ -1,6 +1,7 @@
 """Both scripts as a user runs them: on small made-up data, and on real samples where they are at hand."""
 
 import csv
+import html
 import json
 import os
 import shutil
@@ -16,6 +17,7 @@ from matplotlib import image
 
 import evaluate
 from chestrobust.errors import RunError
+from chestrobust.reporting import verdict
 from chestrobust.runs import provenance
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,6 +67,18 @@ def results(path):
     return json.loads((path / "results.json").read_text())
 
 
+def tables_in(text):
+    """The cells of each table of a script's output, without its header."""
+    found, inside = [], False
+    for line in text.splitlines():
+        if line.startswith("|"):
+            if not inside:
+                found.append([])
+            found[-1].append([cell.strip() for cell in line.strip("|").split("|")])
+        inside = line.startswith("|")
+    return [rows[2:] for rows in found]
+
+
 def test_the_last_line_of_robust_training_names_the_better_recipe(both):
     assert both[1].stdout.splitlines()[-1].startswith("Harder to fool: --recipe best")
     assert "--recipe" not in both[0].stdout
@@ -108,17 +122,23 @@ def test_both_models_stand_in_one_table_under_the_same_attacks(both, folder):
     parameters = ("attack", "epsilon", "step_size", "steps", "restarts", "random_start", "seed", "images")
     for ours, theirs in zip(robust["evaluations"], robust["baseline"]["evaluations"], strict=True):
         assert [ours[key] for key in parameters] == [theirs[key] for key in parameters]
-    table = [line for line in both[1].stdout.splitlines() if line.startswith("|")]
-    assert [line.split("|")[1].strip() for line in table[2:]] == [
-        "clean",
-        "FGSM, epsilon 0.05",
-        "PGD-3, epsilon 0.05, step size 0.01, random start",
-        "PGD-AUC-3, epsilon 0.05, step size 0.01, random start",
+    scores, differences, others = tables_in(both[1].stdout)
+    assert [row[:2] for row in scores] == [
+        [name, model] for name in ("clean", "FGSM", "PGD-3", "PGD-AUC-3") for model in ("baseline", "robust")
     ]
-    before, after, difference = (float(cell) for cell in table[4].split("|")[2:5])
-    assert before == pytest.approx(robust["baseline"]["evaluations"][2]["macro_auc"], abs=1e-4)
-    assert after == pytest.approx(robust["evaluations"][2]["macro_auc"], abs=1e-4)
-    assert difference == pytest.approx(after - before, abs=2e-4)
+    assert "Attacked at epsilon 0.05.\nPGD-3, PGD-AUC-3: step size 0.01, random start." in both[1].stdout
+    number = lambda cell: float(cell.split()[0])  # noqa: E731
+    for place, key in enumerate(("macro_auc", "macro_sensitivity", "macro_specificity")):
+        before, after = (number(row[2 + place]) for row in scores[4:6])
+        assert before == pytest.approx(robust["baseline"]["evaluations"][2][key], abs=6e-4)
+        assert after == pytest.approx(robust["evaluations"][2][key], abs=6e-4)
+        assert number(differences[2][1 + place]) == pytest.approx(after - before, abs=2e-3)
+        low, difference, high = (
+            robust["baseline"]["differences"][2][key][end] for end in ("low", "difference", "high")
+        )
+        assert low <= difference <= high
+    assert number(others[2][1]) == pytest.approx(robust["baseline"]["evaluations"][2]["macro_ap"], abs=6e-4)
+    assert all(len(line) <= 100 for line in both[1].stdout.splitlines() if line.startswith("|"))
     assert "hernia" in both[1].stdout
 
 
@@ -126,7 +146,7 @@ def test_the_run_folder_is_complete_and_the_model_loads(both, folder):
     for name in ("base", "robust"):
         assert {path.name for path in (folder / name).iterdir()} == {
             *(".lock", "config.json", "origin.json", "history.csv", "model.keras", "last.keras", "results.json"),
-            *("chestxray.png", "logs"),
+            *("chestxray.png", "gallery.json", "report.html", "logs"),
         }
         classifier = keras.models.load_model(folder / name / "model.keras")
         assert classifier.output_shape == (None, 14)
@@ -135,6 +155,20 @@ def test_the_run_folder_is_complete_and_the_model_loads(both, folder):
         assert picture[..., :3].std() > 0.1
         with (folder / name / "history.csv").open() as file:
             assert len(list(csv.DictReader(file))) == 2
+
+
+def test_each_run_has_its_page_and_ends_in_a_verdict(both, folder):
+    for name, done in zip(("base", "robust"), both, strict=True):
+        found, page = results(folder / name), (folder / name / "report.html").read_text()
+        lines = {line.partition(":")[0]: line.partition(":")[2].strip() for line in done.stdout.splitlines()}
+        assert lines["Verdict"] == verdict.sentence(found)
+        assert lines["Files"] == f"{name}/report.html, {name}/chestxray.png"
+        assert html.escape(lines["Verdict"]) in page
+        shown = json.loads((folder / name / "gallery.json").read_text())
+        assert [model["name"] for model in shown["models"]] == (["base"] if name == "base" else ["baseline", "robust"])
+        assert json.dumps(shown["patients"][0]["clean"]) in page
+    assert "python diagnosis_adv.py --params base/config.json --baseline base\n" in both[0].stdout
+    assert "python evaluate.py robust --suite standard\n" in both[1].stdout
 
 
 def test_a_good_run_writes_no_tensorflow_chatter(both):
@@ -160,7 +194,7 @@ def test_the_numbers_of_a_run_can_be_verified(both, folder):
     done = script("evaluate.py", "robust", "--verify", cwd=folder)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert [line.split()[0] for line in lines] == ["holds"] * 9 + ["9"]
+    assert [line.split()[0] for line in lines] == ["holds"] * 10 + ["10"]
     assert "largest difference 0" in lines[2]
     assert lines[4].split()[1] == "thresholds:"
     assert lines[5].split()[1] == "baseline,"
@@ -174,7 +208,7 @@ def test_the_numbers_of_a_run_can_be_verified(both, folder):
     done = script("evaluate.py", "tampered", "--verify", cwd=folder)
     assert done.returncode == 1, done.stderr
     differ = [number for number, line in enumerate(done.stdout.splitlines()) if "DIFFERS" in line]
-    assert (differ, done.stdout.splitlines()[-1][:6]) == ([1, 4, 5], "6 of 9")
+    assert (differ, done.stdout.splitlines()[-1][:6]) == ([1, 4, 5], "7 of 1")
     assert "per_label_auc.mass" in done.stdout
     assert not (tampered / "evaluations").exists()
     found["baseline"]["sha256"] = "0" * 64

@@ -124,28 +124,26 @@ def of(name, *, label=None, **settings):
 CLEAN = Attack("clean")
 
 
-def quick_suite(options, several):
-    """Clean, FGSM and PGD with a training script's evaluation options; PGD on the AUC of `several` labels too."""
-    clean, pgd = replace(CLEAN, precision=options.precision), reported_pgd(options)
-    fgsm = Attack("fgsm", options.epsilon, precision=options.precision)
+def reported_pgd(*, epsilon, step_size, steps, restarts, seed, precision):
+    """PGD as the training scripts report it, by their options of the evaluation: `config.ATTACK`."""
+    return Attack("pgd", epsilon, step_size, steps, restarts, True, seed, precision=precision)
+
+
+def quick_suite(pgd, several):
+    """Clean, FGSM and PGD of the radius and precision of a reported PGD; PGD on the AUC of `several` labels too."""
+    clean, fgsm = replace(CLEAN, precision=pgd.precision), Attack("fgsm", pgd.epsilon, precision=pgd.precision)
     return clean, fgsm, pgd, *([replace(pgd, attack="pgd-auc")] if several else [])
 
 
-def reported_pgd(options, **changed):
-    """PGD with the evaluation options of a training script, but for the parameters that are `changed`."""
-    settings = {name: getattr(options, name) for name in ("epsilon", "step_size", "steps", "restarts", "seed")}
-    return Attack(**{"attack": "pgd", **settings, "random_start": True, "precision": options.precision, **changed})
-
-
-def choosing_pgd(options, several):
-    """The PGD whose validation score chooses a checkpoint: the evaluation's from one start, maybe of another radius.
+def choosing_pgd(pgd, several, epsilon=None):
+    """The PGD whose validation score chooses a checkpoint: the reported one from one start, maybe of another radius.
 
     Of `several` labels the one on their AUC: the other's score can be raised by moving logits to where it is blind.
     """
-    changed, epsilon = {"restarts": 1, "attack": "pgd-auc" if several else "pgd"}, options.select_epsilon
-    if epsilon is not None:
-        changed |= {"epsilon": epsilon, "step_size": titles.usual_step(epsilon, options.steps)}
-    return reported_pgd(options, **changed)
+    choosing = replace(pgd, restarts=1, attack="pgd-auc" if several else "pgd")
+    if epsilon is None:
+        return choosing
+    return replace(choosing, epsilon=epsilon, step_size=titles.usual_step(epsilon, pgd.steps))
 
 
 def pgd_of(epsilon, steps, restarts=0, seed=0, precision="auto"):

@@ -1,5 +1,7 @@
 """Every option of the scripts, once: name, default, unit, range and place in the help, which is made from it."""
 
+from chestrobust.config.architecture import check_model
+from chestrobust.config.groups import ATTACK, DATA, MODEL, picked
 from chestrobust.config.parsing import OF_ONE_RUN, given, parse, renewed, to_json
 from chestrobust.config.shared import (
     DATA_DIR,
@@ -10,20 +12,29 @@ from chestrobust.config.shared import (
     SIZES,
     FoldersConfig,
 )
-from chestrobust.config.trained import EnsembleConfig, EvaluateConfig, ExplainConfig, SubjectConfig
+from chestrobust.config.trained import (
+    EnsembleConfig,
+    EvaluateConfig,
+    ExplainConfig,
+    ReportConfig,
+    SubjectConfig,
+    Views,
+)
 from chestrobust.config.training import (
     AdversarialConfig,
     BaselineConfig,
     TuneConfig,
     check_brought,
-    check_model,
     check_task,
 )
 
 __all__ = [
+    "ATTACK",
+    "DATA",
     "DATA_DIR",
     "DROPOUT",
     "FOLDERS",
+    "MODEL",
     "OF_ONE_RUN",
     "RESAMPLES",
     "SIZE",
@@ -34,13 +45,16 @@ __all__ = [
     "EvaluateConfig",
     "ExplainConfig",
     "FoldersConfig",
+    "ReportConfig",
     "SubjectConfig",
     "TuneConfig",
+    "Views",
     "check_brought",
     "check_model",
     "check_task",
     "given",
     "parse",
+    "picked",
     "renewed",
     "to_json",
 ]

@@ -1,4 +1,4 @@
-"""Options of the scripts that look at trained models: `evaluate.py`, `explain.py` and `ensemble.py`."""
+"""Options of the scripts that look at trained models: `evaluate.py`, `explain.py`, `ensemble.py` and `report.py`."""
 
 from dataclasses import dataclass
 
@@ -90,6 +90,7 @@ class EvaluateConfig(FoldersConfig):
     )
     seed: int = shared.seed(0, "attacks and resamples")
     strict: bool = option(False, "exit with code 1 if the audit fails", bool, group="run")
+    verbose: bool = option(False, "print what the audit passed too, not only what it found", bool, group="run")
     verify: bool = option(
         False, "only recompute the run's own results, and exit with code 1 if they differ", bool, group="run"
     )
@@ -119,8 +120,8 @@ class SubjectConfig(FoldersConfig):
 
 
 @dataclass(frozen=True)
-class ExplainConfig(SubjectConfig):
-    """Options of `explain.py`; what is None is taken from the first run."""
+class Views:
+    """The own options of `explain.py`: what is looked at, and how."""
 
     subject: str = option(ARGUMENT, "run folder or .keras file", metavar="RUN")
     other: str | None = option(ARGUMENT, "a second one to compare with", metavar="RUN2", nargs="?")
@@ -171,6 +172,25 @@ class ExplainConfig(SubjectConfig):
         500, "largest number of images in the picture of features", number(int, 5), group="more: views"
     )
     resamples: int = shared.resamples()
+
+
+@dataclass(frozen=True)
+class ExplainConfig(Views, SubjectConfig):
+    """Options of `explain.py`; what is None is taken from the first run."""
+
+
+@dataclass(frozen=True)
+class ReportConfig:
+    """Options of `report.py`."""
+
+    subjects: tuple[str, ...] = option(ARGUMENT, "run folders", nargs="+", metavar="RUN")
+    out: str | None = option(
+        None,
+        "page to write (default: report.html in the run folder; of several runs, in the folder around the first)",
+        group="page",
+        metavar="FILE",
+    )
+    debug: bool = shared.debug()
 
 
 @dataclass(frozen=True)

@@ -8,19 +8,16 @@ from tqdm import tqdm
 from chestrobust import catalogue
 from chestrobust.catalogue import resolve
 from chestrobust.config import DATA_DIR
-from chestrobust.data import metadata
+from chestrobust.data.metadata import beside
 from chestrobust.data.sources import medmnist_npz
 from chestrobust.data.splits import Splits
 from chestrobust.errors import DataError, did_you_mean
 
-OPTIONS = ("root", "size", "labels", "data_dir", "limit", "train_subset", "val_subset")
 
-
-def load_for(options) -> Splits:
-    """`load` what a script's options ask for."""
-    print(f"Loading {options.data}", flush=True)
-    splits = load(options.data, **{name: getattr(options, name) for name in OPTIONS})
-    return metadata.beside(splits) if options.metadata else splits
+def load_for(*, data, **given) -> Splits:
+    """`load` what a script's options of `config.DATA` ask for, and say so."""
+    print(f"Loading {data}", flush=True)
+    return load(data, **given)
 
 
 def load(
@@ -33,8 +30,9 @@ def load(
     limit=None,
     train_subset=None,
     val_subset=None,
+    metadata=False,
 ) -> Splits:
-    """Load a data set; TensorFlow isn't needed.
+    """Load a data set; TensorFlow isn't needed. Arguments are the scripts' options of `config.DATA`.
 
     Args:
         data: A key of `catalogue.SOURCES`, such as `"chestmnist"`, `"nih"` or `"phantom"`, or a path to an npz file.
@@ -45,6 +43,7 @@ def load(
         data_dir: Folder where files are looked for by name, and downloaded to.
         limit: Largest number of images per split, chosen by a fixed shuffle.
         train_subset, val_subset: As `limit`, of the training and of the validation images.
+        metadata: Whether age, sex and view stand beside the pixels; see `metadata.beside`.
 
     Raises:
         DataError: With one line that says what is wrong, where, what was expected and what to do.
@@ -73,7 +72,8 @@ def load(
             f"Unknown data set {name!r}. Expected one of {', '.join(catalogue.SOURCES)}, or a path to an .npz file."
             f"{did_you_mean(name, catalogue.SOURCES)}"
         )
-    return splits.limited(limits)
+    splits = splits.limited(limits)
+    return beside(splits) if metadata else splits
 
 
 def is_path(data):

@@ -58,13 +58,13 @@ PLAUSIBLE = (
 )
 
 
-def chosen(options):
-    """The `Range` that options name, or None if they leave it open.
+def chosen(words):
+    """The `Range` of an `--input-range`, or None if it is left open.
 
     Raises:
         ExpectedError: If it is none.
     """
-    return parse(options.input_range) if options.input_range else None
+    return parse(words) if words else None
 
 
 def parse(words):

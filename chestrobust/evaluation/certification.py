@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
-from chestrobust import devices, interruption, titles
+from chestrobust import catalogue, devices, interruption, titles
 from chestrobust.data.splits import as_floats
 from chestrobust.evaluation import outcomes
 from chestrobust.models import bounds
@@ -57,6 +57,23 @@ class Bounds:
             others = np.where(np.arange(self.high.shape[1]) == surest, -np.inf, self.high).max(axis=1)
             return np.take_along_axis(self.low, surest, axis=1)[:, 0] > others
         return (task.predicted(self.low, thresholds) == task.predicted(self.high, thresholds)).all(axis=1)
+
+    def record(self, epsilon, task, thresholds, known):
+        """What results say of the bounds at a radius, beside scores.
+
+        Args:
+            epsilon: The radius.
+            task: The `Splits.task`.
+            thresholds: Of probabilities, `(num_labels,)`.
+            known: Dictionary from `Attack`s to their `outcomes.Outcome`s on the same images.
+        """
+        inside = [
+            outcome.logits
+            for attack, outcome in known.items()
+            if attack.epsilon <= epsilon and catalogue.in_a_ball(attack.attack)
+        ]
+        unchanged = float(self.unchanged(task, thresholds).mean())
+        return {"attack": "certified", "epsilon": epsilon, "unchanged": unchanged, "excess": self.excess(inside)}
 
 
 @dataclass(frozen=True)

@@ -9,29 +9,31 @@ from sklearn.linear_model import LogisticRegression
 
 from chestrobust import models
 from chestrobust.attacks import named
-from chestrobust.data import ranges
 from chestrobust.evaluation import metrics, outcomes, scoring
 
 THROUGH = "end to end"
 
 
-def judge(subjects, splits, attack_options, options):
+def judge(subjects, splits, attack, *, pixel_range, weights, resamples):
     """Evaluate members and their combinations.
 
     Args:
         subjects: Runs and files of the members, as `saved.Saved`.
         splits: The `Splits`. Validation images fit the stacking and choose thresholds; test images are scored.
-        attack_options: The attack's options, from `saved.settings`.
-        options: An `EnsembleConfig`.
+        attack: Parameters of the PGD by name; see `named.reported_pgd`.
+        pixel_range: The `ranges.Range` of the pixels that files take, or None.
+        weights: Of the members, positive; empty for equal ones.
+        resamples: Of the intervals.
 
     Returns:
         What `results.json` holds: `evaluations`, a row for each model and attack, and `thresholds`.
+
     Raises:
         ModelError: If a member can't be loaded, or is for other images or labels than the data's.
     """
-    members = models.opened_all(subjects, splits, ranges.chosen(options))
+    members = models.opened_all(subjects, splits, pixel_range)
     task, names, everyone = splits.task, list(members), list(members.values())
-    pgd = named.reported_pgd(attack_options)
+    pgd = named.reported_pgd(**attack)
 
     def answers(split, attack, source):
         """The logits of all members, `(members, count, num_labels)`, and the largest change of a pixel."""
@@ -40,7 +42,7 @@ def judge(subjects, splits, attack_options, options):
 
     val, clean = (answers(split, named.CLEAN, everyone[0])[0] for split in (splits.val, splits.test))
     through = {name: answers(splits.test, pgd, model) for name, model in members.items()}
-    combinations = ways(task, options.weights or [1] * len(members), val, splits.val.labels)
+    combinations = ways(task, weights or [1] * len(members), val, splits.val.labels)
     # The twin knows no combinations, so gradients through one are float32.
     exact = dataclasses.replace(pgd, precision="float32")
     whole = {
@@ -51,7 +53,6 @@ def judge(subjects, splits, attack_options, options):
     whole["vote"] = whole["mean of probabilities"]
 
     evaluations, thresholds = [], {}
-    resampling = dataclasses.replace(options, seed=attack_options.seed)
 
     def add(model, combine, attacks):
         before = np.asarray(combine(clean))
@@ -59,7 +60,7 @@ def judge(subjects, splits, attack_options, options):
         if model == "vote":
             cuts = np.full(len(cuts), 0.5 - 10 * NEVER)  # as much weight for yes as for no is enough
         thresholds[model] = splits.by_label(cuts)
-        rows = scoring.Scores(splits, resampling, before, cuts, {})
+        rows = scoring.Scores(splits, before, cuts, {}, resamples=resamples, seed=pgd.seed)
         evaluations.append({"model": model, "through": None, **rows.row(named.CLEAN.record(), [before])})
         for source, (logits, largest) in attacks.items():
             record = {**pgd.record(), "max_perturbation": largest}

@@ -50,7 +50,8 @@ class Evaluation:
         rows = self.results["evaluations"]
         clean = rows[0]
         largest = max(row["epsilon"] for row in rows)
-        attacked = [row for row in rows if row["epsilon"] == largest and row["attack"] != "floor" and row is not clean]
+        apart = ("clean", "floor", "certified")
+        attacked = [row for row in rows if row["epsilon"] == largest and row["attack"] not in apart]
         audit = tables.verdict(self.audit).removesuffix(".")
         if not attacked or clean["macro_auc"] is None:
             return f"Macro AUC on clean images: {clean['macro_auc']}. {audit}."
@@ -92,14 +93,14 @@ def evaluate(
     task=None,
     input_range=None,
     custom_objects=None,
-    suite="quick",
-    steps=10,
-    restarts=1,
-    queries=500,
-    resamples=1000,
-    precision="auto",
-    seed=0,
-    certify=False,
+    suite=EvaluateConfig.suite,
+    steps=EvaluateConfig.steps,
+    restarts=EvaluateConfig.restarts,
+    queries=EvaluateConfig.queries,
+    resamples=EvaluateConfig.resamples,
+    precision=EvaluateConfig.precision,
+    seed=EvaluateConfig.seed,
+    certify=EvaluateConfig.certify,
     transfer_from=None,
 ):
     """Attack a classifier, and say how far its robust score can be trusted.
@@ -134,21 +135,20 @@ def evaluate(
         found, other = (
             one and models.understood(one, splits, pixel_range=pixel_range) for one in (model, transfer_from)
         )
-    if certify:
-        bounds.of(found.model)  # Before anything is attacked.
-    options = EvaluateConfig(
-        "memory",
-        data="memory",
-        input_range=tuple(found.pixel_range.split()),
-        epsilons=(0.0, *map(float, np.atleast_1d(epsilon))),
-        **{"suite": suite, "steps": steps, "restarts": restarts, "queries": queries},
-        **{"resamples": resamples, "precision": precision, "seed": seed, "certify": certify},
-    )
+    settings = {"suite": suite, "steps": steps, "restarts": restarts, "queries": queries, "resamples": resamples}
+    settings |= {"precision": precision, "seed": seed, "certify": certify}
+    settings |= {"epsilons": (0.0, *map(float, np.atleast_1d(epsilon)))}
     thresholds = np.full(len(splits.label_names), 0.5) if val_images is None else None
+    return Evaluation(_results(found, other, splits, settings, thresholds))
+
+
+def _results(found, other, splits, settings, thresholds):
+    """What `evaluate.py` would write of a model in memory, an `opening.Opened`, under attack by these options."""
+    if settings["certify"]:
+        bounds.of(found.model)  # Before anything is attacked.
+    input_range = tuple(found.pixel_range.split())
+    options = EvaluateConfig("memory", data="memory", input_range=input_range, **settings)
     with tempfile.TemporaryDirectory() as cache:
-        subject = sweep.Subject(
-            *(found.model, splits, options, None, Path(cache), None, other and other.model, None, {}),
-            thresholds=thresholds,
-        )
-        results = {"schema": runs.SCHEMA, "model": "memory", **sweep.study(found, subject), "labels": None}
-    return Evaluation(results)
+        others = {"other": other and other.model, "thresholds": thresholds}
+        subject = sweep.Subject(found.model, splits, options, Path(cache), **others)
+        return {"schema": runs.SCHEMA, "model": "memory", **sweep.study(found, subject), "labels": None}

@@ -8,6 +8,7 @@ from sklearn.utils import assert_all_finite
 
 from chestrobust.config import RESAMPLES
 
+TOGETHER = 1 << 14  # weights of images that are worked on at once, which the processor's cache holds
 F1_GRID = (0.05, 0.10, 0.15, 0.20, 0.25, 0.30, 0.35, 0.40)
 
 
@@ -185,9 +186,12 @@ def bootstrap(labels, scores, *, resamples=RESAMPLES, seed=0, patients=None):
     """
     assert_all_finite(scores)
     columns = [_Column(y, s) for y, s in zip(labels.T, scores.T, strict=True)]
-    values = [[column.auc_and_ap(w) for column in columns] for w in _weights(len(labels), resamples, seed, patients)]
-    auc_and_ap = np.reshape(values, (resamples, len(columns), 2))
-    return {"auc": auc_and_ap[..., 0], "ap": auc_and_ap[..., 1]}
+    values = [
+        np.stack([column.auc_and_ap(together) for column in columns], axis=-1)
+        for together in drawn(len(labels), resamples, seed, patients)
+    ]
+    auc_and_ap = np.concatenate(values, axis=1)
+    return {"auc": auc_and_ap[0], "ap": auc_and_ap[1]}
 
 
 def mean_interval(values, *, resamples=RESAMPLES, seed=0, patients=None):
@@ -200,23 +204,24 @@ def mean_interval(values, *, resamples=RESAMPLES, seed=0, patients=None):
         Mean, low and high end; NaN if no value is defined.
     """
     values, defined = np.nan_to_num(values), ~np.isnan(values)
-    weights = np.array(list(_weights(len(values), resamples, seed, patients)))
+    weights = np.concatenate(list(drawn(len(values), resamples, seed, patients)))
     with np.errstate(invalid="ignore"):
         mean, resampled = values.sum() / defined.sum(), (weights @ values) / (weights @ defined)
     return float(mean), *map(float, interval(resampled))
 
 
-def _weights(count, resamples, seed, patients):
-    """How often each image is drawn, `(count,)`, once per resample."""
+def drawn(count, resamples, seed, patients, together=TOGETHER):
+    """How often each image is drawn in each resample, some at a time, `(some, count)`; see `bootstrap`."""
     patients = range(count) if patients is None else patients
     if len(patients) != count:
         raise ValueError(f"`patients` must name one per image, {count}. Received: {len(patients)}")
     numbers = {}
     patient = np.array([numbers.setdefault(name, len(numbers)) for name in patients])
     rng = np.random.default_rng(seed)
-    for _ in range(resamples):
-        drawn = rng.integers(len(numbers), size=len(numbers))
-        yield np.bincount(drawn, minlength=len(numbers))[patient]
+    size = max(1, together // count)
+    for begin in range(0, resamples, size):
+        chosen = (rng.integers(len(numbers), size=len(numbers)) for _ in range(begin, min(begin + size, resamples)))
+        yield np.stack([np.bincount(those, minlength=len(numbers))[patient] for those in chosen])
 
 
 class _Column:
@@ -232,24 +237,29 @@ class _Column:
         self.rank = np.searchsorted(scores, scores)
 
     def auc_and_ap(self, weights):
-        """AUC (ties count half) and average precision, exact, where image i occurs `weights[i]` times."""
-        positives = weights[self.positives]
-        negative_sums, positive_sums = _sums(weights[self.negatives]), _sums(positives)
-        num_negatives, num_positives = negative_sums[-1], positive_sums[-1]
-        if not (num_negatives and num_positives):
-            return np.nan, np.nan
-        wins = negative_sums[self.below] + negative_sums[self.up_to]
+        """AUC (ties count half) and average precision, exact, where image i occurs `weights[:, i]` times.
+
+        Returns:
+            Float64, `(2, resamples)`.
+        """
+        positives = weights[:, self.positives]
+        negative_sums, positive_sums = _sums(weights[:, self.negatives]), _sums(positives)
+        num_negatives, num_positives = negative_sums[:, -1:], positive_sums[:, -1:]
+        wins = negative_sums[:, self.below] + negative_sums[:, self.up_to]
         # With the threshold at each positive's own score.
-        hits = num_positives - positive_sums[self.rank]
-        false_alarms = num_negatives - negative_sums[self.below]
+        hits = num_positives - positive_sums[:, self.rank]
+        false_alarms = num_negatives - negative_sums[:, self.below]
         # The maximum only matters above the highest image that was drawn, where weights are 0.
         precision = hits / np.maximum(hits + false_alarms, 1)
-        return positives @ wins / (2 * num_negatives * num_positives), positives @ precision / num_positives
+        pairs = (2 * num_negatives * num_positives)[:, 0]
+        auc = (positives * wins).sum(axis=1) / np.maximum(pairs, 1)
+        ap = (positives * precision).sum(axis=1) / np.maximum(num_positives[:, 0], 1)
+        return np.where(pairs > 0, (auc, ap), np.nan)
 
 
 def _sums(weights):
-    """Sums of the first 0, 1, 2 ... weights."""
-    return np.concatenate(([0], np.cumsum(weights)))
+    """Sums of the first 0, 1, 2 ... weights of each row."""
+    return np.pad(np.cumsum(weights, axis=1), ((0, 0), (1, 0)))
 
 
 def macro_of(resampled):

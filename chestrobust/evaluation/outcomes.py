@@ -13,6 +13,7 @@ from chestrobust.attacks import aim
 from chestrobust.attacks.named import CLEAN
 from chestrobust.data.splits import as_floats
 from chestrobust.evaluation import metrics
+from chestrobust.evaluation.measured import Measured
 from chestrobust.models import graph, twin
 
 # Pixels attacked at once: 256 images of 28 x 28. The first convolution's output alone takes 128 bytes per pixel.
@@ -20,31 +21,54 @@ PIXELS_PER_BATCH = 256 * 28 * 28
 ROUNDS = 5  # of choosing anew which attack is worst for an image; the score hardly falls after two
 
 
-def evaluate(classifier, splits, suite, *, part="test", progress=True):
+def evaluate(classifier, splits, suite, **settings):
+    """Attack a whole split and score the answers; the `settings` are those of `judged`.
+
+    Returns:
+        A dictionary per attack, as `results.json` holds it: see `Measured.record`. After the clean images, attacked
+        ones have a `difference` from them, see `Measured.minus`.
+    """
+    return [row for row, _ in judged(classifier, splits, suite, **settings)]
+
+
+def judged(classifier, splits, suite, *, thresholds=0.5, part="test", seed=0, progress=True, known=None):
     """Attack a whole split and score the answers.
 
     Args:
         classifier: A `keras.Model` with a layer named `logits`.
         splits: The `Splits`.
         suite: `Attack`s.
+        thresholds: Of probabilities, `(num_labels,)` or one for all; see `thresholds`.
         part: Which split: `"train"`, `"val"` or `"test"`.
+        seed: Of the resamples for intervals.
         progress: Whether to show a progress bar per attack.
+        known: Dictionary that gets the `Outcome` of each attack; attacks aimed by one in it don't find it again.
 
     Returns:
-        A dictionary per attack, as `results.json` holds it.
+        For each attack what `evaluate` returns of it, and the `Measured` answers.
     """
-    model, split, evaluations, known = models.logits(classifier), splits.parts[part], [], {}
+    model, split, found, before = models.logits(classifier), splits.parts[part], [], None
+    known = {} if known is None else known
     for attack in suite:
         outcome = known[attack] = run(model, splits.task, split, attack, progress=progress, known=known)
-        evaluations.append(
-            {
-                **attack.record(),
-                "images": len(split),
-                **metrics.summary(splits.task, splits.label_names, split.labels, outcome.logits),
-                "max_perturbation": outcome.largest,
-            }
-        )
-    return evaluations
+        scores = measured(splits, outcome.logits, thresholds, part=part, seed=seed)
+        row = {**attack.record(), **scores.record(), "max_perturbation": outcome.largest}
+        clean = next((other.logits for attack, other in known.items() if attack.attack == "clean"), None)
+        if attack.attack == "clean":
+            before = scores
+        elif clean is not None:
+            before = before or measured(splits, clean, thresholds, part=part, seed=seed)
+            row["difference"] = scores.minus(before)
+        found.append((row, scores))
+    return found
+
+
+def measured(splits, logits, thresholds, *, part="test", seed=0):
+    """The `Measured` answers to a split, by patient where patients are known."""
+    split = splits.parts[part]
+    return Measured(
+        *(splits.task, splits.label_names, split.labels, logits, thresholds), seed=seed, patients=split.patients
+    )
 
 
 @dataclass(frozen=True)

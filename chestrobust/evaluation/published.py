@@ -6,20 +6,20 @@ from chestrobust import catalogue
 from chestrobust.evaluation.lines import judged, not_run
 
 # What scores each label on images of its own is no single attack: a joint score may be above it.
-EACH_LABEL = ("label-margin", "floor")
+EACH_LABEL = ("label-margin", "floor", "certified")
 LEAST = 32  # images that an AUC must be of to tell anything
 SLACK = 0.03  # of macro AUC: what chance and rounding may explain on some hundred images
 
 
-def checks(rows, certified=None):
+def checks(rows):
     """The `Line`s about rows.
 
     Args:
         rows: Dictionaries as `results.json` holds them, with `attack`, `epsilon`, `images`, `macro_auc` and, where it
-            is known, `max_perturbation`; or None.
-        certified: Rows of certified scores, with `excess`: how far a logit under an attack lies outside of its bounds.
+            is known, `max_perturbation`; of certified scores with `excess`, how far a logit under an attack lies out of
+            its bounds. Or None.
     """
-    return [_joint(rows), _floor(rows), _weaker(rows), _monotone(rows), _inside(rows), _certified(rows, certified)]
+    return [_joint(rows), _floor(rows), _weaker(rows), _monotone(rows), _inside(rows), _certified(rows)]
 
 
 def _joint(rows):
@@ -75,20 +75,20 @@ def _inside(rows):
     return _worst("rows stay in the ball", over, 1e-6, text, "rows that tell their largest change")
 
 
-def _certified(rows, certified):
+def _certified(rows):
     """A bound that anything reaches beyond is none: of one image already, in its logits and in what is counted of them.
 
     Whatever is inside a smaller ball is inside the larger one.
     """
-    over = [bound["excess"] for bound in certified or ()]
-    for bound in certified or ():
-        inside = [
-            row for row in rows or () if row["epsilon"] <= bound["epsilon"] and catalogue.in_a_ball(row["attack"])
-        ]
-        pairs = [(bound["macro_auc"], row["macro_auc"]) for row in inside]
-        for row in inside:
-            labels = row.get("per_label_auc", {})
-            pairs += [(bound["per_label_auc"][name], value) for name, value in labels.items()]
+    over = []
+    for bound in (row for row in rows or () if row["attack"] == "certified"):
+        over.append(bound["excess"])
+        pairs = []
+        for row in rows:
+            if row["epsilon"] <= bound["epsilon"] and catalogue.in_a_ball(row["attack"]):
+                pairs.append((bound["macro_auc"], row["macro_auc"]))
+                labels = row.get("per_label_auc", {})
+                pairs += [(bound["per_label_auc"][name], value) for name, value in labels.items()]
         over += [ours - theirs for ours, theirs in pairs if None not in (ours, theirs)]
     text = "how far a certified score lies above a row inside its ball, or a logit outside of its bounds; expected 0"
     return _worst("certified is a lower bound", over, 0.0, text, "--certify")

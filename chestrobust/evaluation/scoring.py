@@ -3,8 +3,7 @@
 import numpy as np
 
 from chestrobust.evaluation import metrics, outcomes
-
-FEW = 10  # images; fewer have no interval
+from chestrobust.evaluation.measured import Measured
 
 
 class Scores:
@@ -12,27 +11,37 @@ class Scores:
 
     Args:
         splits: The `Splits`; the test split is scored.
-        options: With `resamples` and `seed` of the intervals.
         clean: Logits of the clean test images, `(count, num_labels)`.
         thresholds: `(num_labels,)`, of probabilities.
         groups: Groups of test images to score besides; see `subgroups.rows`.
+        resamples, seed: Of the intervals.
     """
 
-    def __init__(self, splits, options, clean, thresholds, groups):
-        self.splits, self.options, self.clean, self.thresholds = splits, options, clean, thresholds
+    def __init__(self, splits, clean, thresholds, groups, *, resamples, seed):
+        self.splits, self.clean, self.thresholds = splits, clean, thresholds
         self.labels, self.groups = splits.test.labels, groups
+        self.resampling = {"resamples": resamples, "seed": seed}
+        self.before = {}  # what the clean images score, by whether labels are taken apart
 
     def row(self, record, candidates, *, per_label=False):
-        """Scores and intervals of the worst of several answers, jointly or for each label alone."""
+        """Scores and intervals of the worst of several answers, jointly or for each label alone.
+
+        Attacked rows have a `difference`, their scores minus those of the clean images; see `Measured.minus`.
+        """
         names, task = self.splits.label_names, self.splits.task
         logits, clean = (self.worst(np.stack(found), per_label) for found in (candidates, [self.clean]))
         task = task.apart() if per_label else task
         reported, before = (task.predicted(answers, self.thresholds) for answers in (logits, clean))
         scores, probabilities = metrics.classification(self.labels, reported), task.probabilities(logits)
+        measured = self.measured(task, logits)
+        if per_label not in self.before:
+            self.before[per_label] = self.measured(task, clean)
+        attacked = record["attack"] != "clean"
         classes = {"confusion_matrix": metrics.confusion(self.labels, logits).tolist()} if task.exclusive else {}
         return {
             **record,
-            **self.scored(task, logits),
+            **measured.record(),
+            **({"difference": measured.minus(self.before[per_label])} if attacked else {}),
             "f1": {
                 "macro": scores["macro_f1"],
                 "micro": scores["micro_f1"],
@@ -47,7 +56,7 @@ class Scores:
             "hidden": float(np.mean((before & ~reported).any(axis=1))),
             "invented": float(np.mean((~before & reported).any(axis=1))),
             "by": {
-                attribute: {group: self.scored(task, logits, rows) for group, rows in groups.items()}
+                attribute: {group: self.measured(task, logits, rows).record() for group, rows in groups.items()}
                 for attribute, groups in self.groups.items()
             },
         }
@@ -58,31 +67,15 @@ class Scores:
             return outcomes.floor(self.splits.task, self.labels, candidates)
         return outcomes.joint(self.splits.task, self.labels, candidates, self.clean)
 
-    def scored(self, task, logits, rows=slice(None)):
-        """Scores with their intervals, of all test images or of some."""
-        labels, logits, patients = self.labels[rows], logits[rows], self.splits.test.patients
-        resampled = metrics.bootstrap(
-            labels,
-            task.ranks(logits),
-            resamples=self.options.resamples,
-            seed=self.options.seed,
+    def measured(self, task, logits, rows=slice(None)):
+        """The `Measured` answers of all test images or of some."""
+        patients = self.splits.test.patients
+        return Measured(
+            *(task, self.splits.label_names, self.labels[rows], logits[rows], self.thresholds),
+            **self.resampling,
             patients=None if patients is None else patients[rows],
         )
-        # Of fewer, resampling repeats the same few outcomes: an interval would look more certain than they are.
-        few = len(labels) < FEW
-        names, intervals = self.splits.label_names, {}
-        for key, values in resampled.items():
-            low, high = metrics.interval(values)
-            intervals[f"macro_{key}"] = None if few else _pair(metrics.interval(metrics.macro_of(values)))
-            intervals[f"per_label_{key}"] = {
-                name: None if few else _pair(ends) for name, *ends in zip(names, low, high, strict=True)
-            }
-        return {"images": len(labels), **metrics.summary(task, names, labels, logits), "intervals": intervals}
 
     def predicted(self, logits):
         """Which labels the report names, bool, `(count, num_labels)`."""
         return self.splits.task.predicted(logits, self.thresholds)
-
-
-def _pair(ends):
-    return None if np.isnan(ends[0]) else [float(ends[0]), float(ends[1])]

@@ -12,7 +12,7 @@ from chestrobust import catalogue, devices, files, models, runs
 from chestrobust.attacks import named
 from chestrobust.data import ranges
 from chestrobust.errors import ModelError, RunError
-from chestrobust.evaluation import audit, cache, certification, metrics, outcomes, scoring
+from chestrobust.evaluation import audit, cache, certification, gallery, metrics, outcomes, scoring
 from chestrobust.models import bounds, twin
 from chestrobust.reporting import figures
 from chestrobust.runs import provenance
@@ -37,21 +37,28 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
     Returns:
         What was written: see `tables.evaluation`.
     """
-    found = models.opened(path, splits, ranges.chosen(options))
+    pixel_range = ranges.chosen(options.input_range)
+    found = models.opened(path, splits, pixel_range)
     if options.certify:
         bounds.of(found.model)  # Before anything is attacked: a model that can't be certified should be known now.
     if note := twin.note(found.model):
         print(note)
-    other = models.opened(source, splits, ranges.chosen(options)).model if source else None
+    other = models.opened(source, splits, pixel_range).model if source else None
     folder = run.path / "evaluations"
     stem = "" if path.name == "model.keras" else f"{path.stem}-"
     name = options.name or files.portable(f"{stem}{splits.name}-{options.suite}")
     if devices.chief():
         runs.clear(folder / name)
-    subject = Subject(found.model, splits, options, known, folder / name, path, other, source, groups or {})
+    of_run = {"path": path, "known": known, "other": other, "source": source, "groups": groups}
+    subject = Subject(found.model, splits, options, folder / name, **of_run)
     results = {"schema": runs.SCHEMA, "model": provenance.model(path), **study(found, subject), "labels": labels}
     if devices.chief():
         write(results, folder, name)
+    if not (run.path / gallery.NAME).is_file():
+        # A model of somebody else's, or a run of an earlier version.
+        shown = {path.stem: found.model}
+        cuts = dict.fromkeys(shown, subject.thresholds)
+        gallery.write(shown, splits, cuts, folder / name, precision=options.precision)
     devices.wait()
     return results
 
@@ -65,22 +72,20 @@ def study(found, subject):
     """
     splits, options = subject.splits, subject.options
     evaluations = subject.evaluations()
-    certified = subject.certified()
     reference = reference_epsilon(options.epsilons)
     curve = subject.curve_over_steps(reference)
-    lines = subject.audit(reference, evaluations, certified, facts(found))
+    lines = subject.audit(reference, evaluations, facts(found))
     return {
         "architecture": found.model.name.removesuffix("_logits"),
         "parameters": found.model.count_params(),
         **found.record(),
         "data": splits.summary(),
-        "config": provenance.options(options),
+        "config": provenance.options(vars(options)),
         "versions": provenance.versions(),
         "commit": provenance.commit(),
         "hardware": provenance.hardware(),
         "thresholds": splits.by_label(subject.thresholds),
         "evaluations": [row | {"code": cache.code()} for row in evaluations],
-        "certified": certified,
         "steps_curve": curve,
         "audit": [dataclasses.asdict(line) for line in lines],
     }
@@ -128,9 +133,34 @@ def facts(found):
 
 
 class Subject(scoring.Scores):
-    """A model under evaluation, with what its rows share."""
+    """A model under evaluation, with what its rows share.
 
-    def __init__(self, model, splits, options, known, kept, path, other, source, groups, thresholds=None):
+    Args:
+        model: Callable `model(images, training=False)` that returns logits.
+        splits: The `Splits`.
+        options: An `EvaluateConfig`.
+        kept: Folder of the outcomes; see `cache.Cache`.
+        path: The model's file, if it has one.
+        known: `results.json` of its run, if there is one.
+        other, source: Another model, on which transferred images are made, and its file.
+        groups: Groups of test images to score besides; see `subgroups.rows`.
+        thresholds: `(num_labels,)`, of probabilities; the run's or the best by default.
+    """
+
+    def __init__(
+        self,
+        model,
+        splits,
+        options,
+        kept,
+        *,
+        path=None,
+        known=None,
+        other=None,
+        source=None,
+        groups=None,
+        thresholds=None,
+    ):
         self.model, self.splits, self.options, self.other = model, splits, options, other
         self.cache = cache.Cache(kept)
         self.known, self.outcomes = known or {}, {}
@@ -141,7 +171,8 @@ class Subject(scoring.Scores):
         self.identity = provenance.sha256(path) if path else None  # of a model in memory, nothing outlives it
         self.source_identity = provenance.sha256(source) if source else None
         clean = self.outcome(named.CLEAN).logits
-        super().__init__(splits, options, clean, self._thresholds() if thresholds is None else thresholds, groups)
+        thresholds = self._thresholds() if thresholds is None else thresholds
+        super().__init__(splits, clean, thresholds, groups or {}, resamples=options.resamples, seed=options.seed)
 
     def outcome(self, attack):
         """The `Outcome` of an attack on the test split, from disk if it was computed before."""
@@ -187,6 +218,8 @@ class Subject(scoring.Scores):
                         candidates.append(self.worst(np.stack(logits), False))  # Or joint might be above this row.
                 if self.options.suite == "standard":
                     rows += self._worst_rows(epsilon, candidates)
+                if self.options.certify:
+                    rows.append(self._certified_row(epsilon))
         # Apart from the others: what they change may change as much as it likes.
         for name in dict.fromkeys(extra for extra in self.options.extra if not catalogue.attack(extra).radius):
             attack = self._extra(name, {"seed": self.options.seed})
@@ -201,24 +234,11 @@ class Subject(scoring.Scores):
             joint["robust_accuracy"] = outcomes.robust_accuracy(task, self.labels, candidates)
         return self.row(joint, candidates), self.row(floor, candidates, per_label=True)
 
-    def certified(self):
-        """With `--certify` a row for each radius: scores that no attack can go below; see `certification`."""
-        rows, task, radii = [], self.splits.task, sorted(set(self.options.epsilons)) if self.options.certify else ()
-        for epsilon in filter(None, radii):
-            found = certification.of(self.model, self.splits.test, epsilon)
-            inside = [
-                outcome.logits
-                for attack, outcome in self.outcomes.items()
-                if attack.epsilon <= epsilon and catalogue.in_a_ball(attack.attack)
-            ]
-            record = {
-                "attack": "certified",
-                "epsilon": epsilon,
-                "unchanged": float(found.unchanged(task, self.thresholds).mean()),
-                "excess": found.excess(inside),
-            }
-            rows.append(self.row(record, found.corners(task), per_label=True))
-        return rows
+    def _certified_row(self, epsilon):
+        """What no attack in the ball can go below; see `certification`."""
+        found = certification.of(self.model, self.splits.test, epsilon)
+        record = found.record(epsilon, self.splits.task, self.thresholds, self.outcomes)
+        return self.row(record, found.corners(self.splits.task), per_label=True)
 
     def attacks(self, epsilon):
         """The attacks at one radius, by the name of their row."""
@@ -278,7 +298,7 @@ class Subject(scoring.Scores):
             curve.append({"steps": steps, "macro_auc": None if np.isnan(auc) else auc})
         return {"epsilon": epsilon, "images": len(labels), "points": curve}
 
-    def audit(self, epsilon, rows, certified, facts):
+    def audit(self, epsilon, rows, facts):
         """The audit's lines for PGD at one radius, and for all rows; `facts` are what the loader found out."""
         task, settings = self.splits.task, {"seed": self.options.seed, "precision": self.options.precision}
         return audit.of_split(
@@ -292,7 +312,6 @@ class Subject(scoring.Scores):
             undefended=self.undefended,
             known=self.outcomes,
             rows=rows,
-            certified=certified,
             train=self.splits.train,
             facts=facts,
         )

@@ -1,13 +1,22 @@
 """Do the numbers in a run's `results.json` hold? They are computed again from `model.keras` and the data."""
 
 from dataclasses import replace
-from types import SimpleNamespace
 
 from chestrobust import models, runs, titles
 from chestrobust.attacks import named
+from chestrobust.config import ATTACK
 from chestrobust.errors import RunError
 from chestrobust.evaluation import outcomes
 
+# What the rows of earlier versions lack.
+LATER = (
+    "macro_sensitivity",
+    "macro_specificity",
+    "per_label_sensitivity",
+    "per_label_specificity",
+    "intervals",
+    "difference",
+)
 TOLERANCE = 1e-3  # The same machine repeats every digit; on another, rounding lets a few images change places.
 
 
@@ -38,19 +47,23 @@ def verify(run, results, splits):
             f"largest difference {difference:.2g}{detail}"
         )
 
-    def check_attacks(prefix, classifier, evaluations):
-        for attack, before in zip(suite, evaluations, strict=True):
-            check(f"{prefix}{titles.title(before)}", before, outcomes.evaluate(classifier, splits, [attack])[0])
+    def check_model(prefix, classifier, recorded):
+        cuts, known = outcomes.thresholds(models.logits(classifier), splits), {}
+        settings = {"thresholds": cuts, "seed": results["config"].get("seed", 0), "known": known}
+        for attack, before in zip(suite, recorded["evaluations"], strict=True):
+            (now,) = outcomes.evaluate(classifier, splits, [attack], **settings)
+            lacking = {name for name in LATER if name not in before}
+            check(f"{prefix}{titles.title(before)}", before, {key: now[key] for key in now if key not in lacking})
+        if "thresholds" in recorded:  # those of a baseline are not in runs of earlier versions
+            check(f"{prefix}thresholds", recorded["thresholds"], splits.by_label(cuts))
 
-    check_attacks("", classifier, results["evaluations"])
-    check("thresholds", results["thresholds"], splits.by_label(outcomes.thresholds(models.logits(classifier), splits)))
+    check_model("", classifier, results)
     missing = ""
     if "baseline" in results:
         path, missing = runs.baseline_of(run.path, results)
         if path:
-            evaluations = results["baseline"].get("evaluations")
-            _suite(run, results["config"], evaluations)
-            check_attacks("baseline, ", models.load(path), evaluations)
+            _suite(run, results["config"], results["baseline"].get("evaluations"))
+            check_model("baseline, ", models.load(path), results["baseline"])
     print(
         f"{sum(checks)} of {len(checks)} hold (tolerance {TOLERANCE})"
         f"{f'; not checked: the baseline, as {missing}' if missing else ''}"
@@ -58,14 +71,15 @@ def verify(run, results, splits):
     return all(checks)
 
 
-def _suite(run, config, evaluations):
-    """The attacks of a configuration, in the arithmetic that the evaluations of just these attacks record."""
+def _suite(run, recorded, evaluations):
+    """The attacks of the options that are recorded, in the arithmetic that evaluations of just these attacks record."""
     try:
         aimed = any(entry["attack"] == "pgd-auc" for entry in evaluations)  # not in runs of earlier versions
+        pgd = named.reported_pgd(**{name: recorded[name] for name in ATTACK})
         suite = [
             # None where there are no gradients, and so no arithmetic to choose.
             replace(attack, precision=entry["precision"] or "auto")
-            for attack, entry in zip(named.quick_suite(SimpleNamespace(**config), aimed), evaluations, strict=True)
+            for attack, entry in zip(named.quick_suite(pgd, aimed), evaluations, strict=True)
         ]
         same = all(attack.record().items() <= entry.items() for attack, entry in zip(suite, evaluations, strict=True))
     except (AttributeError, KeyError, TypeError, ValueError):

@@ -10,7 +10,7 @@ from tqdm import tqdm
 
 from chestrobust import config, files, models, runs, titles
 from chestrobust.attacks import named
-from chestrobust.data import metadata, ranges
+from chestrobust.data import metadata
 from chestrobust.data.splits import as_floats
 from chestrobust.errors import ExpectedError
 from chestrobust.evaluation import metrics, outcomes, sweep
@@ -23,15 +23,22 @@ TOLERANCE = 0.01  # of the difference of logits, or of 1 if that is larger
 
 
 class Study:
-    """One trained model or two, their data, the attack, and the folder that views are written to."""
+    """One trained model or two, their data, the attack, and the folder that views are written to.
 
-    def __init__(self, subjects, splits, chosen, options):
-        self.subjects, self.splits, self.options = subjects, splits, options
-        self.models = models.opened_all(subjects, splits, ranges.chosen(options))
+    Args:
+        subjects: The `saved.Saved` models.
+        splits: The `Splits`.
+        attack: Parameters of the PGD by name; see `named.reported_pgd`.
+        views: The `config.Views`.
+        pixel_range: The `ranges.Range` of the pixels that files take, or None.
+    """
+
+    def __init__(self, subjects, splits, attack, views, pixel_range=None):
+        self.subjects, self.splits, self.views = subjects, splits, views
+        self.models = models.opened_all(subjects, splits, pixel_range)
         self.name = next(iter(self.models))
         self.model = self.models[self.name]
-        self.attack = named.reported_pgd(chosen)
-        self.chosen = chosen
+        self.attack = named.reported_pgd(**attack)
         self.folder = subjects[0].run.path / "explanations"
         if subjects[0].run.finished and subjects[0].data.get("sha256", splits.sha256) != splits.sha256:
             self.folder /= files.portable(splits.name)  # beside what is of the run's own data
@@ -40,8 +47,8 @@ class Study:
         """The first model with its thresholds and scores; what is computed is kept on disk."""
         one = self.subjects[0]
         known = one.run.read("results.json", "data", "evaluations") if one.own_run else {}
-        own = config.EvaluateConfig(str(one.path), resamples=self.options.resamples, seed=self.chosen.seed)
-        return sweep.Subject(self.model, self.splits, own, known, self.folder / "cache", one.path, None, None, {})
+        own = config.EvaluateConfig(str(one.path), resamples=self.views.resamples, seed=self.attack.seed)
+        return sweep.Subject(self.model, self.splits, own, self.folder / "cache", path=one.path, known=known)
 
     def attacked(self, indices, model=None, attack=None):
         """Images, labels and adversarial images of some rows of the test split, floats in [0, 1]."""
@@ -54,8 +61,8 @@ class Study:
     def maps(self, method, model, images, labels):
         """Maps of one method, `(count, height, width)`; of colours, the sum."""
         if method == "Grad-CAM":
-            return attributions.grad_cam(model, images, labels, layer=self.options.layer)
-        return attributions.integrated_gradients(model, images, labels, steps=self.options.path_steps)[0].sum(axis=-1)
+            return attributions.grad_cam(model, images, labels, layer=self.views.layer)
+        return attributions.integrated_gradients(model, images, labels, steps=self.views.path_steps)[0].sum(axis=-1)
 
     def save(self, figure, name):
         """Write a figure; returns a line that says where."""
@@ -83,8 +90,8 @@ def explained(labels, logits):
 
 def explanation(study):
     """Grad-CAM and integrated gradients of one test image, clean and attacked, in one model or two."""
-    splits, options = study.splits, study.options
-    index = options.image
+    splits, views = study.splits, study.views
+    index = views.image
     if index is None:
         index = int(splits.test.labels.any(axis=1).argmax())
     if index >= len(splits.test):
@@ -92,19 +99,19 @@ def explanation(study):
             f"--image: expected a number below {len(splits.test)}, the number of test images. Received: {index}."
         )
     image, truth, adversarial = study.attacked(np.array([index]))
-    if options.label is None:
+    if views.label is None:
         label = explained(truth, outcomes.answers(study.model, image))
     else:
-        label = np.array([splits.label_names.index(options.label)])
+        label = np.array([splits.label_names.index(views.label)])
     finding, lines, rows = splits.label_names[label[0]], [], []
     for version, picture in (("clean", image), (study.attack.title, adversarial)):
         row = {version: ("image", picture[0], None)}
         signed = {}
         for name, model in study.models.items():
             answer = splits.task.probabilities(outcomes.answers(model, picture))[0, label[0]]
-            cam = attributions.grad_cam(model, picture, label, layer=options.layer)[0]
+            cam = attributions.grad_cam(model, picture, label, layer=views.layer)[0]
             row[f"{name}: Grad-CAM\nprobability {answer:.3f}"] = ("heat", picture[0], cam)
-            contributions, line = _contributions(model, picture, label, options.path_steps)
+            contributions, line = _contributions(model, picture, label, views.path_steps)
             signed[name] = contributions[0].sum(axis=-1)
             lines.append(f"{name}, {version}: {line}")
         row |= {f"{name}:\nintegrated gradients": ("signed", None, values) for name, values in signed.items()}
@@ -189,7 +196,7 @@ def pieces(split):
 def _with_interval(study, values, patients):
     """Mean and interval for JSON; None where nothing is defined."""
     mean, low, high = metrics.mean_interval(
-        values, resamples=study.options.resamples, seed=study.chosen.seed, patients=patients
+        values, resamples=study.views.resamples, seed=study.attack.seed, patients=patients
     )
     return None if np.isnan(mean) else {"mean": mean, "low": low, "high": high}
 
@@ -207,7 +214,7 @@ def boxed(study):
     size, channels = study.splits.image_shape[1:]
     if metadata.pixel_channels(study.splits.image_shape) < channels:
         raise ExpectedError("--boxes: expected a model of images alone. Received one with --metadata.")
-    found = boxes.load(study.options.boxes, size)
+    found = boxes.load(study.views.boxes, size)
     images, labels = as_floats(found.images), found.labels.astype(np.float32)
     indices = np.arange(len(images))
     patients = [name.partition("_")[0] for name in found.files]
@@ -215,7 +222,7 @@ def boxed(study):
     for name, model in study.models.items():
         attacked = study.attack(model, images, labels, task=study.splits.task, indices=indices)
         for version, pictures in (("clean", images), (study.attack.title, attacked)):
-            maps = attributions.grad_cam(model, pictures, found.found, layer=study.options.layer)
+            maps = attributions.grad_cam(model, pictures, found.found, layer=study.views.layer)
             scores = {
                 "inside": boxes.mass_inside(maps, found.boxes),
                 "pointing_game": boxes.points_inside(maps, found.boxes),

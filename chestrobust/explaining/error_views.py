@@ -19,14 +19,14 @@ from chestrobust.reporting import figures, tables
 
 def gallery(study):
     """Adversarial examples per radius (FGSM) and per step size (PGD), with true and predicted findings."""
-    judged, splits, chosen = study.judged(), study.splits, study.chosen
+    judged, splits, pgd = study.judged(), study.splits, study.attack
     # Images of which the model finds something that is there first: there an attack has something to hide.
     found = (judged.predicted(judged.clean) & (splits.test.labels == 1)).any(axis=1)
     present = np.random.default_rng(0).permutation(np.flatnonzero(splits.test.labels.any(axis=1)))
-    indices = np.sort(present[np.argsort(~found[present], kind="stable")][: study.options.images])
+    indices = np.sort(present[np.argsort(~found[present], kind="stable")][: study.views.images])
     names = np.array(splits.label_names)
-    sizes = study.options.step_sizes or [chosen.epsilon * share for share in (0.05, 0.1, 0.25, 0.5, 1)]
-    radii = [named.Attack("fgsm", epsilon, precision=chosen.precision) for epsilon in study.options.epsilons]
+    sizes = study.views.step_sizes or [pgd.epsilon * share for share in (0.05, 0.1, 0.25, 0.5, 1)]
+    radii = [named.Attack("fgsm", epsilon, precision=pgd.precision) for epsilon in study.views.epsilons]
     strides = [dataclasses.replace(study.attack, step_size=size) for size in sizes]
     lines = []
     for title, file, attacks, caption in (
@@ -75,7 +75,7 @@ def features(study):
     splits, test = study.splits, study.splits.test
     last = study.model.layers[-1]
     inner = keras.Model(study.model.inputs[0], last.input)
-    count = min(len(test), study.options.points)
+    count = min(len(test), study.views.points)
     seen = {"clean": [], study.attack.title: []}
     chosen = np.arange(len(test))[selection(len(test), count)]  # spread over a test set that is sorted by class
     labels = test.labels[chosen]
@@ -85,7 +85,7 @@ def features(study):
             seen[name].append(inner(pictures, training=False).numpy().reshape(len(pictures), -1))
     stacked = np.concatenate([np.concatenate(parts) for parts in seen.values()])
     perplexity = min(30, (len(stacked) - 1) / 3)
-    points = TSNE(perplexity=perplexity, init="pca", random_state=study.chosen.seed).fit_transform(stacked)
+    points = TSNE(perplexity=perplexity, init="pca", random_state=study.attack.seed).fit_transform(stacked)
     if splits.task.exclusive:
         groups = np.array(splits.label_names)[labels.argmax(axis=1)]
     else:
@@ -150,15 +150,16 @@ def scores(study):
         rows.append([kind, "", "", *(aucs if kind == "macro" else ["", ""]), *parts])
     header = [
         "Label",
-        "Positives",
-        "Threshold",
-        "AUC (95 %)",
-        f"AUC, {study.attack.title}",
+        "n",
+        "Cut",
+        "AUC [95 %]",
+        f"AUC, {titles.short(study.attack.record())}",
         "Precision",
         "Recall",
         "F1",
     ]
-    text = "\n".join([f"{study.heading}: {len(splits.test)} test images", "", *tables.markdown(header, rows)])
+    heading = f"{study.heading}: {len(splits.test)} test images, {study.attack.title}"
+    text = "\n".join([heading, "", *tables.markdown(header, rows)])
     runs.Run(study.folder).write("metrics.txt", text + "\n")
     return f"{text}\n\nTable: {study.folder / 'metrics.txt'}"
 

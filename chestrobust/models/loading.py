@@ -156,9 +156,9 @@ def copied(model):
         ) from None
 
 
-def _from_config(config, model):
-    config.pop("compile_config", None)
-    renewed = keras.saving.deserialize_keras_object(config)
+def _from_config(serialized, model):
+    serialized.pop("compile_config", None)
+    renewed = keras.saving.deserialize_keras_object(serialized)
     renewed.set_weights(model.get_weights())
     return renewed
 

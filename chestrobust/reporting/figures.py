@@ -82,7 +82,7 @@ def curves(results):
         f"{results['model']} on {titles.data_title(results['data'])}; {tables.verdict(results['audit'])}", fontsize=11
     )
     radii, steps = figure.subplots(1, 2)
-    clean, *entries = [*results["evaluations"], *results.get("certified", ())]
+    clean, *entries = results["evaluations"]
     # Without a radius there is no place for an attack; what sums up several has no row.
     names = [
         name

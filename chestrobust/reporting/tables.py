@@ -1,64 +1,97 @@
-"""Tables, from the results alone. They are Markdown, so that what a run prints can be pasted into a paper's draft."""
+"""Tables, from the results alone. They are Markdown of at most 100 columns, to be pasted into a paper's draft.
+
+A row of results, `evaluations[i]`, has for each SCORE (`auc`, `ap`, `sensitivity`, `specificity`; the latter two at
+`thresholds`, fixed on clean validation images) `macro_SCORE`, `per_label_SCORE` by label, and in `intervals` the 95 %
+interval of each, `[low, high]`, by the same names. Attacked rows have a `difference` from the clean row, paired on the
+same resamples: `macro_SCORE` with `difference`, `low`, `high`; `per_label_auc` by label, with `p` and `p_holm` too.
+`baseline.differences[i]` is the same of the robust model minus the baseline under an attack. What is undefined, and an
+interval that can't be had, is null. Results of earlier versions lack what is new; tables show a dash then.
+"""
 
 import sys
 from collections import Counter
 
-from chestrobust import catalogue
+from chestrobust.reporting import brackets
 from chestrobust.tasks import Task
-from chestrobust.titles import data_title, length, title
+from chestrobust.titles import BELOW, data_title, is_below_a_level, length, radius, settings, short, title
 
-SCORES = {"macro_auc": "Macro AUC", "macro_ap": "Macro AP", "accuracy": "Accuracy"}
-
-COLUMNS = ("Macro AUC (95 %)", "Macro AP (95 %)", "F1", "Hidden", "Invented")
+BESIDE = {"macro_auc": "Macro AUC", "macro_sensitivity": "Sensitivity", "macro_specificity": "Specificity"}
 LEGEND = (
-    "F1: macro F1 at thresholds fixed on clean validation images, of the most probable class if there are several "
-    "classes. Hidden and Invented: shares of images whose report loses or gains a finding."
+    "Sensitivity and specificity: means over labels at thresholds fixed on clean validation images, of\n"
+    "the most probable class if there are several. Brackets: 95 % intervals; [-]: too few to tell."
 )
+REPORTS = "Hidden and Invented: shares of images whose report loses or gains a finding."
+TINY = f"{BELOW} Below one grey level: no image file of 8 bits holds such a change."
+NONE = "-"
 
 
 def table(results):
     """One run's scores, clean and attacked, as text; `results` is what `results.json` holds."""
-    rows = [[title(entry), *(_format(entry[key]) for key in SCORES)] for entry in results["evaluations"]]
-    return _report(results, ["Attack", *SCORES.values()], rows)
+    entries = results["evaluations"]
+    rest = [[_signed(entry, "macro_auc"), _digits(entry["macro_ap"]), _digits(entry["accuracy"])] for entry in entries]
+    lines = [
+        *_scores(entries),
+        "",
+        *_by_attack(entries, ["AUC - clean [95 %]", "Macro AP", "Accuracy"], rest),
+    ]
+    return _report(results, lines)
 
 
 def comparison(results):
-    """The baseline and the robust model side by side on the same images, with the differences."""
-    rows = []
-    for entry, baseline in zip(results["evaluations"], results["baseline"]["evaluations"], strict=True):
-        row = [title(entry)]
-        for key in SCORES:
-            before, after = baseline[key], entry[key]
-            gain = None if before is None or after is None else after - before
-            row += [_format(before), _format(after), _format(gain, sign="+")]
-        rows.append(row)
-    header = ["Attack"]
-    for name in SCORES.values():
-        header += [f"{name}: baseline", "robust", "difference"]
-    return _report(results, header, rows)
+    """The baseline and the robust model side by side on the same images, with the paired differences."""
+    after, baseline = results["evaluations"], results["baseline"]
+    before = baseline["evaluations"]
+    both = [entry for pair in zip(before, after, strict=True) for entry in pair]
+    models = ["baseline", "robust"] * len(after)
+    # Runs of earlier versions have none.
+    differences = baseline.get("differences") or [{}] * len(after)
+    gains = [[_paired(found.get(key)) for key in BESIDE] for found in differences]
+    others = [
+        [_digits(entry[key]) for key in ("macro_ap", "accuracy") for entry in pair]
+        for pair in zip(before, after, strict=True)
+    ]
+    header = ["Macro AP: baseline", "robust", "Accuracy: baseline", "robust"]
+    lines = [
+        *_scores(both, Model=models),
+        "",
+        *_by_attack(after, [f"{name} [95 %]" for name in BESIDE.values()], gains, first="Robust - baseline"),
+        "",
+        *_by_attack(after, header, others),
+    ]
+    return _report(results, lines)
 
 
-def evaluation(results):
-    """All attacks of `evaluate.py` with intervals, each label, and the audit, as text."""
+def evaluation(results, verbose=True):
+    """All attacks of `evaluate.py` with intervals, each label, and the audit, as text.
+
+    Args:
+        results: What `evaluate.py` writes.
+        verbose: Whether lines of the audit that passed are told too.
+    """
     data, entries = results["data"], results["evaluations"]
-    header = ["Attack", *COLUMNS]
-    rows = [[title(entry), *_cells(entry)] for entry in entries]
+    rest = [[_signed(entry, "macro_auc"), _digits(entry["macro_ap"]), *_reports(entry)] for entry in entries]
+    header = ["AUC - clean [95 %]", "Macro AP", "F1", "Hidden", "Invented"]
     lines = [
         f"{results['model']} on {data_title(data)}: {data['counts']['test']} test images",
         *_put_around(results),
         *_shared_labels(results),
         "",
-        *markdown(header, rows),
+        *_scores(entries),
+        "",
+        *_by_attack(entries, header, rest),
         "",
         LEGEND,
+        REPORTS,
+        *_settings(entries),
         *_notes(entries),
         "",
         *_per_label(results),
         *_undefined(entries),
-        *_by_group(entries),
-        *_brackets(entries, results.get("certified", ())),
+        *_by_group(results),
+        *(line for header, rows in brackets.tables(results) for line in ("", *markdown(header, rows))),
+        *brackets.note(results),
         "",
-        *(audit_line(line) for line in results["audit"]),
+        *(audit_line(line) for line in results["audit"] if verbose or _is_told(line)),
         verdict(results["audit"]),
     ]
     return "\n".join(lines)
@@ -71,30 +104,64 @@ def ensemble(results):
     rows = [
         [
             entry["model"],
-            _way(entry, results["members"]),
-            *_cells(entry),
-            *(_format(entry["accuracy"]) for _ in accuracy),
+            short(entry),
+            _through(entry, results["members"]),
+            _beside(entry, "macro_auc"),
+            *(_digits(entry.get(key)) for key in ("macro_sensitivity", "macro_specificity")),
+            _digits(entry["f1"]["macro"]),
+            *(_digits(entry["accuracy"]) for _ in accuracy),
         ]
         for entry in entries
     ]
+    header = ["Model", "Attack", "Through", "Macro AUC [95 %]", "Sens.", "Spec.", "F1", *accuracy]
     lines = [
         f"{data_title(data)}: {data['counts']['test']} test images, {len(results['members'])} members",
         "",
-        *markdown(["Model", "Attack", *COLUMNS, *accuracy], rows),
+        *markdown(header, rows),
         "",
         LEGEND,
+        *_settings(entries),
         "A vote has no gradient: its end-to-end attack goes through the mean of probabilities.",
         *_undefined(entries),
     ]
     return "\n".join(lines)
 
 
-def _way(entry, members):
-    """An attack's name, and what it goes through."""
-    if entry["through"] is None or entry["model"] in members:
-        return title(entry)
-    through = f"through {entry['through']}" if entry["through"] in members else entry["through"]
-    return f"{title(entry)}, {through}"
+def _through(entry, members):
+    """What an attack goes through, if it isn't the model itself."""
+    return "" if entry["through"] is None or entry["model"] in members else entry["through"]
+
+
+def _scores(entries, **columns):
+    """AUC, and beside it what it is blind to, of each row."""
+    cells = [[_beside(entry, key) for key in BESIDE] for entry in entries]
+    rows = [[*first, *row] for *first, row in zip(*columns.values(), cells, strict=True)]
+    return _by_attack(entries, [*columns, *(f"{name} [95 %]" for name in BESIDE.values())], rows)
+
+
+def _by_attack(entries, header, rows, first="Attack"):
+    """A table with a row for each entry; radii have a column where there are several."""
+    several = len({entry["epsilon"] for entry in entries} - {0.0}) > 1
+    return markdown(
+        [first, *(["epsilon"] if several else []), *header],
+        [
+            [short(entry), *([radius(entry["epsilon"]) if entry["epsilon"] else ""] if several else []), *row]
+            for entry, row in zip(entries, rows, strict=True)
+        ],
+    )
+
+
+def _settings(entries):
+    """What the names of attacks in a table don't say, in a line for each that differs."""
+    attacked = [entry for entry in entries if entry["attack"] != "clean"]
+    radii = sorted({entry["epsilon"] for entry in attacked})
+    one = [f"Attacked at epsilon {length(radii[0])}."] if len(radii) == 1 else []
+    said = {}
+    for entry in attacked:
+        if words := settings(entry):
+            said.setdefault(", ".join(words), {})[short(entry)] = None
+    tiny = [TINY] if any(map(is_below_a_level, radii)) else []
+    return [*one, *(f"{', '.join(names)}: {words}." for words, names in said.items()), *tiny]
 
 
 def _notes(entries):
@@ -108,10 +175,9 @@ def _notes(entries):
     return [*dict.fromkeys(entry["note"] for entry in entries if "note" in entry), *accuracy]
 
 
-def _cells(entry):
-    """A row's scores, in the order of `COLUMNS`."""
-    scores = [with_interval(entry[key], entry["intervals"][key]) for key in ("macro_auc", "macro_ap")]
-    return [*scores, f"{entry['f1']['macro']:.3f}", *(f"{100 * entry[key]:.1f} %" for key in ("hidden", "invented"))]
+def _reports(entry):
+    """F1, and how many reports change."""
+    return [_digits(entry["f1"]["macro"]), *(f"{100 * entry[key]:.1f} %" for key in ("hidden", "invented"))]
 
 
 def verdict(audit):
@@ -130,70 +196,65 @@ def audit_line(line):
     return f"\033[31m{text}\033[0m" if word == "failed" and sys.stdout.isatty() else text
 
 
-def _per_label(results):
-    """AUC of each label, clean and under the worst row of the radius in the middle."""
-    radius = results["steps_curve"]["epsilon"]
-    clean, *attacked = [entry for entry in results["evaluations"] if entry["epsilon"] in (0, radius)]
-    columns = [clean]
-    if attacked:
-        columns.append(min(attacked, key=lambda entry: 1 if entry["macro_auc"] is None else entry["macro_auc"]))
-    rows = [
-        [
-            name,
-            *(
-                with_interval(entry["per_label_auc"][name], entry["intervals"]["per_label_auc"][name])
-                for entry in columns
-            ),
-        ]
-        for name in results["data"]["label_names"]
+def _is_told(line):
+    """Whether a reader has to know a line of an audit: it failed, deserves a note, or didn't run."""
+    return line["status"] != "passed" or bool(line.get("severity"))
+
+
+def _clean_and_worst(results):
+    """The clean row, and the worst of the radius in the middle if there is one."""
+    middle = results["steps_curve"]["epsilon"]
+    clean, *attacked = [
+        entry for entry in results["evaluations"] if entry["epsilon"] in (0, middle) and entry["attack"] != "certified"
     ]
-    return markdown(["AUC (95 %)", *map(title, columns)], rows)
+    return [clean, *sorted(attacked, key=lambda entry: 1 if entry["macro_auc"] is None else entry["macro_auc"])[:1]]
 
 
-def _by_group(entries):
-    """A table of macro AUCs for each attribute that the scores are broken down by."""
-    lines = []
-    for attribute, groups in entries[0]["by"].items():
-        header = [f"Macro AUC by {attribute} (95 %)", *(f"{name}: {group['images']}" for name, group in groups.items())]
-        rows = [
-            [
-                title(entry),
-                *(with_interval(group["macro_auc"], group["intervals"]["macro_auc"]) for group in by.values()),
-            ]
-            for entry in entries
-            for by in (entry["by"][attribute],)
-        ]
+def _aucs(columns):
+    """Headers of the AUCs of the clean and the worst row, and a line that says which row that is."""
+    worst = [f"Attacked: {title(entry)}." for entry in columns[1:]]
+    return [f"AUC, {name} [95 %]" for name, _ in zip(("clean", "attacked"), columns, strict=False)], worst
+
+
+def _per_label(results):
+    """Each label's AUC with its interval, sensitivity and specificity, clean and under the worst row."""
+    columns, rows = _clean_and_worst(results), []
+    for name in results["data"]["label_names"]:
+        aucs = [_beside(entry, "per_label_auc", name) for entry in columns]
+        found = ((columns[-1].get("difference") or {}).get("per_label_auc") or {}).get(name) or {}
+        sure = found.get("p_holm") is not None and found["p_holm"] < 0.05
+        aucs[-1] += "*" if sure else ""
+        shares = [_change([entry.get(f"per_label_{key}", {}).get(name) for entry in columns]) for key in SHARES]
+        rows.append([name, str(sum(columns[0]["confusion"][name][1])), *aucs, *shares])
+    aucs, worst = _aucs(columns)
+    starred = ["* Differs from clean, paired, at 5 % over all labels (Holm)."] if worst else []
+    header = ["Label", "n", *aucs, *SHARES.values()]
+    return [*markdown(header, rows), "", "n: images with the finding.", *worst, *starred]
+
+
+SHARES = {"sensitivity": "Sensitivity", "specificity": "Specificity"}
+
+
+def _change(values):
+    """A score, clean and attacked."""
+    return " \u2192 ".join(map(_digits, values))
+
+
+def _by_group(results):
+    """A table of scores for each attribute that they are broken down by, clean and under the worst row."""
+    columns, lines = _clean_and_worst(results), []
+    for attribute, groups in columns[0]["by"].items():
+        rows = []
+        for name in groups:
+            found = [entry["by"][attribute][name] for entry in columns]
+            shares = [_change([one.get(f"macro_{key}") for one in found]) for key in SHARES]
+            rows.append([name, str(found[0]["images"]), *(_beside(one, "macro_auc") for one in found), *shares])
+        header = [f"By {attribute}", "Images", *_aucs(columns)[0], *SHARES.values()]
         left_out = {name: ", ".join(group["undefined_labels"]) for name, group in groups.items()}
         missing = [f"{name} without {labels}" for name, labels in left_out.items() if labels]
         note = ["", f"Means of the labels that have an AUC: {'; '.join(missing)}."] if missing else []
         lines += ["", *markdown(header, rows), *note]
     return lines
-
-
-def _brackets(entries, certified):
-    """Between which scores the truth lies, for each certified radius: what is guaranteed, and the worst that was found.
-
-    What was found in a smaller ball is inside the larger one too.
-    """
-    if not certified:
-        return []
-    columns = []
-    for bound in certified:
-        inside = [
-            entry for entry in entries if entry["epsilon"] <= bound["epsilon"] and catalogue.in_a_ball(entry["attack"])
-        ]
-        scores = [(bound["macro_auc"], [entry["macro_auc"] for entry in inside])]
-        scores += [
-            (value, [entry["per_label_auc"][name] for entry in inside])
-            for name, value in bound["per_label_auc"].items()
-        ]
-        cells = ["undefined" if low is None else f"{low:.4f} to {min(found):.4f}" for low, found in scores]
-        columns.append([*cells, f"{bound['f1']['macro']:.3f}", f"{100 * bound['unchanged']:.1f} %"])
-    names = ["macro", *certified[0]["per_label_auc"]]
-    rows = zip([*names, "F1, at least", "Reports that nothing can change"], *columns, strict=True)
-    radii = [f"epsilon {length(bound['epsilon'])}" for bound in certified]
-    lines = markdown(["The true AUC lies in", *radii], [list(row) for row in rows])
-    return ["", *lines, "", "From what is certified to the lowest that an attack found; see docs/threats.md."]
 
 
 def _put_around(results):
@@ -211,17 +272,46 @@ def _shared_labels(results):
     return ["", f"On the labels shared by model ({of_model}) and data ({of_data}): {', '.join(shared)}."]
 
 
+def _beside(entry, key, label=None):
+    """A score of a row with its interval, or of one of its labels."""
+    value, ends = entry.get(key), entry.get("intervals", {}).get(key)
+    if label is not None:
+        value, ends = value[label], ends[label]
+    if key not in entry:
+        return NONE
+    return with_interval(value, ends) if "intervals" in entry else _digits(value)
+
+
 def with_interval(value, ends):
-    return _format(value) if value is None or ends is None else f"{value:.4f} ({ends[0]:.3f} to {ends[1]:.3f})"
+    """A score and its 95 % interval, `.833 [.812, .850]`."""
+    if value is None:
+        return "undefined"
+    return f"{_digits(value)} [{NONE}]" if ends is None else f"{_digits(value)} [{', '.join(map(_digits, ends))}]"
 
 
-def _report(results, header, rows):
+def _signed(entry, key):
+    """How far a row's score is from that of clean images."""
+    return "" if entry["attack"] == "clean" else _paired(entry.get("difference", {}).get(key))
+
+
+def _paired(found):
+    """A difference and its interval."""
+    if not found or found["difference"] is None:
+        return NONE
+    ends = NONE if found["low"] is None else ", ".join(_digits(found[end], "+") for end in ("low", "high"))
+    return f"{_digits(found['difference'], '+')} [{ends}]"
+
+
+def _report(results, lines):
     data, training = results["data"], results["training"]
     lines = [
         f"{data_title(data)}: {data['counts']['test']} test images, "
         f"{training['epochs']} epochs in {training['seconds']:.0f} s",
         "",
-        *markdown(header, rows),
+        *lines,
+        "",
+        LEGEND,
+        *_settings(results["evaluations"]),
         *_undefined(results["evaluations"]),
     ]
     if not Task(data["task"]).telling_accuracy:
@@ -252,5 +342,6 @@ def markdown(header, rows):
     ]
 
 
-def _format(value, sign=""):
-    return "undefined" if value is None else f"{value:{sign}.4f}"
+def _digits(value, sign=""):
+    """A score from -1 to 1 as papers print those that can't be larger: without the zero."""
+    return "undefined" if value is None else f"{value:{sign}.3f}".replace("0.", ".", 1)

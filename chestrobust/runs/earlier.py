@@ -80,8 +80,12 @@ def check_fits(run, splits):
             )
 
 
-def check_same_model(run, options):
+def check_same_model(run, wanted):
     """Refuse a finished run whose model is another than the options', so that its weights wouldn't fit.
+
+    Args:
+        run: The `Run`.
+        wanted: The options of `config.MODEL`, by name.
 
     Raises:
         RunError: With what differs.
@@ -91,11 +95,11 @@ def check_same_model(run, options):
     # A model that came from a file is none of the options'.
     name = described.get("name") if isinstance(described, dict) else None
     own = results["config"] | ({"model": name} if isinstance(name, str) else {})
-    for key in ("model", "attention", "backbone_size"):
+    for key, value in wanted.items():
         # Runs from before there was a choice have the default model.
-        received, wanted = own.get(key, getattr(BaselineConfig, key)), getattr(options, key)
-        if received != wanted:
+        received = own.get(key, getattr(BaselineConfig, key))
+        if received != value:
             raise RunError(
-                f"{run.path}: expected a model with --{key.replace('_', '-')} {wanted}, as in the options. "
+                f"{run.path}: expected a model with --{key.replace('_', '-')} {value}, as in the options. "
                 f"Received one with {received}."
             )

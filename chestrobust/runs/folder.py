@@ -26,6 +26,8 @@ CONTENTS = (
     "adversarial.npy",
     "adversarial.json",
     "chestxray.png",
+    "gallery.json",
+    "report.html",
     "logs",
     "baseline",
     "origin.json",
@@ -156,7 +158,7 @@ class Run:
         results = {
             "schema": SCHEMA,
             "data": splits.summary(),
-            "config": provenance.options(config),
+            "config": provenance.options(vars(config)),
             "versions": provenance.versions(),
             "commit": provenance.commit(),
             "hardware": provenance.hardware(),

@@ -22,9 +22,9 @@ def versions():
     return found
 
 
-def options(config):
-    """Options as results hold them, without places on this machine: of an absolute path, its last part remains."""
-    return {name: _without_place(value) for name, value in vars(config).items()}
+def options(values):
+    """Options by name as results hold them, without places on this machine: an absolute path keeps its last part."""
+    return {name: _without_place(value) for name, value in values.items()}
 
 
 def _without_place(value):

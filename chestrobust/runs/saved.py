@@ -11,7 +11,6 @@ from chestrobust.errors import ModelError, RunError
 from chestrobust.runs import modelfile
 
 FILES = (".keras", ".h5")  # endings of what holds a whole model
-DATA_OPTIONS = ("data", *data.OPTIONS)
 
 
 @dataclass(frozen=True)
@@ -73,13 +72,24 @@ def find(text):
     return Saved(run.path / "model.keras", run)
 
 
-def settings(subject, options):
+def checked(text):
+    """As `find`, of a file that has been looked into.
+
+    Raises:
+        ModelError: If the model file can't be trusted.
+    """
+    subject = find(text)
+    modelfile.check(subject.path)
+    return subject
+
+
+def settings(subject, given):
     """Data and attack to use: the options that are given, then the run's own, then the defaults of training.
 
     Args:
         subject: A `Saved` model.
-        options: A dataclass whose fields are None where the run's own are wanted. With its own `data`, size and
-            limits of the run's data no longer apply.
+        given: Options by name; None where the run's own are wanted. With `data`, size and limits of the run's data no
+            longer apply.
 
     Returns:
         A namespace with the fields of `config.BaselineConfig`.
@@ -87,12 +97,11 @@ def settings(subject, options):
     Raises:
         RunError: If no run tells the data.
     """
-    if options.data is None and not subject.run.finished:
-        raise RunError(f"{subject.path}: expected --data, as no run is beside this file that would tell its data.")
-    own = own_options(subject.run, "data") if subject.run.finished else {}
-    if options.data is not None:
-        own = {name: value for name, value in own.items() if name not in DATA_OPTIONS}
-    given = {name: value for name, value in dataclasses.asdict(options).items() if value is not None}
+    own = {} if given["data"] is not None and not subject.run.finished else _own_data(subject)
+    if given["data"] is not None:
+        # Metadata are what the model takes beside the pixels, whatever the data.
+        own = {name: value for name, value in own.items() if name not in config.DATA or name == "metadata"}
+    given = {name: value for name, value in given.items() if value is not None}
     defaults = dataclasses.asdict(config.BaselineConfig())
     return SimpleNamespace(**{name: (defaults | own | given)[name] for name in defaults})
 
@@ -118,11 +127,6 @@ def own_options(run, *names):
     return options
 
 
-def load_data(chosen):
-    """The `Splits` that `settings` name."""
-    return data.load_for(chosen)
-
-
 def check_labels(subject, splits):
     """Refuse a run whose model is for other labels, by name; a file without a run doesn't tell.
 
@@ -135,30 +139,36 @@ def check_labels(subject, splits):
         raise RunError(f"{subject.path}: expected a model for the labels {wanted}. Received one for {names}.")
 
 
-def open_subject(options):
-    """The run, the model file, and the options with what they leave open taken from the run's own.
+def completed(subject, given):
+    """The options of `config.DATA`, by name, with what they leave open taken from the subject's run.
+
+    Args:
+        subject: A `Saved` model.
+        given: The options, by name.
 
     Raises:
-        RunError: If there is no such model, or no data to evaluate it on.
-        ModelError: If the model file can't be trusted.
+        RunError: If no run tells the data.
     """
-    subject = find(options.subject)
-    run, path = subject.run, subject.path
-    modelfile.check(path)
-    if run.started and options.metadata is None:
-        options = dataclasses.replace(options, metadata=own_options(run).get("metadata"))
-    if options.data is None:
-        if not run.finished:
-            raise RunError(f"{path}: expected --data, as no run is beside this file that would tell its data.")
-        own = own_options(run, "data", "size", "limit", "data_dir")
-        left_open = [name for name in data.OPTIONS if getattr(options, name) == getattr(config.EvaluateConfig, name)]
+    run, found = subject.run, dict(given)
+    if run.started and given["metadata"] is None:
+        found["metadata"] = own_options(run).get("metadata")
+    if given["data"] is None:
+        own = _own_data(subject, "size", "limit", "data_dir")
+        left_open = [name for name in given if given[name] == getattr(config.EvaluateConfig, name)]
         # Runs of earlier versions have no options of folders.
-        options = dataclasses.replace(options, data=own["data"], **{name: own.get(name) for name in left_open})
-    elif options.size is None and run.finished and not data.is_path(options.data):
+        found |= {name: own.get(name) for name in left_open}
+    elif given["size"] is None and run.finished and not data.is_path(given["data"]):
         # Data that come in any size are taken in the model's own.
         shape = run.read("results.json", "data")["data"].get("image_shape")
-        options = dataclasses.replace(options, size=shape and shape[0])
-    return run, path, options
+        found["size"] = shape and shape[0]
+    return found
+
+
+def _own_data(subject, *names):
+    """`own_options` of the run around a model, which must tell its data."""
+    if not subject.run.finished:
+        raise RunError(f"{subject.path}: expected --data, as no run is beside this file that would tell its data.")
+    return own_options(subject.run, "data", *names)
 
 
 def recorded(run, path, splits):

@@ -2,15 +2,18 @@
 
 import dataclasses
 import os
+from pathlib import Path
 
 import keras
 
 from chestrobust import config, devices, files, models, runs, titles
 from chestrobust.attacks import named
 from chestrobust.data import ranges
-from chestrobust.evaluation import outcomes, picture
+from chestrobust.evaluation import gallery, outcomes, picture
 from chestrobust.runs import provenance, saved
-from chestrobust.training import augment, examples, loop, methods, static_set
+from chestrobust.training import augment, examples, folds, loop, methods, static_set
+
+FOLDS = "runs/kfold"
 
 
 def train_baseline(options, splits, run):
@@ -20,12 +23,33 @@ def train_baseline(options, splits, run):
     run.start(options, data=splits.sha256)
     print(f"Baseline ({options.model}), {titles.data_title(splits.summary())}, in {run.path}")
     classifier, summary = loop.train(classifier, splits, recipe(options), run)
-    suite = named.quick_suite(options, splits.task.several)
+    pgd = named.reported_pgd(**config.picked(options, config.ATTACK))
+    suite = named.quick_suite(pgd, splits.task.several)
     results = {"model": describe(options, classifier), "training": summary}
-    results["evaluations"] = outcomes.evaluate(classifier, splits, suite)
-    results["thresholds"] = splits.by_label(outcomes.thresholds(models.logits(classifier), splits))
+    cuts = outcomes.thresholds(models.logits(classifier), splits)
+    results |= _scored(classifier, splits, suite, cuts, options.seed)[0]
     picture.draw(classifier, splits, suite, run)
+    shown = {run.path.resolve().name: models.logits(classifier)}
+    gallery.write(shown, splits, dict.fromkeys(shown, cuts), run.path, precision=options.precision)
     return classifier, run.finish(options, splits, **results)
+
+
+def cross_validate(options, splits):
+    """Train and test a baseline once per fold in RUN/fold1of5 ..., as `folds.cross_validate`; returns its table.
+
+    Folds that are there already are taken as they are, unfinished ones continued; `--overwrite` trains all again.
+    """
+    folder = Path(FOLDS if options.run == config.BaselineConfig.run else options.run)
+
+    def train(dealt, name):
+        once = {"resume": not options.overwrite, "folds": None, "params": None}
+        own = dataclasses.replace(options, run=str(folder / name), **once)
+        run = runs.claim(own)
+        if run.finished and not options.overwrite:
+            return run.read("results.json", "evaluations")
+        return train_baseline(own, dealt, run)[1]
+
+    return folds.cross_validate(train, splits, options.folds, folder.expanduser())
 
 
 def train_robust(options, splits, run, source, baseline):
@@ -38,62 +62,90 @@ def train_robust(options, splits, run, source, baseline):
         source: The `saved.Saved` model to start from, or None; a file that is no run's brings its own architecture.
         baseline: The `saved.Saved` model to compare with, or None: such a file itself, else one is found or trained.
     """
-    static = options.method == "static"
     # Before anything is written or trained: a model that can't be loaded should be known now.
     foreign = source is not None and not source.own_run
-    if foreign and not baseline:
-        baseline = source
+    baseline = baseline or (source if foreign else None)
     start_from = _loaded(source, splits, options) if source else None
     undefended = _loaded(baseline, splits, options) if baseline else None
     classifier = start_from if foreign else new_classifier(options, splits)
     methods.check(options, splits.task, classifier)
-    given = {"init_from": source, "baseline": baseline}
-    origin = {name: provenance.sha256(other.path) for name, other in given.items() if other}
+    origin = _hashes(init_from=source, baseline=baseline)
     run.start(options, data=splits.sha256, **origin)
     if not baseline:
         baseline, undefended = _train_own_baseline(options, splits, run)
-    if not foreign and (source or static):
+    if not foreign and (source or options.method == "static"):
         classifier.set_weights((start_from or undefended).get_weights())
-    if static:
-        print(static_set.WARNING)
-        shown = static_set.joined(
-            *(splits, models.logits(classifier), run),
-            epsilon=options.train_epsilon,
-            loss=methods.attack_loss(options, splits),
-            precision=options.precision,
-        )
-        make = examples.clean_examples
-    else:
-        make, shown = methods.examples_of(options, splits, classifier), splits
-    suite = named.quick_suite(options, splits.task.several)
+    shown, make = _trained_on(options, splits, run, classifier)
+    pgd = named.reported_pgd(**config.picked(options, config.ATTACK))
+    suite = named.quick_suite(pgd, splits.task.several)
     trained_on = baseline.data if baseline.own_run else {}
-    if trained_on and any(trained_on.get(key) != splits.summary()[key] for key in ("sha256", "counts")):
-        print(
-            f"Note: {baseline.run.path} was trained on other images, {titles.data_title(trained_on)}; "
-            "both models are attacked on those of this run."
-        )
+    _note_other_images(baseline, trained_on, splits.summary())
     name = source.path.name if foreign else options.model
     print(f"Robust model ({name}), {titles.data_title(splits.summary())}, in {run.path}")
     classifier, summary = loop.train(
         *(classifier, shown, recipe(options), run),
         examples=make,
-        selection=methods.selection(options, splits.task),
+        selection=methods.selection(options, pgd, splits.task),
         collapse=methods.COLLAPSE.get(options.method),
     )
     print("Attacking both models")
+    both = (classifier, undefended)
+    cuts = [outcomes.thresholds(models.logits(model), splits) for model in both]
+    (scores, after), (baselines, before) = (
+        _scored(model, splits, suite, own, options.seed) for model, own in zip(both, cuts, strict=True)
+    )
     results = {
         "model": describe(options, classifier) | {"name": name},
-        "evaluations": outcomes.evaluate(classifier, splits, suite),
+        **scores,
         "training": {**summary, "passes": methods.passes(options)},
-        "thresholds": splits.by_label(outcomes.thresholds(models.logits(classifier), splits)),
         "baseline": {
             "data": trained_on,
             **_whereabouts(baseline, undefended, run, origin),
-            "evaluations": outcomes.evaluate(undefended, splits, suite),
+            **baselines,
+            "differences": [
+                {"attack": attack.attack, "epsilon": attack.epsilon, **robust.minus(standard)}
+                for attack, robust, standard in zip(suite, after, before, strict=True)
+            ],
         },
     }
     picture.draw(classifier, splits, suite, run)
+    shown = {"baseline": models.logits(undefended), "robust": models.logits(classifier)}
+    gallery.write(shown, splits, dict(zip(shown, reversed(cuts), strict=True)), run.path, precision=options.precision)
     return run.finish(options, splits, **results)
+
+
+def _hashes(**given):
+    """The hash of each `saved.Saved` model that there is, by its name."""
+    return {name: provenance.sha256(other.path) for name, other in given.items() if other}
+
+
+def _note_other_images(baseline, trained_on, data):
+    """Say so if a baseline wasn't trained on the data of this run."""
+    if trained_on and any(trained_on.get(key) != data[key] for key in ("sha256", "counts")):
+        print(
+            f"Note: {baseline.run.path} was trained on other images, {titles.data_title(trained_on)}; "
+            "both models are attacked on those of this run."
+        )
+
+
+def _trained_on(options, splits, run, classifier):
+    """The `Splits` that adversarial training goes through, and what each of its steps makes of them."""
+    if options.method != "static":
+        return splits, methods.examples_of(options, splits, classifier)
+    print(static_set.WARNING)
+    joined = static_set.joined(
+        *(splits, models.logits(classifier), run),
+        epsilon=options.train_epsilon,
+        loss=methods.attack_loss(options, splits),
+        precision=options.precision,
+    )
+    return joined, examples.clean_examples
+
+
+def _scored(classifier, splits, suite, thresholds, seed):
+    """A model's `evaluations` and `thresholds` as results hold them, and its `Measured` answers to each attack."""
+    rows, answers = zip(*outcomes.judged(classifier, splits, suite, thresholds=thresholds, seed=seed), strict=True)
+    return {"evaluations": list(rows), "thresholds": splits.by_label(thresholds)}, answers
 
 
 def _loaded(subject, splits, options):
@@ -101,7 +153,7 @@ def _loaded(subject, splits, options):
     with devices.strategy().scope():
         if subject.own_run:
             return models.load(subject.path)
-        found = models.opened(subject.path, splits, ranges.chosen(options))
+        found = models.opened(subject.path, splits, ranges.chosen(options.input_range))
         if found.adapters:
             print(f"Put around {subject.path.name}: {'; '.join(found.adapters)}.")
         return found.classifier(splits.task)

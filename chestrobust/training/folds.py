@@ -7,28 +7,25 @@ validates.
 
 import dataclasses
 import json
-from pathlib import Path
 
 import numpy as np
 import tensorflow as tf
 
-from chestrobust import config, runs, titles
+from chestrobust import runs, titles
 from chestrobust.data.sources import splitting
 from chestrobust.data.splits import Rows, Split
 from chestrobust.errors import RunError
-from chestrobust.training import experiment
-
-RUN = "runs/kfold"
 
 
-def cross_validate(options, splits):
-    """Train and test once per fold in RUN/fold1of5 ..., and write RUN/kfold.json.
-
-    Folds that are there already are taken as they are, unfinished ones continued; `--overwrite` trains all again.
+def cross_validate(train, splits, folds, folder):
+    """Train and test once per fold, and write `kfold.json`.
 
     Args:
-        options: A `BaselineConfig` with `folds`.
+        train: Function `train(splits, name)` that returns what `results.json` holds of the fold of this name, such as
+            `"fold1of5"`.
         splits: The `Splits`, which are dealt out anew.
+        folds: How many.
+        folder: `pathlib.Path` of the folder that holds the folds' runs.
 
     Returns:
         A table of mean and spread, to print.
@@ -36,19 +33,14 @@ def cross_validate(options, splits):
     Raises:
         RunError: If the folder holds a run of its own.
     """
-    if options.run == config.BaselineConfig.run:
-        options = dataclasses.replace(options, run=RUN)
-    around = runs.Run(Path(options.run).expanduser())
+    around = runs.Run(folder)
     if around.started or around.finished:
         raise RunError(f"{around.path}: expected a folder for --folds. Received a training run. Choose another --run.")
     # Every fold has a model of its own, for which all functions are traced again: no cause for warnings.
     tf.get_logger().setLevel("ERROR")
-    whole, folds = pooled(splits), options.folds
+    whole = pooled(splits)
     part = parts(whole, splits.task, folds)
-    results = [
-        _trained(options, fold_of(splits, whole, part, fold, folds), f"fold{fold + 1}of{folds}")
-        for fold in range(folds)
-    ]
+    results = [train(fold_of(splits, whole, part, fold, folds), f"fold{fold + 1}of{folds}") for fold in range(folds)]
     found = summary(results)
     around.write("kfold.json", json.dumps(found, indent=2, allow_nan=False) + "\n")
     return "\n".join(table(found, titles.data_title({**splits.summary(), "note": f"{folds} folds"})))
@@ -80,17 +72,6 @@ def fold_of(splits, whole, part, fold, folds):
     rows = {"train": (part != fold) & (part != val), "val": part == val, "test": part == fold}
     dealt = {name: whole.view(np.flatnonzero(chosen)) for name, chosen in rows.items()}
     return dataclasses.replace(splits, note=f"fold {fold + 1} of {folds}", **dealt)
-
-
-def _trained(options, splits, name):
-    """`results.json` of a fold, which is trained unless it is there."""
-    own = dataclasses.replace(
-        options, run=str(Path(options.run) / name), resume=not options.overwrite, folds=None, params=None
-    )
-    run = runs.claim(own)
-    if run.finished and not options.overwrite:
-        return run.read("results.json", "evaluations")
-    return experiment.train_baseline(own, splits, run)[1]
 
 
 def summary(results):

@@ -18,6 +18,7 @@ import keras
 import numpy as np
 
 from chestrobust import config, devices, models, runs
+from chestrobust.attacks import named
 from chestrobust.config.methods import unused
 from chestrobust.data import arrays
 from chestrobust.errors import DataError, TrainingError
@@ -66,16 +67,12 @@ def harden(
         train=(images, labels),
         **{"label_names": label_names, "task": task, "pixel_range": pixel_range},
     )
-    radius = {"train_epsilon": epsilon, "train_step_size": epsilon / 4, "epsilon": epsilon, "step_size": epsilon / 4}
-    method = options.get("method", config.AdversarialConfig.method)
-    if method == "static":
-        raise DataError("harden: expected a method that makes its images anew in every step. Received static.")
-    radius = {name: length for name, length in radius.items() if name not in unused(method)}
+    options = _radius(epsilon, options.get("method", config.AdversarialConfig.method)) | options
     known = keras.saving.custom_object_scope(custom_objects or {})
     with known, tempfile.TemporaryDirectory() as temporary:
         place = Path(temporary) / "run" if folder is None else Path(folder).expanduser()
         try:
-            settings = config.AdversarialConfig(**radius | options | {"data": "memory", "run": str(place)})
+            settings = config.AdversarialConfig(**options | {"data": "memory", "run": str(place)})
         except TypeError as error:
             raise DataError(f"harden: expected options of diagnosis_adv.py. Received: {error}.") from None
         with devices.strategy().scope():
@@ -83,21 +80,31 @@ def harden(
             classifier = models.understood(copy, splits, pixel_range=pixel_range).classifier(splits.task)
             if not copy.trainable_weights:
                 raise TrainingError(f"{model.name}: expected a model with trainable weights. Received one without.")
-        methods.check(settings, splits.task, classifier)
-        run = runs.claim(settings)
-        run.start(settings, data=splits.sha256)
-        make = methods.examples_of(settings, splits, classifier)
-        loop.train(
-            classifier,
-            splits,
-            experiment.recipe(settings),
-            run,
-            examples=make,
-            selection=methods.selection(settings, splits.task),
-            collapse=methods.COLLAPSE.get(settings.method),
-        )
+        _train(classifier, splits, settings)
     _check_changed(model, copy)
     return copy
+
+
+def _radius(epsilon, method):
+    """The options that a radius sets, by name."""
+    if method == "static":
+        raise DataError("harden: expected a method that makes its images anew in every step. Received static.")
+    lengths = {"train_epsilon": epsilon, "train_step_size": epsilon / 4, "epsilon": epsilon, "step_size": epsilon / 4}
+    return {name: length for name, length in lengths.items() if name not in unused(method)}
+
+
+def _train(classifier, splits, settings):
+    """Train a classifier by an `AdversarialConfig`, in the run folder that it names."""
+    methods.check(settings, splits.task, classifier)
+    pgd = named.reported_pgd(**config.picked(settings, config.ATTACK))
+    run = runs.claim(settings)
+    run.start(settings, data=splits.sha256)
+    loop.train(
+        *(classifier, splits, experiment.recipe(settings), run),
+        examples=methods.examples_of(settings, splits, classifier),
+        selection=methods.selection(settings, pgd, splits.task),
+        collapse=methods.COLLAPSE.get(settings.method),
+    )
 
 
 def _check_changed(model, copy):

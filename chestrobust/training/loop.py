@@ -7,9 +7,7 @@ number is a function of (seed, epoch, image) or of a saved variable.
 """
 
 import csv
-import re
-import sys
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 import keras
@@ -19,11 +17,11 @@ import tensorflow as tf
 from chestrobust import devices, files, interruption, losses, models, titles
 from chestrobust.attacks import named
 from chestrobust.data import batching, sampling
-from chestrobust.errors import RunError, TrainingError
+from chestrobust.errors import TrainingError
 from chestrobust.evaluation import metrics, outcomes
 from chestrobust.evaluation.certification import Certified
 from chestrobust.models import graph, twin
-from chestrobust.training import augment, gradients, schedules
+from chestrobust.training import augment, gradients, progress, schedules
 from chestrobust.training.averaging import Average
 from chestrobust.training.checkpoints import Checkpoint
 from chestrobust.training.examples import clean_examples
@@ -81,27 +79,15 @@ def train(
     steps_per_epoch = -(-len(splits.train) // recipe.batch_size)
     running = _running_metrics(splits)
     with devices.strategy().scope():
-        model = models.logits(classifier)
-        model.compile(_optimizer(recipe, steps_per_epoch))
-        model.optimizer.build(model.trainable_variables)
-        _synchronize(model)
+        model = _prepared(classifier, recipe, steps_per_epoch)
         average = Average(model, recipe.ema)
         checkpoint = Checkpoint(run, model, running, average)
         state = checkpoint.restore()
-    if note := twin.note(model):
-        print(note)
     step = _compiled_step(model, splits, examples, running, recipe, average)
-    verbose = 1 if sys.stdout.isatty() else 2
-    callbacks = keras.callbacks.CallbackList(
-        [keras.callbacks.TensorBoard(str(run.path / "logs"), write_graph=False), *filter(None, [callback])]
-        if devices.chief()
-        else [],
-        add_progbar=devices.chief() and callback is None,
-        **{"model": model, "verbose": verbose, "epochs": recipe.epochs, "steps": steps_per_epoch},
-    )
-    with _logging(run):
+    callbacks = progress.callbacks(model, run, callback, epochs=recipe.epochs, steps=steps_per_epoch)
+    with progress.writing(run):
         callbacks.on_train_begin()
-    try:
+    with _kept(state, checkpoint):
         while state.epoch < recipe.epochs and state.epoch - state.best_epoch <= recipe.patience:
             with _out_of_memory(recipe.batch_size):
                 logs = _epoch(step, running, splits, recipe, state, callbacks, checkpoint)
@@ -111,26 +97,33 @@ def train(
             with interruption.delayed():
                 score = _end_epoch(classifier, selection, logs, state, run, checkpoint)
                 if collapse is not None and score < state.best - collapse:
-                    # The optimizer stays: without its velocities, Adam's next steps would be several times as long.
-                    classifier.set_weights(checkpoint.best_weights(classifier))
-                    average.restart()
-                    state.collapses += 1
+                    _take_back(classifier, average, state, checkpoint)
                 checkpoint.save_if_due(state, every=0)
-                with _logging(run):
+                with progress.writing(run):
                     callbacks.on_epoch_end(state.epoch - 1, logs)
-        with _logging(run):
+        with progress.writing(run):
             callbacks.on_train_end()
-        if devices.chief():
-            _forget_host(run.path / "logs")
-    except KeyboardInterrupt:
-        # It is only raised between steps, where state and variables belong together.
-        with interruption.delayed():
-            checkpoint.save(state)
-        raise
+        progress.forget_host(run)
     checkpoint.finish(classifier, state)
     # Into the model that attacks are compiled for.
     classifier.set_weights(devices.load(run.path / "model.keras", like=classifier).get_weights())
-    return classifier, {
+    return classifier, _summary(state, recipe, selection, collapse, len(splits.train))
+
+
+def _prepared(classifier, recipe, steps_per_epoch):
+    """The classifier's logits with the recipe's optimizer, as a model that is trained on all devices."""
+    model = models.logits(classifier)
+    model.compile(_optimizer(recipe, steps_per_epoch))
+    model.optimizer.build(model.trainable_variables)
+    _synchronize(model)
+    if note := twin.note(model):
+        print(note)
+    return model
+
+
+def _summary(state, recipe, selection, collapse, count):
+    """What `results.json` says of a training on `count` images."""
+    return {
         "seconds": round(state.seconds, 1),
         "checkpoint_seconds": round(state.saving, 3),
         "epochs": state.epoch,
@@ -139,7 +132,7 @@ def train(
         "selected_on": selection.title,
         **({"collapses": state.collapses} if collapse is not None else {}),
         "precision": twin.dtype(recipe.precision),
-        "images_per_second": round(state.epoch * len(splits.train) / state.seconds, 1),
+        "images_per_second": round(state.epoch * count / state.seconds, 1),
     }
 
 
@@ -180,24 +173,24 @@ def _end_epoch(classifier, selection, logs, state, run, checkpoint):
     return score
 
 
-def _forget_host(folder):
-    """Take the name of this machine out of TensorBoard's file names, now that they are closed."""
-    for path in folder.rglob("events.out.tfevents.*.v2"):
-        with suppress(OSError):
-            path.rename(path.with_name(re.sub(r"(tfevents\.\d+)\..*(\.\d+\.\d+\.v2)$", r"\1\2", path.name)))
+def _take_back(classifier, average, state, checkpoint):
+    """Put the best weights in the place of those that collapsed."""
+    # The optimizer stays: without its velocities, Adam's next steps would be several times as long.
+    classifier.set_weights(checkpoint.best_weights(classifier))
+    average.restart()
+    state.collapses += 1
 
 
 @contextmanager
-def _logging(run):
-    """TensorFlow has errors of its own for files that can't be written."""
+def _kept(state, checkpoint):
+    """Saves the state if Ctrl-C or SIGTERM ends the training."""
     try:
         yield
-    except tf.errors.OpError as error:
-        reason = (error.message or type(error).__name__).splitlines()[0]
-        raise RunError(
-            f"{run.path / 'logs'}: expected to be able to write here. Received: {reason}. "
-            "The last checkpoint is intact: put this right, then continue."
-        ) from error
+    except KeyboardInterrupt:
+        # It is only raised between steps, where state and variables belong together.
+        with interruption.delayed():
+            checkpoint.save(state)
+        raise
 
 
 @contextmanager

@@ -59,11 +59,17 @@ def attack_loss(options, splits):
     return losses.for_training(options.loss, splits.task, splits.train.labels)
 
 
-def selection(options, task):
-    """What is computed of validation images to choose a checkpoint: what the method is to be good at."""
+def selection(options, pgd, task):
+    """What is computed of validation images to choose a checkpoint: what the method is to be good at.
+
+    Args:
+        options: An `AdversarialConfig`.
+        pgd: The PGD that its reports are of; see `named.choosing_pgd`.
+        task: The `Splits.task`.
+    """
     if options.method == "certified":
-        return Certified(options.epsilon if options.select_epsilon is None else options.select_epsilon)
-    return named.choosing_pgd(options, task.several)
+        return Certified(pgd.epsilon if options.select_epsilon is None else options.select_epsilon)
+    return named.choosing_pgd(pgd, task.several, options.select_epsilon)
 
 
 def passes(options):

@@ -159,7 +159,10 @@ def _searched(options, fixed):
 
 def selection(options, splits):
     """The attack under which a search compares trainings."""
-    return named.choosing_pgd(options, splits.task.several) if options.objective == "robust" else named.CLEAN
+    if options.objective != "robust":
+        return named.CLEAN
+    pgd = named.reported_pgd(**config.picked(options, config.ATTACK))
+    return named.choosing_pgd(pgd, splits.task.several, options.select_epsilon)
 
 
 class Reporter(keras.callbacks.Callback):

@@ -536,17 +536,21 @@ def test_wrong_class_folders_are_refused(tmp_path, load):
         load("folders", root)
 
 
+def loaded(options):
+    return data.load(**config.picked(options, config.DATA))
+
+
 @pytest.mark.parametrize("source", config.FOLDERS)
 def test_options_bring_the_root_and_the_subsets(tmp_path, source):
     rows = [(number, ("SARS", "COVID-19")[number % 2], "PA", f"{number}.png", number) for number in range(40)]
     makers = {"nih": nih_folder, "covid": lambda root: covid_folder(root, rows), "folders": class_folders}
     makers[source](tmp_path / source)
     arguments = ["--data", source, f"--{source}-root", str(tmp_path / source), "--train-subset", "7", "--limit", "9"]
-    splits = data.load_for(config.parse(config.BaselineConfig, [*arguments, "--val-subset", "2"]))
+    splits = loaded(config.parse(config.BaselineConfig, [*arguments, "--val-subset", "2"]))
     assert (len(splits.train), len(splits.val)) == (7, 2)
     assert isinstance(splits.train.images, Rows)
     with pytest.raises(DataError, match="no --root"):
-        data.load_for(config.EvaluateConfig(subject="run", data=source))
+        loaded(config.EvaluateConfig(subject="run", data=source))
 
 
 def test_explaining_takes_the_folder_of_the_run_unless_it_has_moved(tmp_path):
@@ -559,11 +563,11 @@ def test_explaining_takes_the_folder_of_the_run_unless_it_has_moved(tmp_path):
     for name in ("results.json", "model.keras"):
         run.write(name, "{}")
     subject = saved.find(str(run.path))
-    splits = saved.load_data(saved.settings(subject, config.ExplainConfig(subject="run", other=None)))
+    splits = loaded(saved.settings(subject, vars(config.ExplainConfig(subject="run", other=None))))
     assert splits.summary()["counts"] == {"train": 31, "val": 2, "test": 4}
     root.rename(tmp_path / "moved")
     moved = config.ExplainConfig(subject="run", other=None, root=str(tmp_path / "moved"))
-    assert saved.load_data(saved.settings(subject, moved)).summary() == splits.summary()
+    assert loaded(saved.settings(subject, vars(moved))).summary() == splits.summary()
 
 
 def test_dealing_by_group_keeps_shares_and_leaves_no_class_out():

@@ -81,7 +81,8 @@ ROWS = [
 ] + [{"attack": "pgd", "epsilon": 0.2, "macro_auc": 0.5, "images": 100, "max_perturbation": 0.2}]
 
 
-BOUNDS = [{"epsilon": 0.1, "macro_auc": 0.55, "excess": -0.01, "per_label_auc": {"mass": 0.5}}]
+BOUND = {"attack": "certified", "epsilon": 0.1, "macro_auc": 0.55, "images": 100, "excess": -0.01}
+BOUND["per_label_auc"] = {"mass": 0.5}
 
 
 def test_an_honest_robust_model_passes_every_line(robust, splits):
@@ -94,8 +95,7 @@ def test_an_honest_robust_model_passes_every_line(robust, splits):
         thorough=True,
         source=models.logits(models.build_cnn((8, 8, 1), 3)),
         undefended=undefended,
-        rows=ROWS,
-        certified=BOUNDS,
+        rows=[*ROWS, BOUND],
         train=splits.train,
         facts={name: {"passed": True, "value": None, "text": "as it should be"} for name in audit.FACTS},
     )
@@ -316,7 +316,7 @@ def rows_of(**changed):
     ],
 )
 def test_rows_that_contradict_each_other_are_caught(rows, line, value):
-    assert [one.status for one in published.checks(ROWS, BOUNDS)] == [audit.PASSED] * 6
+    assert [one.status for one in published.checks([*ROWS, BOUND])] == [audit.PASSED] * 6
     found = {one.name: one for one in published.checks(rows)}[line]
     assert (found.status, found.severity) == (audit.FAILED, audit.INVALID)
     assert found.value == pytest.approx(value)
@@ -333,7 +333,7 @@ def test_rows_that_contradict_each_other_are_caught(rows, line, value):
     ],
 )
 def test_a_certificate_that_something_lies_below_is_none(row, bound, value):
-    line = published.checks([*ROWS, ROWS[1] | row], [BOUNDS[0] | bound])[-1]
+    line = published.checks([*ROWS, ROWS[1] | row, BOUND | bound])[-1]
     assert (line.name, line.status, line.severity) == ("certified is a lower bound", audit.FAILED, audit.INVALID)
     assert line.value == pytest.approx(value)
 

@@ -17,7 +17,7 @@ from chestrobust import catalogue, config, losses, models, runs
 from chestrobust.attacks import named
 from chestrobust.errors import ExpectedError
 from chestrobust.evaluation import audit, outcomes, sweep
-from chestrobust.reporting import figures, tables
+from chestrobust.reporting import figures, tables, verdict
 from chestrobust.tasks import Task
 
 QUICK = ["--epsilons", "0", "4/255", "0.1", "--steps", "3", "--resamples", "20", "--data-dir", "cache"]
@@ -77,9 +77,19 @@ def test_any_keras_file_gets_rows_intervals_curves_and_an_audit(here, capsys):
     for name in ("rows fall with epsilon", "rows stay in the ball", "copies of training images"):
         assert rows[name] != "not run"
     assert (found["architecture"], found["parameters"]) == ("cnn", 111_662)
-    printed = capsys.readouterr().out
-    assert printed.strip().splitlines()[-1] == tables.verdict(found["audit"])
-    assert tables.verdict(found["audit"]).startswith("Audit: ")
+    lines = capsys.readouterr().out.strip().splitlines()
+    assert lines[-5:] == [
+        tables.verdict(found["audit"]),
+        "",
+        f"Verdict: {verdict.sentence(found)}",
+        f"Files:   {Path('evaluations', 'report.html')}",
+        "Next:    python evaluate.py model.keras --suite standard",
+    ]
+    assert lines[-5].startswith("Audit: ")
+    assert not [line for line in lines if line.startswith(" passed")]
+    assert 'name="generator" content="chestrobust' in (here / "evaluations" / "report.html").read_text()
+    patients = json.loads((here / "evaluations" / "first" / "gallery.json").read_text())["patients"]
+    assert patients and all(len(patient["attacked"]) == 1 for patient in patients)
     assert (here / "evaluations" / "first.png").stat().st_size > 10_000
 
 
@@ -300,7 +310,7 @@ def test_extra_attacks_have_rows_of_their_own(here, capsys):
     assert [entry["attack"] for entry in found["evaluations"]] == ["clean", "fgsm", "pgd", "pgd-auc", *extras]
     noise = found["evaluations"][4]
     assert (noise["steps"], noise["restarts"]) == (None, None)
-    assert "| NI-FGSM-2, epsilon 1 (255/255) " in capsys.readouterr().out
+    assert "| NI-FGSM-2 " in capsys.readouterr().out
     legend = figures.curves(found).axes[0].get_legend().get_texts()
     assert [text.get_text() for text in legend] == [
         "FGSM",

@@ -52,9 +52,15 @@ def attributed(split):
 
 def evaluated(monkeypatch, splits, *arguments):
     """Run the script on these data; returns its results."""
-    monkeypatch.setattr(evaluate.data, "load_for", lambda options: splits)
+    monkeypatch.setattr(evaluate.data, "load_for", lambda **options: splits)
     evaluate.main([*arguments, "--data", "phantom", "--name", "test", *QUICK])
     return json.loads((Path(arguments[0]) / "evaluations" / "test.json").read_text())
+
+
+def completed(options):
+    """The options of `evaluate.py` as it completes them by the run's own."""
+    given = config.picked(options, config.DATA)
+    return dataclasses.replace(options, **saved.completed(saved.find(options.subject), given))
 
 
 def test_labels_are_matched_by_name_whatever_their_order_and_spelling(tmp_path):
@@ -116,7 +122,7 @@ def test_what_was_computed_for_other_labels_or_another_size_is_not_taken_again(t
     flipped = dataclasses.replace(first, test=Split(first.test.images, 1 - first.test.labels))
 
     def score(splits):
-        monkeypatch.setattr(evaluate.data, "load_for", lambda options: splits)
+        monkeypatch.setattr(evaluate.data, "load_for", lambda **options: splits)
         evaluate.main([str(tmp_path / "model.keras"), "--data", "phantom", "--name", "test", *QUICK])
         return [row["macro_auc"] for row in json.loads((tmp_path / "evaluations/test.json").read_text())["evaluations"]]
 
@@ -179,24 +185,24 @@ def test_data_without_a_shared_label_are_refused(tmp_path, monkeypatch):
 def test_data_of_any_size_are_taken_in_the_models_own(tmp_path):
     run = trained(tmp_path / "run", make_splits(size=16))
     options = config.EvaluateConfig(subject=str(run), data="nih", root="x")
-    assert saved.open_subject(options)[2].size == 16
-    assert saved.open_subject(dataclasses.replace(options, size=28))[2].size == 28
-    assert saved.open_subject(dataclasses.replace(options, data="other.npz"))[2].size is None
+    assert completed(options).size == 16
+    assert completed(dataclasses.replace(options, size=28)).size == 28
+    assert completed(dataclasses.replace(options, data="other.npz")).size is None
 
 
 def test_a_run_brings_its_folder_and_subset(tmp_path):
     run = trained(tmp_path / "run", make_splits())
     own = config.BaselineConfig(data="nih", root="here", val_subset=7)
     (run / "config.json").write_text(config.to_json(own))
-    options = saved.open_subject(config.EvaluateConfig(subject=str(run)))[2]
+    options = completed(config.EvaluateConfig(subject=str(run)))
     assert (options.data, options.root, options.val_subset) == ("nih", "here", 7)
-    moved = saved.open_subject(config.EvaluateConfig(subject=str(run), root="there"))[2]
+    moved = completed(config.EvaluateConfig(subject=str(run), root="there"))
     # Older versions had a root for each source.
     old = json.loads(config.to_json(own))
     old |= {"nih_root": old.pop("root"), "covid_root": None, "folders_root": "elsewhere"}
     (run / "config.json").write_text(json.dumps(old))
-    assert saved.open_subject(config.EvaluateConfig(subject=str(run)))[2] == options
-    assert saved.settings(saved.find(str(run)), config.ExplainConfig("run", None)).root == "here"
+    assert completed(config.EvaluateConfig(subject=str(run))) == options
+    assert saved.settings(saved.find(str(run)), vars(config.ExplainConfig("run", None))).root == "here"
     (run / "results.json").unlink()
     assert runs.claim(dataclasses.replace(own, run=str(run), root="there", resume=True)).started
     assert moved.root == "there"
@@ -218,8 +224,8 @@ def test_scores_are_broken_down_into_groups_of_whole_images(tmp_path, monkeypatc
     assert sum(group["images"] for group in clean["age"].values()) == 30
     assert all(set(entry["by"]) == {"sex", "age"} for entry in found["evaluations"])
     printed = capsys.readouterr().out
-    assert "Macro AUC by sex (95 %)" in printed
-    assert "F: 10" in printed
+    assert "| By sex " in printed
+    assert "| F       |     10 |" in printed
 
 
 def test_ages_fall_into_bands_by_years():
@@ -239,8 +245,8 @@ def test_a_breakdown_by_what_is_not_known_is_refused():
 
 def test_groups_that_lack_a_label_are_named():
     group = {"images": 4, "macro_auc": None, "undefined_labels": ["mass"], "intervals": {"macro_auc": None}}
-    entry = {"attack": "clean", "by": {"sex": {"F": group}}}
-    text = "\n".join(tables._by_group([entry]))
+    entry = {"attack": "clean", "epsilon": 0.0, "by": {"sex": {"F": group}}}
+    text = "\n".join(tables._by_group({"evaluations": [entry], "steps_curve": {"epsilon": 0.1}}))
     assert "undefined" in text
     assert "F without mass" in text
 
@@ -259,8 +265,8 @@ def test_a_run_chooses_no_folder_to_write_to(tmp_path):
     own = config.BaselineConfig(data="phantom", data_dir=str(tmp_path / "thesis"))
     (run / "config.json").write_text(config.to_json(own))
     found = lambda: (  # noqa: E731
-        saved.open_subject(config.EvaluateConfig(subject=str(run)))[2].data_dir,
-        saved.settings(saved.find(str(run)), config.ExplainConfig("run", None)).data_dir,
+        completed(config.EvaluateConfig(subject=str(run))).data_dir,
+        saved.settings(saved.find(str(run)), vars(config.ExplainConfig("run", None))).data_dir,
     )
     assert found() == (config.DATA_DIR, config.DATA_DIR)
     for name in ("x" * 5000, "a\0b", "~nobody-of-that-name/x"):
@@ -279,6 +285,6 @@ def test_a_run_of_mistyped_options_is_one_line(tmp_path, option):
     ((name, value),) = option.items()
     (run / "config.json").write_text(json.dumps(vars(config.BaselineConfig()) | option))
     with pytest.raises(RunError, match=rf"config\.json: expected what --{name.replace('_', '-')} takes"):
-        saved.open_subject(config.EvaluateConfig(subject=str(run)))
+        completed(config.EvaluateConfig(subject=str(run)))
     with pytest.raises(RunError, match=f"Received: {re.escape(repr(value))}"):
-        saved.settings(saved.find(str(run)), config.ExplainConfig("run", None))
+        saved.settings(saved.find(str(run)), vars(config.ExplainConfig("run", None)))

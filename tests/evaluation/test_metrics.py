@@ -229,17 +229,17 @@ def test_calibration_refuses_logits(score):
 
 def drawn_counts(monkeypatch, *arguments, **options):
     """How often `bootstrap` drew each image, `(resamples, count)`, beside its result."""
-    counts, weights = [], metrics._weights
+    counts, draw = [], metrics.drawn
 
     def record(*arguments):
-        for drawn in weights(*arguments):
-            counts.append(drawn)
-            yield drawn
+        for weights in draw(*arguments):
+            counts.append(weights)
+            yield weights
 
     with monkeypatch.context() as patch:
-        patch.setattr(metrics, "_weights", record)
+        patch.setattr(metrics, "drawn", record)
         result = metrics.bootstrap(*arguments, **options)
-    return np.array(counts), result
+    return np.concatenate(counts), result
 
 
 @pytest.mark.parametrize("clustered", (False, True))
@@ -278,7 +278,7 @@ def test_a_label_without_positives_or_negatives_is_nan_in_every_resample():
 
 
 def test_images_are_drawn_with_replacement_and_alike():
-    counts = np.array(list(metrics._weights(10, 4000, 0, None)))
+    counts = np.concatenate(list(metrics.drawn(10, 4000, 0, None)))
     assert (counts.sum(axis=1) == 10).all()
     # Binomial(10, 1/10) each: mean 1, variance 0.9. Its standard errors here are 0.015 and about 0.03.
     np.testing.assert_allclose(counts.mean(axis=0), 1, atol=0.08)
@@ -287,7 +287,7 @@ def test_images_are_drawn_with_replacement_and_alike():
 
 def test_patients_are_drawn_whole():
     patients = ["b", "a", "b", ("c", 1), "a", "b"]
-    counts = np.array(list(metrics._weights(6, 200, 0, patients)))
+    counts = np.concatenate(list(metrics.drawn(6, 200, 0, patients)))
     np.testing.assert_array_equal(counts[:, 0], counts[:, 2])
     np.testing.assert_array_equal(counts[:, 0], counts[:, 5])
     np.testing.assert_array_equal(counts[:, 1], counts[:, 4])

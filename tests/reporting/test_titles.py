@@ -12,15 +12,16 @@ from chestrobust.reporting import figures
 from chestrobust.tasks import Task
 
 
+def reported(**options):
+    return named.reported_pgd(**config.picked(config.BaselineConfig(**options), config.ATTACK))
+
+
 def test_the_usual_pgd_needs_no_words_and_every_other_says_what_differs():
     usual = named.pgd_of(0.03, 10)
     assert usual.title == "PGD-10, epsilon 0.03"
-    trained = named.reported_pgd(config.BaselineConfig(epsilon=0.03))
-    assert trained.title == "PGD-10, epsilon 0.03, step size 0.01, random start"
-    assert named.reported_pgd(config.BaselineConfig(), restarts=3).title.endswith("random start, 3 restarts")
-    assert named.reported_pgd(config.BaselineConfig(epsilon=0.04, step_size=0.01)).title == (
-        "PGD-10, epsilon 0.04, random start"
-    )
+    assert reported(epsilon=0.03).title == "PGD-10, epsilon 0.03, step size 0.01, random start"
+    assert reported(restarts=3).title.endswith("random start, 3 restarts")
+    assert reported(epsilon=0.04, step_size=0.01).title == "PGD-10, epsilon 0.04, random start"
     assert named.Attack("fgsm", 8 / 255).title == "FGSM, epsilon 0.0314 (8/255)"
     assert named.Attack("apgd-bce", 0.03, None, 5, 2, True, 0).title == "APGD-BCE-5, epsilon 0.03, 2 restarts"
     assert named.of("ni-fgsm", epsilon=0.03, steps=10).title == "NI-FGSM-10, epsilon 0.03"

@@ -1,7 +1,6 @@
 """What results tell of where they were made, and what they don't."""
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
@@ -18,7 +17,7 @@ def test_options_keep_names_and_lose_places():
         "size": None,
     }
     kept = {"data": "x.npz", "root": "nih", "run": "runs/a", "by": ["sex", "b"], "seed": 3, "size": None}
-    assert provenance.options(SimpleNamespace(**given)) == kept
+    assert provenance.options(given) == kept
 
 
 @pytest.mark.parametrize(

@@ -123,13 +123,13 @@ def test_weights_of_another_model_are_refused(options):
     run = runs.claim(options)
     run.start(options)
     run.write("results.json", json.dumps({"config": {"epochs": 20}}))
-    runs.check_same_model(run, options)  # From before there was a choice: the default.
+    runs.check_same_model(run, config.picked(options, config.MODEL))  # From before there was a choice: the default.
     run.write("results.json", json.dumps({"config": {"model": "vgg"}}))
     with pytest.raises(RunError, match=r"--model cnn.*Received one with vgg"):
-        runs.check_same_model(run, options)
+        runs.check_same_model(run, config.picked(options, config.MODEL))
     run.write("results.json", json.dumps({"config": {"model": "cnn", "attention": "se"}}))
     with pytest.raises(RunError, match=r"--attention none.*Received one with se"):
-        runs.check_same_model(run, options)
+        runs.check_same_model(run, config.picked(options, config.MODEL))
 
 
 def test_results_never_hold_nan(options, splits):

@@ -12,6 +12,7 @@ from keras import layers
 from test_training import weights
 
 from chestrobust import config, losses, models, runs
+from chestrobust.attacks import named
 from chestrobust.errors import ModelError, TrainingError
 from chestrobust.evaluation import certification, metrics
 from chestrobust.tasks import Task
@@ -71,7 +72,7 @@ def test_it_certifies_what_clean_training_does_not_and_repeats_every_byte(tmp_pa
     def make(classifier):
         return methods.examples_of(options, splits, classifier)
 
-    selection = methods.selection(options, splits.task)
+    selection = methods.selection(options, named.pgd_of(0.015, 3), splits.task)
     first, summary, certified = trained("first", make, selection)
     again, *_ = trained("again", make, selection)
     _, _, plain = trained("plain", lambda classifier: examples.clean_examples, selection)
@@ -114,7 +115,7 @@ def test_the_radius_grows_unless_it_is_told_not_to_and_its_bounds_choose():
         # With this loss a clean answer is 0 and a bound is not.
         shares[warmup] = float(made.losses(lambda labels, z: tf.reduce_sum(abs(z - answers)), labels, answers))
     assert 0 < shares[None] < shares[0.0] / 8  # a quarter of the radius and of the weight
-    options = config.AdversarialConfig(method="certified", epsilon=0.1)
-    assert methods.selection(options, splits.task).epsilon == 0.1
-    assert methods.selection(dataclasses.replace(options, select_epsilon=0.02), splits.task).epsilon == 0.02
+    options, pgd = config.AdversarialConfig(method="certified"), named.pgd_of(0.1, 3)
+    assert methods.selection(options, pgd, splits.task).epsilon == 0.1
+    assert methods.selection(dataclasses.replace(options, select_epsilon=0.02), pgd, splits.task).epsilon == 0.02
     assert methods.passes(options) == 3

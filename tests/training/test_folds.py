@@ -75,7 +75,7 @@ def test_mean_and_spread_are_those_of_the_folds():
 @pytest.mark.slow
 def test_a_cross_validation_runs_goes_on_and_ends_with_a_table(tmp_path, monkeypatch, capsys):
     splits = of_patients(make_splits((48, 24, 24)))
-    monkeypatch.setattr(diagnosis.data, "load_for", lambda options: splits)
+    monkeypatch.setattr(diagnosis.data, "load_for", lambda **options: splits)
     arguments = ["--folds", "3", "--epochs", "1", "--steps", "2", "--run", str(tmp_path / "kfold")]
     assert not diagnosis.main(arguments)
     found = json.loads((tmp_path / "kfold" / "kfold.json").read_text())
@@ -96,7 +96,7 @@ def test_folds_do_not_go_into_a_run(tmp_path):
     options = config.BaselineConfig(folds=3, run=str(tmp_path))
     (tmp_path / "config.json").write_text("{}")
     with pytest.raises(RunError, match="Received a training run"):
-        folds.cross_validate(options, make_splits())
+        experiment.cross_validate(options, make_splits())
 
 
 def test_robust_training_and_the_search_have_no_folds(capsys):

@@ -1,0 +1,118 @@
+"""The gallery of the report page: the same test images through each model, clean and attacked at growing radii.
+
+Radii are whole grey levels, and attacked images are rounded to such inside the ball, so that what is shown as 8-bit PNG
+is to the last bit what the probabilities beside it are of.
+"""
+
+import base64
+import io
+import json
+
+import numpy as np
+from PIL import Image
+
+from chestrobust import devices, runs
+from chestrobust.attacks import named
+from chestrobust.data import metadata
+from chestrobust.data.splits import as_floats
+from chestrobust.evaluation import outcomes
+
+LEVELS = (0, 1, 2, 4, 8, 16)  # radii in grey levels
+PATIENTS, CANDIDATES = 4, 256
+STEPS = 10
+MAX_CHARACTERS = 5 << 19  # of the images in Base64: the page stays below 5 MB
+NAME = "gallery.json"
+
+
+def write(models, splits, thresholds, folder, *, precision="auto"):
+    """Write `gallery.json` into a folder of a run; only the chief does, and other workers needn't be here.
+
+    Args:
+        models: Callables that return logits, by the names of the models; an undefended one first.
+        splits: The `Splits`; the test split is shown.
+        thresholds: Of each model's probabilities by the same names, `(num_labels,)`.
+        folder: Path of the folder.
+        precision: Of the attack's convolutions.
+    """
+    if not devices.chief():
+        return
+    task, test = splits.task, splits.test
+    chosen = _chosen(models, splits, thresholds)
+    attacks = [named.pgd_of(level / 255, STEPS, precision=precision) for level in LEVELS[1:]]
+    images, labels = as_floats(test.images[chosen]), test.labels[chosen]
+    stored = {name: _attacked(model, images, labels, chosen, task, attacks) for name, model in models.items()}
+    answers = {
+        name: [task.probabilities(outcomes.answers(model, version)) for version in stored[name]]
+        for name, model in models.items()
+    }
+    patients, size = [], 0
+    for number, index in enumerate(chosen):
+        shown = {name: [_png(version[number]) for version in versions] for name, versions in stored.items()}
+        size += sum(len(text) for versions in shown.values() for text in versions)
+        if patients and size > MAX_CHARACTERS:
+            break
+        patients.append(
+            {
+                "index": int(index),
+                "present": [name for name, label in zip(splits.label_names, labels[number], strict=True) if label],
+                "clean": next(iter(shown.values()))[0],
+                "attacked": [versions[1:] for versions in shown.values()],
+                "answers": [[_rounded(answer[number]) for answer in answers[name]] for name in models],
+            }
+        )
+    content = {
+        "schema": runs.SCHEMA,
+        "attack": f"PGD-{STEPS}",
+        "radii": [level / 255 for level in LEVELS],
+        "label_names": list(splits.label_names),
+        "models": [
+            {"name": name, "thresholds": None if task.exclusive else _rounded(thresholds[name])} for name in models
+        ],
+        "patients": patients,
+    }
+    runs.Run(folder).write(NAME, json.dumps(content, allow_nan=False) + "\n")
+
+
+def _chosen(models, splits, thresholds):
+    """Numbers of test images, in file order: no pictures that are fooled more easily than others, nor harder to fool.
+
+    Of the first images with a finding those of which every model names a true one, as there an attack has something to
+    hide, evenly spaced by how sure the last model is of it; all of the first images where there are none.
+    """
+    task, test = splits.task, splits.test
+    candidates = np.flatnonzero(test.labels.any(axis=1))[:CANDIDATES]
+    if not len(candidates):
+        return np.arange(min(PATIENTS, len(test)))
+    images, labels = as_floats(test.images[candidates]), test.labels[candidates] == 1
+    named_by_all = np.ones(len(candidates), bool)
+    for name, model in models.items():
+        # Not by Keras's `predict`, for which the other workers would have to be here too.
+        pieces = [outcomes.answers(model, images[begin : begin + 16]) for begin in range(0, len(images), 16)]
+        logits = np.concatenate(pieces)
+        named_by_all &= (task.predicted(logits, thresholds[name]) & labels).any(axis=1)
+    confidence = np.where(labels, task.probabilities(logits), 0).max(axis=1)
+    left = np.flatnonzero(named_by_all) if named_by_all.any() else np.arange(len(candidates))
+    ordered = left[np.argsort(confidence[left], kind="stable")]
+    places = np.linspace(0, len(ordered) - 1, min(PATIENTS, len(ordered)) + 2)[1:-1].round().astype(int)
+    return np.sort(candidates[np.unique(ordered[places])])
+
+
+def _attacked(model, images, labels, indices, task, attacks):
+    """The images as they are stored, clean and under each attack: floats of whole grey levels, inside the ball."""
+    clean, versions = np.rint(255 * images), [images]
+    for level, attack in zip(LEVELS[1:], attacks, strict=True):
+        found = np.asarray(attack(model, images, labels.astype(np.float32), task=task, indices=indices))
+        inside = np.clip(np.rint(255 * found), clean - level, clean + level)
+        versions.append(as_floats(inside.astype(np.uint8)))
+    return versions
+
+
+def _png(image):
+    """A PNG of an image's pixels, in Base64."""
+    levels, file = np.rint(255 * metadata.pixels(image)).astype(np.uint8), io.BytesIO()
+    Image.fromarray(levels.squeeze(-1) if levels.shape[-1] == 1 else levels).save(file, "PNG", optimize=True)
+    return base64.b64encode(file.getvalue()).decode("ascii")
+
+
+def _rounded(values):
+    return [round(float(value), 4) for value in values]

@@ -1,0 +1,191 @@
+"""What reporting guidelines ask of a report on robustness, each answered from a field of the results or not met.
+
+The items are told in our words, and only those that such a report can be asked; what the authors alone can say (ethics,
+funding, limitations) isn't here. CLAIM 2024 (https://doi.org/10.1148/ryai.240300), TRIPOD+AI
+(https://doi.org/10.1136/bmj-2023-078378), FUTURE-AI (https://doi.org/10.1136/bmj-2024-081554).
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from chestrobust import titles
+from chestrobust.reporting import verdict
+
+NOT_MET = "not met"
+
+
+@dataclass(frozen=True)
+class Item:
+    """One item of a guideline.
+
+    Attributes:
+        guideline: Its name.
+        number: What the guideline calls the item.
+        asks: What is asked, in our words.
+        fields: Places in the results that answer it, with dots between the keys; see `facts`.
+        answer: From their values to a text, or None if they don't answer it.
+        remedy: How to have it answered.
+    """
+
+    guideline: str
+    number: str
+    asks: str
+    fields: tuple[str, ...]
+    answer: Callable[..., str | None]
+    remedy: str = ""
+
+
+@dataclass(frozen=True)
+class Answer:
+    """How an `Item` came out: `text` is its answer, or says that it isn't met and what to do."""
+
+    item: Item
+    met: bool
+    text: str
+
+
+def facts(dossier):
+    """All that results say of a model in one dictionary: of its training, and under `judged` of its evaluation.
+
+    Keys that aren't in a file are made of several of its kind: `external` (evaluations on other data).
+    """
+    external = {name: found["data"]["name"] for name, found in dossier.external.items()}
+    return {**dossier.results, "data": dossier.data, "judged": dossier.judged, "external": external}
+
+
+def answered(known):
+    """An `Answer` to each item; `known` is what `facts` returns."""
+    return [_answered(item, known) for item in ITEMS]
+
+
+def _answered(item, known):
+    values = [_find(known, place) for place in item.fields]
+    text = None if any(value in (None, [], {}, "") for value in values) else item.answer(*values)
+    return Answer(item, text is not None, text if text is not None else item.remedy)
+
+
+def _find(known, place):
+    for key in place.split("."):
+        known = known.get(key) if isinstance(known, dict) else None
+    return known
+
+
+def _data(name, sha256):
+    return f"{name}, SHA-256 {sha256[:12]}"
+
+
+def _partitions(counts):
+    return ", ".join(f"{name} {count}" for name, count in counts.items())
+
+
+def _versions(versions):
+    return ", ".join(f"{name} {version}" for name, version in versions.items() if version)
+
+
+def _radii(rows):
+    radii = sorted({row["epsilon"] for row in rows if row["epsilon"] > 0})
+    return f"L-infinity within [0, 1], epsilon {', '.join(map(titles.radius, radii))}" if radii else None
+
+
+def _robustness(rows):
+    found = {"evaluations": rows}
+    row = verdict.worst(found)
+    if row is None:
+        return None
+    count = len(verdict.attacks_at(rows, row["epsilon"]))
+    return (
+        f"macro AUC {row['macro_auc']:.3f} under the worst of {count} attacks, epsilon {titles.radius(row['epsilon'])}"
+    )
+
+
+def _precision(rows):
+    clean = verdict.clean_of(rows)
+    ends = verdict.interval(clean, "macro_auc")
+    return ends and f"clean macro AUC {clean['macro_auc']:.3f}, 95 % interval {ends[0]:.3f} to {ends[1]:.3f}"
+
+
+def _failures(rows):
+    clean, row = verdict.clean_of(rows), verdict.worst({"evaluations": rows})
+    if row is None or row.get("hidden") is None or row.get("confusion") is None or clean.get("confusion") is None:
+        return None
+    shares = f"{100 * row['hidden']:.1f} % of reports lose a finding, {100 * row['invented']:.1f} % gain one"
+    return f"{shares}; confusion of each label, clean and attacked"
+
+
+def _groups(rows):
+    groups = verdict.clean_of(rows).get("by")
+    return f"scores by {', '.join(groups)}" if groups else None
+
+
+def _events(counts, rows):
+    confusion = verdict.clean_of(rows).get("confusion")
+    if not confusion:
+        return None
+    positive = ", ".join(f"{name} {sum(counted[1])}" for name, counted in confusion.items())
+    return f"{counts['test']} test images; positive: {positive}"
+
+
+def _scores(rows):
+    names = {"macro_auc": "macro AUC", "macro_ap": "average precision", "f1": "F1", "brier": "Brier score"}
+    return ", ".join(name for key, name in names.items() if rows[0].get(key) is not None)
+
+
+def _audit(lines):
+    return verdict.trust(lines).removeprefix("Trust: ")
+
+
+def _trained(training, options):
+    return (
+        f"{training['epochs']} epochs, {options['optimizer']}, learning rate {options['learning_rate']:g}, batch size "
+        f"{options['batch_size']}"
+    )
+
+
+CLAIM, TRIPOD, FUTURE = "CLAIM 2024", "TRIPOD+AI", "FUTURE-AI"
+_EVALUATE, _TRAIN = "Run evaluate.py RUN --suite standard.", "Train by diagnosis.py or diagnosis_adv.py."
+_BY = "Run evaluate.py RUN --by sex age view, on data that tell them."
+_OTHER = "Run evaluate.py RUN --data OTHER, on data of another source."
+_LEVEL = "Results don't tell it: say whether no patient is in two splits."
+_LABELS = "Results don't tell it: say who labelled the images, and how."
+
+ITEMS = (
+    Item(CLAIM, "7", "Where the data come from", ("data.name", "data.sha256"), _data),
+    Item(CLAIM, "14", "How the labels were obtained", ("data.reference_standard",), str, _LABELS),
+    Item(CLAIM, "19", "How data were dealt to partitions", ("data.counts",), _partitions),
+    Item(CLAIM, "20", "At which level partitions are disjoint", ("data.disjoint_by",), str, _LEVEL),
+    Item(CLAIM, "22", "The model", ("model.name", "model.parameters"), "{}, {:,} parameters".format, _TRAIN),
+    Item(CLAIM, "23", "Software and its versions", ("judged.versions",), _versions),
+    Item(CLAIM, "24", "Where the parameters start",
+         ("config.weights", "config.seed"), "weights: {}, seed {}".format, _TRAIN),
+    Item(CLAIM, "25", "Details of training", ("training", "config"), _trained, _TRAIN),
+    Item(CLAIM, "26", "How the final model was chosen", ("training.selected_on", "training.best_epoch"),
+         "{} on validation images, epoch {}".format, _TRAIN),
+    Item(CLAIM, "28", "Measures of performance", ("judged.evaluations",), _scores),
+    Item(CLAIM, "29", "Measures of uncertainty", ("judged.config.resamples", "judged.evaluations"),
+         lambda count, rows: _precision(rows) and f"95 % intervals, {count} resamples", _EVALUATE),
+    Item(CLAIM, "30", "Robustness or sensitivity analysis", ("judged.evaluations",), _robustness, _EVALUATE),
+    Item(CLAIM, "33", "Testing on external data", ("external",), lambda found: ", ".join(found.values()), _OTHER),
+    Item(CLAIM, "38", "Estimates of accuracy and their precision", ("judged.evaluations",), _precision, _EVALUATE),
+    Item(CLAIM, "39", "Analysis of failures", ("judged.evaluations",), _failures, _EVALUATE),
+    Item(CLAIM, "43", "Where code and data are", ("judged.commit", "data.sha256"),
+         lambda commit, sha256: f"code at commit {commit[:12]}, data with SHA-256 {sha256[:12]}"),
+    Item(TRIPOD, "12e", "Measures, and how models are compared", ("judged.evaluations",), _scores),
+    Item(TRIPOD, "14", "Fairness", ("judged.evaluations",), _groups, _BY),
+    Item(TRIPOD, "15", "Output of the model, and how thresholds were found", ("judged.thresholds",),
+         lambda cuts: f"probabilities; {len(cuts)} thresholds fixed on clean validation images", _EVALUATE),
+    Item(TRIPOD, "18f", "Where the code is", ("judged.commit",), "commit {}".format),
+    Item(TRIPOD, "21", "Numbers of images and of positive ones", ("data.counts", "judged.evaluations"), _events,
+         _EVALUATE),
+    Item(TRIPOD, "23a", "Performance with intervals", ("judged.evaluations",), _precision, _EVALUATE),
+    Item(FUTURE, "Fairness 3", "Evaluate fairness", ("judged.evaluations",), _groups, _BY),
+    Item(FUTURE, "Universality 3", "Evaluate on external data", ("external",),
+         lambda found: ", ".join(found.values()), _OTHER),
+    Item(FUTURE, "Traceability 2", "Document the model and its settings",
+         ("judged.config", "judged.versions", "judged.hardware"),
+         lambda options, versions, hardware: f"{len(options)} options, {len(versions)} versions, "
+         f"{hardware.get('machine', 'a machine')} in the results"),
+    Item(FUTURE, "Robustness 1", "Say which variations are expected, attacks among them", ("judged.evaluations",),
+         _radii, _EVALUATE),
+    Item(FUTURE, "Robustness 3", "Evaluate robustness", ("judged.evaluations", "judged.audit"),
+         lambda rows, lines: _robustness(rows) and f"{_robustness(rows)}; audit: {_audit(lines)}", _EVALUATE),
+)  # fmt: skip

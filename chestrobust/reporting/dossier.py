@@ -1,0 +1,202 @@
+"""What lies in a run folder for its report: results, evaluations, the training's history and pictures."""
+
+import base64
+import csv
+import io
+import json
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+
+from chestrobust import files, runs
+from chestrobust.errors import DataError, RunError
+from chestrobust.reporting import verdict
+
+MAX_TEXT, MAX_PICTURE = 1 << 23, 1 << 20  # bytes of a file that is read
+PICTURES_TOGETHER = 3 << 19  # bytes: Base64 adds a third, and the page stays far below 5 MB
+GALLERY = "gallery.json"
+PNG = b"\x89PNG\r\n\x1a\n"
+# What `evaluate.py` writes at least.
+KEYS = ("model", "data", "config", "evaluations", "audit", "steps_curve")
+
+
+@dataclass(frozen=True)
+class Dossier:
+    """One model and all that is known of it.
+
+    Attributes:
+        name: What the model is called.
+        path: Its run folder, or the one that its file lies in.
+        results: What `results.json` holds; empty of a model that came without a run.
+        evaluations: What `evaluate.py` wrote about it, by name.
+        rows: The scores under the attacks of training, as in `results`.
+        undefended: Whether it was trained on clean images alone, as far as one knows.
+    """
+
+    name: str
+    path: Path
+    results: dict = field(default_factory=dict)
+    evaluations: dict = field(default_factory=dict)
+    rows: list = field(default_factory=list)
+    undefended: bool = False
+
+    @cached_property
+    def own(self):
+        """The evaluations on the images that the run's own results are of."""
+        mine = _images(self.data)
+        return {name: found for name, found in self.evaluations.items() if _images(found["data"]) == mine}
+
+    @cached_property
+    def external(self):
+        """The evaluations on data of another source."""
+        name = self.data["name"]
+        return {key: found for key, found in self.evaluations.items() if found["data"]["name"] != name}
+
+    @cached_property
+    def chief(self):
+        """The evaluation that says most of the model: on its own data, with the most rows and steps; else None."""
+        return max(self.own.values(), key=_weight, default=None)
+
+    @property
+    def judged(self):
+        """The results that the verdict is of: the chief evaluation, else those of the training script."""
+        return self.chief or {**self.results, "evaluations": self.rows}
+
+    @property
+    def data(self):
+        """What results say of the data."""
+        return (self.results or next(iter(self.evaluations.values())))["data"]
+
+    @property
+    def sentence(self):
+        """The verdict."""
+        return verdict.sentence(self.judged)
+
+
+def _images(data):
+    return data.get("sha256"), data["counts"]["test"]
+
+
+def _weight(evaluation):
+    rows, config = evaluation["evaluations"], evaluation["config"]
+    return len({row["attack"] for row in rows}), len(rows), config.get("steps") or 0
+
+
+def read(folder):
+    """The `Dossier`s of a run, its baseline first if it has one; or of the files that were evaluated in a folder.
+
+    Args:
+        folder: A run folder, or one with `evaluations` of files that are no run's.
+
+    Raises:
+        RunError: If there is nothing to report there, or what is there can't be read.
+    """
+    run = runs.Run(Path(folder).expanduser())
+    evaluations = _evaluations(run.path / "evaluations")
+    if not run.finished:
+        if not evaluations:
+            raise RunError(
+                f"{run.path}: expected a finished run, or evaluations of a model. Received neither. Train a model with "
+                "diagnosis.py, or attack one with evaluate.py."
+            )
+        return _strangers(run.path, evaluations)
+    results = run.read("results.json", "data", "evaluations")
+    if "members" in results:
+        return _members(run.path, results)
+    undefended = "baseline" not in results
+    name, rows = run.path.resolve().name, results["evaluations"]
+    subject = Dossier(name, run.path, results, _of_run(evaluations), rows, undefended)
+    return [subject] if undefended else [_baseline(run.path, results), subject]
+
+
+def holds(folder):
+    """Whether there is something to report in a folder."""
+    return runs.Run(folder).finished or any((folder / "evaluations").glob("*.json"))
+
+
+def _baseline(folder, results):
+    """The model that a run was compared with: its scores are in the run's results, the rest is in its own folder."""
+    recorded = results["baseline"]
+    name = Path(recorded.get("run") or "baseline").name
+    model, _ = runs.baseline_of(folder, results)
+    there = runs.Run(model.parent) if model else None
+    own = there.read("results.json") if there and there.finished else {}
+    evaluations = _of_run(_evaluations(there.path / "evaluations")) if there else {}
+    own = {**own, "data": results["data"]}
+    return Dossier(name, there.path if there else folder, own, evaluations, recorded["evaluations"], True)
+
+
+def _of_run(evaluations):
+    """Those of the run's own model; other files in its folder may have been evaluated too."""
+    return {name: found for name, found in evaluations.items() if Path(found["model"]).name == "model.keras"}
+
+
+def _strangers(folder, evaluations):
+    """A `Dossier` for each file that was evaluated."""
+    by_model = {}
+    for name, found in evaluations.items():
+        by_model.setdefault(found["model"], {})[name] = found
+    return [Dossier(Path(model).stem, folder, evaluations=found) for model, found in by_model.items()]
+
+
+def _members(folder, results):
+    """A `Dossier` for each member and combination of an ensemble, whose rows stand in one list."""
+    by_model = {}
+    for row in results["evaluations"]:
+        by_model.setdefault(row["model"], []).append(row)
+    return [Dossier(name, folder, {**results, "evaluations": rows}, rows=rows) for name, rows in by_model.items()]
+
+
+def _evaluations(folder):
+    """What `evaluate.py` wrote into a folder, by name."""
+    run = runs.Run(folder)
+    names = sorted(path.stem for path in folder.glob("*.json")) if folder.is_dir() else []
+    return {name: run.read(f"{name}.json", *KEYS) for name in names}
+
+
+def history(folder):
+    """The columns of `history.csv`, as lists of floats by name; empty where there is none."""
+    text = _bytes(folder / "history.csv", MAX_TEXT).decode("utf-8", "replace")
+    columns = {}
+    try:
+        for row in csv.DictReader(io.StringIO(text)):
+            for name, value in row.items():
+                columns.setdefault(name, []).append(float(value))
+    except (TypeError, ValueError, csv.Error) as error:
+        raise RunError(f"{folder / 'history.csv'}: expected a run's history. Received: {error}.") from None
+    return columns
+
+
+def gallery(folder):
+    """What `gallery.json` holds, of the run or of one of its evaluations; None where there is none."""
+    for path in (folder / GALLERY, *sorted(folder.glob(f"evaluations/*/{GALLERY}"))):
+        if content := _bytes(path, MAX_TEXT):
+            try:
+                return json.loads(content)
+            except (ValueError, RecursionError) as error:
+                raise RunError(f"{path}: expected JSON of a run. Received: {error}.") from None
+    return None
+
+
+def pictures(folder):
+    """The pictures of a run as `data:` addresses, by their places in the folder, up to a size."""
+    found, left = {}, PICTURES_TOGETHER
+    for path in (folder / "chestxray.png", *sorted((folder / "explanations").glob("**/explanation*.png"))):
+        content = _bytes(path, MAX_PICTURE)
+        if content.startswith(PNG) and len(content) <= left:
+            left -= len(content)
+            found[path.relative_to(folder).as_posix()] = (
+                f"data:image/png;base64,{base64.b64encode(content).decode('ascii')}"
+            )
+    return found
+
+
+def _bytes(path, limit):
+    """The content of a file of ours, empty where there is none or it is too large; no link is followed."""
+    if not files.is_own(path):
+        return b""
+    try:
+        with files.open_regular(path, "a file of a run", max_bytes=limit) as file:
+            return file.read(limit)
+    except DataError:
+        return b""

@@ -1,0 +1,166 @@
+"""Results as a paper takes them: a paragraph on methods, a LaTeX table, a CSV table and the command that made them."""
+
+import csv
+import io
+import shlex
+
+from chestrobust import commandline, config, titles
+from chestrobust.reporting import bibliography, verdict
+from chestrobust.tasks import Task
+
+SCORES = {"macro_auc": "AUC", "macro_ap": "AP"}
+SPECIAL = {letter: f"\\{letter}" for letter in "&%$#_{}"} | {
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "\\": r"\textbackslash{}",
+}
+# What results call the configuration of each script, by what else they hold.
+CONFIGS = {
+    "diagnosis.py": config.BaselineConfig,
+    "diagnosis_adv.py": config.AdversarialConfig,
+    "evaluate.py": config.EvaluateConfig,
+    "ensemble.py": config.EnsembleConfig,
+}
+UNTOLD = ("overwrite", "resume", "params", "debug")  # options that change no number
+
+
+def methods(dossier):
+    """A paragraph to paste into a paper; what results don't say is left out, not guessed."""
+    return " ".join(filter(None, (_of_data(dossier), _of_training(dossier), _of_attacks(dossier), _of_scores(dossier))))
+
+
+def _of_data(dossier):
+    data = dossier.data
+    counts, shape = data["counts"], data["image_shape"]
+    made_up = " (made-up data, without meaning for patients)" if data["synthetic"] else ""
+    return (
+        f"We used {data['name']}{made_up} with {len(data['label_names'])} labels ({data['task']}) and images of "
+        f"{shape[0]} x {shape[1]} x {shape[2]} pixels: {counts['train']} for training, {counts['val']} for validation "
+        f"and {counts['test']} for testing (SHA-256 {data['sha256'][:12]})."
+    )
+
+
+def _of_training(dossier):
+    results = dossier.results
+    if not (results.get("training") and results.get("config")) or dossier.undefended != ("baseline" not in results):
+        return ""
+    options, training, model = results["config"], results["training"], results.get("model", {})
+    way = "on clean images"
+    if "baseline" in results:
+        way = f"adversarially (method {options.get('method', 'online')}"
+        way += f", radius {titles.radius(options['train_epsilon'])})" if "train_epsilon" in options else ")"
+    text = f"The model ({model.get('name', options.get('model', 'unnamed'))}"
+    text += f", {model['parameters']:,} parameters)" if "parameters" in model else ")"
+    text += f" was trained {way} for {training['epochs']} epochs with {options['optimizer']} (learning rate "
+    text += f"{options['learning_rate']:g}, batch size {options['batch_size']}, seed {options['seed']})."
+    if training.get("selected_on"):
+        text += f" The checkpoint was chosen by macro AUC under {training['selected_on']} on validation images."
+    return text
+
+
+def _of_attacks(dossier):
+    results = dossier.judged
+    radius = verdict.radius(results)
+    if radius is None:
+        return ""
+    rows = verdict.attacks_at(results["evaluations"], radius)
+    radii = sorted({row["epsilon"] for row in results["evaluations"] if row["epsilon"] > 0})
+    attacks = "; ".join(dict.fromkeys(titles.title({**row, "epsilon": 0.0}).replace(", epsilon 0", "") for row in rows))
+    return (
+        "The attacker knows the model and may change each pixel by at most epsilon (L-infinity) within [0, 1], with "
+        f"epsilon {', '.join(map(titles.radius, radii))}. Attacks ran on the logits of the whole model in inference "
+        f"mode: {attacks}."
+    )
+
+
+def _of_scores(dossier):
+    results = dossier.judged
+    exclusive = Task(dossier.data["task"]).exclusive
+    text = "" if exclusive else " Thresholds were fixed on clean validation images and not tuned again under attack."
+    if any(verdict.interval(row, "macro_auc") for row in results["evaluations"]):
+        count = results.get("config", {}).get("resamples")
+        text += f" Intervals are 95 % intervals{f' ({count} bootstrap resamples)' if count else ''}."
+    if audit := results.get("audit"):
+        text += f" The attacks were audited: {verdict.trust(audit).removeprefix('Trust: ')}"
+    return f"We report macro AUC and average precision over all labels.{text}"
+
+
+def works(dossier):
+    """The works that a paper with these numbers cites, as `bibliography.cited` gives them."""
+    results = dossier.judged
+    method = dossier.results.get("config", {}).get("method") if "baseline" in dossier.results else None
+    attacks = dict.fromkeys(row["attack"] for row in results["evaluations"])
+    return bibliography.cited(dossier.data["name"], attacks, method, audited=bool(results.get("audit")))
+
+
+def latex(models, rows):
+    """The scores of several models under the same attacks, as a LaTeX table (booktabs).
+
+    Args:
+        models: Names of the models.
+        rows: Tuples of rows of results, one per model.
+    """
+    header = " & ".join(["Attack", *(f"\\multicolumn{{{len(SCORES)}}}{{c}}{{{escaped(name)}}}" for name in models)])
+    lines = [
+        f"\\begin{{tabular}}{{l{'c' * len(SCORES) * len(models)}}}",
+        r"\toprule",
+        rf"{header} \\",
+        " & ".join(["", *(list(SCORES.values()) * len(models))]) + r" \\",
+        r"\midrule",
+    ]
+    for entries in rows:
+        cells = [_cell(entry, key) for entry in entries for key in SCORES]
+        lines.append(" & ".join([escaped(titles.title(entries[0])), *cells]) + r" \\")
+    return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
+
+
+def table(models, rows):
+    """The same as CSV, with all digits."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["attack", "epsilon", "model", *(f"{key}{end}" for key in SCORES for end in ("", "_low", "_high"))])
+    for entries in rows:
+        for name, entry in zip(models, entries, strict=True):
+            numbers = [value for key in SCORES for value in (entry[key], *(verdict.interval(entry, key) or ("", "")))]
+            writer.writerow([titles.title(entry), entry["epsilon"], name, *numbers])
+    return text.getvalue()
+
+
+def escaped(text):
+    """Text that LaTeX sets as it is."""
+    return "".join(SPECIAL.get(letter, letter) for letter in text)
+
+
+def command(results):
+    """The command line that made results, with the options that aren't defaults; places on that machine are left out.
+
+    Args:
+        results: What `results.json` or `evaluate.py` holds.
+    """
+    options = results["config"]
+    script = "diagnosis_adv.py" if "baseline" in results else "diagnosis.py"
+    script = "evaluate.py" if "subject" in options else "ensemble.py" if "members" in options else script
+    fields = {field.name: field for field in commandline.options(CONFIGS[script])}
+    arguments, given = [], {}
+    for name, value in options.items():
+        if name not in fields or name in UNTOLD or value is None:
+            continue
+        plain = tuple(value) if isinstance(value, list) else value
+        if fields[name].default is commandline.ARGUMENT:
+            arguments += map(str, value if isinstance(value, list) else [value])
+        elif plain != fields[name].default:
+            given[name] = plain
+    # Values with spaces between them can't stand behind an equals sign.
+    for name, value in given.items():
+        if isinstance(value, tuple):
+            arguments += [commandline.dashed(name), *map(str, value)]
+        else:
+            arguments += commandline.as_arguments({name: value}, CONFIGS[script])
+    return shlex.join(["python", script, *arguments])
+
+
+def _cell(entry, key):
+    if entry[key] is None:
+        return "--"
+    ends = verdict.interval(entry, key)
+    return f"{entry[key]:.3f}" + (f" ({ends[0]:.3f}--{ends[1]:.3f})" if ends else "")

@@ -1,0 +1,175 @@
+"""The report page: one file that holds all there is to say of a run, or of several side by side, and needs no network.
+
+It is made from the files of run folders alone; `templates/` has its form.
+"""
+
+import functools
+from pathlib import Path
+
+import jinja2
+
+from chestrobust import __version__, devices, files, titles
+from chestrobust.errors import RunError
+from chestrobust.reporting import charts, checklists, dossier, exports, sections, verdict
+from chestrobust.runs import read_back
+from chestrobust.runs.folder import Run
+
+NAME = "report.html"
+GENERATOR = "chestrobust"
+HEAD = 1024  # bytes at the start of a page, which say who made it
+AUDIT_GUIDE = Path(__file__).resolve().parents[2] / "docs" / "audit.md"
+
+
+def write(folder):
+    """Write the page of one run, with its baseline beside it; only the chief does.
+
+    Args:
+        folder: The run folder, or one with `evaluations` of a file that is no run's.
+
+    Returns:
+        Path of the page.
+    """
+    path = place([folder])
+    if devices.chief():
+        compare([folder], path)
+    return path
+
+
+def place(folders):
+    """Where a page goes unless told: into the run folder, or beside the evaluations; of several runs, above them."""
+    run = Run(folders[0])
+    if len(folders) > 1:
+        return run.path.parent / NAME
+    return (run.path if run.finished else run.path / "evaluations") / NAME
+
+
+def compare(folders, path):
+    """Write a page of a run with its baseline, or of several, each of which stands for itself.
+
+    Args:
+        folders: Paths of run folders.
+        path: Path of the page.
+
+    Returns:
+        Pairs of a model's name and its verdict.
+
+    Raises:
+        RunError: If a folder has nothing to report, or the page can't be written.
+    """
+    shown, several = [], len(folders) > 1
+    for folder in folders:
+        with read_back(Run(folder)):
+            found = dossier.read(folder)
+            # Of a run and its baseline, the run; of an ensemble or of files, all.
+            shown += found[-1:] if several and found[0].undefended else found
+    with read_back(Run(folders[0])):
+        text = render(shown, several)
+        told = [(name, one.sentence) for name, one in zip(sections.names(shown), shown, strict=True)]
+    save(text, path)
+    return told
+
+
+def save(text, path):
+    """Write a page whole or not at all, and never over a file of somebody else's.
+
+    Raises:
+        RunError: If another file is in its place, or it can't be written.
+    """
+    check(path)
+    with files.writing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def check(path):
+    """Refuse a path where a page can't be written, or something lies that is none.
+
+    Raises:
+        RunError: With the reason.
+    """
+    if not path.parent.is_dir():
+        raise RunError(f"{path}: expected a file in a folder that is there. Received none. Make {path.parent} first.")
+    if path.is_dir() or path.suffix.lower() not in (".html", ".htm"):
+        raise RunError(f"{path}: expected the name of a page, such as {NAME}. Received another.")
+    if files.is_own(path):
+        with path.open("rb") as file:
+            if f'name="generator" content="{GENERATOR} '.encode() not in file.read(HEAD):
+                raise RunError(
+                    f"{path}: expected a page of this program to replace. Received another file. Choose another --out."
+                )
+
+
+def render(dossiers, several=False):
+    """The page as text.
+
+    Args:
+        dossiers: `dossier.Dossier`s, the one that the page is about last.
+        several: Whether the page is about all of them.
+    """
+    found, subject = sections.compared(dossiers), dossiers[-1]
+    subjects = dossiers if several else [subject]
+    kept = next((gallery for one in reversed(dossiers) if (gallery := dossier.gallery(one.path))), None)
+    models = [
+        {"name": name, "colour": colour, "swatch": charts.swatch(colour), "dossier": one}
+        for name, colour, one in zip(found.names, found.colours, dossiers, strict=True)
+    ]
+    content = {
+        "generator": f"{GENERATOR} {__version__}",
+        "title": " and ".join(filter(None, (", ".join(found.names[:-1]), found.names[-1]))),
+        "data": titles.data_title(subject.data),
+        "made_up": any(one.data["synthetic"] for one in dossiers),
+        "models": models,
+        "subjects": [model for model in models if model["dossier"] in subjects],
+        "alike": found.alike,
+        "summary": sections.summary(found),
+        "overview": sections.overview(found),
+        "pictures": dossier.pictures(subject.path),
+        "gallery": _gallery(kept, found),
+        "charts": [*filter(None, (sections.over_radius(found), sections.over_steps(dossiers, found)))],
+        "attacks": sections.attacks(found),
+        "attack_table": sections.attack_table(found),
+        "label_table": sections.label_table(found),
+        "finding_table": sections.finding_table(found),
+        "training": sections.training(dossiers, found),
+        "audit_guide": audit_guide(),
+        "latex": exports.latex(found.names, found.rows),
+        "csv": exports.table(found.names, found.rows),
+        "bibtex": exports.bibliography.bibtex(dict.fromkeys(work for one in dossiers for work in exports.works(one))),
+    }
+    try:
+        return _environment().get_template("page.html").render(content)
+    except jinja2.UndefinedError as error:
+        raise KeyError(str(error)) from error  # Results lack what ours have.
+
+
+def _gallery(kept, found):
+    """What the script of the gallery reads, with a colour for each model; None without pictures."""
+    if not kept or len(kept["models"]) > len(found.colours):
+        return None
+    colours = found.colours[-len(kept["models"]) :]
+    models = [{**model, "colour": colour} for model, colour in zip(kept["models"], colours, strict=True)]
+    return {**kept, "models": models, "steps": [titles.radius(radius) for radius in kept["radii"]]}
+
+
+@functools.cache
+def audit_guide():
+    """What `docs/audit.md` says of each check, by its name; empty where the page isn't at hand."""
+    if not AUDIT_GUIDE.is_file():
+        return {}
+    _, *entries = AUDIT_GUIDE.read_text(encoding="utf-8").split("\n### ")
+    told = (entry.partition("\n") for entry in entries)
+    return {name.strip(): " ".join(text.partition("\n## ")[0].split()) for name, _, text in told}
+
+
+@functools.cache
+def _environment():
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("chestrobust.reporting"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.globals |= {"checklist": lambda one: checklists.answered(checklists.facts(one))}
+    environment.globals |= {"methods": exports.methods, "command": exports.command}
+    environment.globals |= {"sentence": verdict.sentence, "data_title": titles.data_title}
+    return environment

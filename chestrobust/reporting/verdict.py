@@ -1,0 +1,152 @@
+"""What an evaluation comes to, in one sentence and from its results alone, and what to do about it."""
+
+import shlex
+from collections import Counter
+
+from chestrobust import catalogue, titles
+
+# Rows that aren't an attack's: sums of several, and a bound that no attack can break.
+NO_ATTACKS = ("clean", "joint", "floor", "certified")
+NOT_WORST = ("clean", "floor", "certified")
+PUBLISHED_STEPS = 50  # what a number to publish takes
+
+
+def sentence(results):
+    """Clean AUC, the worst attacked one with its interval and operating point, and how far that can be trusted.
+
+    Args:
+        results: What `results.json` or `evaluate.py` holds; without an audit, that is said.
+
+    Returns:
+        E.g. "Clean AUC 0.918; worst of 7 attacks 0.55 (0.50 to 0.60) at 4/255; sensitivity 0.91 -> 0.12. Trust: 15 of
+        15 checks."
+    """
+    clean, row = clean_of(results["evaluations"]), worst(results)
+    parts = [f"Clean AUC {_number(clean['macro_auc'], 3)}"]
+    if row:
+        count = len(attacks_at(results["evaluations"], row["epsilon"]))
+        attacks = f"worst of {count} attacks" if count > 1 else titles.name(row["attack"])
+        at = titles.radius(row["epsilon"])
+        parts.append(f"{attacks} {_number(row['macro_auc'], 2)}{_between(interval(row, 'macro_auc'))} at {at}")
+        parts += [
+            f"{name} {before:.2f} -> {after:.2f}"
+            for name in ("sensitivity", "specificity")
+            if None not in (before := operating(clean, name), after := operating(row, name))
+        ]
+    return f"{'; '.join(parts)}. {trust(results.get('audit'))}"
+
+
+def trust(audit):
+    """How many checks of an audit passed, and which did not; `audit` is its lines as results have them, or None."""
+    if not audit:
+        return "Trust: not audited yet."
+    count = Counter(line["status"] for line in audit)
+    ran = count["passed"] + count["failed"]
+    parts = [f"Trust: {count['passed']} of {ran} checks"]
+    for severity in ("invalid", "weak model"):
+        failed = [line["name"] for line in audit if line["status"] == "failed" and line.get("severity") == severity]
+        if failed:
+            parts.append(f"{severity}: {', '.join(failed)}")
+    if count["not run"]:
+        parts.append(f"{count['not run']} not run")
+    return f"{'; '.join(parts)}."
+
+
+def after_training(path, results):
+    """The last lines of a training script: a baseline wants a robust model beside it, both want to be evaluated.
+
+    Args:
+        path: The run folder.
+        results: What its `results.json` holds.
+    """
+    command = ["python", "evaluate.py", path, "--suite", "standard"]
+    if "baseline" not in results:
+        command = ["python", "diagnosis_adv.py", "--params", path / "config.json", "--baseline", path]
+    return _closing(sentence(results), [path / "report.html", path / "chestxray.png"], command)
+
+
+def after_evaluation(subject, results, page):
+    """The last lines of `evaluate.py`: next come the whole suite, enough steps to publish, then a look inside.
+
+    Args:
+        subject: The run or file that was evaluated, as it was given.
+        results: What was written.
+        page: Path of the report.
+    """
+    options = results["config"]
+    command = ["python", "evaluate.py", subject, "--suite", "standard"]
+    if options["suite"] == "standard":
+        more = [*command, "--steps", PUBLISHED_STEPS, "--restarts", 5]
+        command = more if options["steps"] < PUBLISHED_STEPS else ["python", "explain.py", subject]
+    return _closing(sentence(results), [page], command)
+
+
+def _closing(sentence, paths, command):
+    """Verdict, what was written and is there, and the command to try next."""
+    files = [str(path) for path in paths if path.is_file()]
+    named = {"Verdict": sentence, "Files": ", ".join(files), "Next": shlex.join(map(str, command))}
+    return "\n".join(f"{name + ':':<9}{text}" for name, text in named.items() if text)
+
+
+def clean_of(rows):
+    """The row of the clean images."""
+    return [row for row in rows if row["attack"] == "clean"][0]  # noqa: RUF015 - of strangers, an IndexError
+
+
+def attacks_at(rows, epsilon):
+    """Rows of the attacks at one radius."""
+    return [row for row in rows if row["epsilon"] == epsilon and row["attack"] not in NO_ATTACKS]
+
+
+def radius(results):
+    """The radius that results are summed up at: the one of the audit, else the middle one; None if there is none."""
+    rows = results["evaluations"]
+    positive = sorted({row["epsilon"] for row in rows if row["attack"] not in NO_ATTACKS and _has_radius(row)})
+    reference = (results.get("steps_curve") or {}).get("epsilon")
+    if reference in positive:
+        return reference
+    return positive[(len(positive) - 1) // 2] if positive else None
+
+
+def worst(results, epsilon=None):
+    """The row with the lowest macro AUC at one radius: an attacker picks one image, so the floor per label is apart.
+
+    Args:
+        results: As in `sentence`.
+        epsilon: The radius, or None for the one of `radius`.
+
+    Returns:
+        A row, or None if there is none with an AUC.
+    """
+    epsilon = radius(results) if epsilon is None else epsilon
+    rows = [
+        row
+        for row in results["evaluations"]
+        if row["epsilon"] == epsilon and row["macro_auc"] is not None and row["attack"] not in NOT_WORST
+    ]
+    return min(rows, key=lambda row: row["macro_auc"], default=None) if epsilon else None
+
+
+def interval(row, key):
+    """Ends of a score's 95 % interval, or None if the row has none."""
+    return (row.get("intervals") or {}).get(key)
+
+
+def operating(row, name):
+    """Mean sensitivity or specificity over the labels, at thresholds fixed on clean validation images; or None."""
+    # Results of earlier versions call a sensitivity recall, and have no specificity.
+    found = row.get(name, row.get("recall") if name == "sensitivity" else None)
+    return found["macro"] if isinstance(found, dict) else found
+
+
+def _has_radius(row):
+    known = catalogue.attack(row["attack"])
+    return row["epsilon"] > 0 and (known is None or known.radius)
+
+
+def _number(value, digits):
+    return "undefined" if value is None else f"{value:.{digits}f}"
+
+
+def _between(ends):
+    return "" if ends is None else f" ({ends[0]:.2f} to {ends[1]:.2f})"

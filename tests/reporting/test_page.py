@@ -1,0 +1,334 @@
+"""The report page as text: made from the files of run folders alone, in which everything may have any name."""
+
+import hashlib
+import itertools
+import json
+import os
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from pathlib import Path
+
+import made
+import pytest
+
+import report
+from chestrobust.errors import RunError
+from chestrobust.reporting import dossier, page
+
+ROOT = Path(__file__).resolve().parents[2]
+VOID = {"meta", "link", "input", "img", "br"}
+EVIL = "<script>alert('x')</script>&\"\u202e"
+
+
+class Parsed(HTMLParser):
+    """What stands in a page, and whether its elements are closed in order."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.open, self.elements, self.texts, self.wrong = [], [], [], []
+        self.feed(text)
+        self.close()
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+
+    def handle_endtag(self, tag):
+        if not self.open or self.open.pop() != tag:
+            self.wrong.append(tag)
+
+    def handle_data(self, text):
+        if not {"style", "script"} & set(self.open):
+            self.texts.append(text)
+
+    @property
+    def shown(self):
+        return " ".join(" ".join(self.texts).split())
+
+
+@pytest.fixture
+def pair(tmp_path):
+    """A baseline's run and a robust one beside it, both evaluated."""
+    weights = b"weights of the baseline"
+    base = made.folder(tmp_path / "base", made.results(0.25), {"standard": made.evaluation(0.25)})
+    (base / "model.keras").write_bytes(weights)
+    found = made.results(baseline="../base")
+    found["baseline"]["sha256"] = hashlib.sha256(weights).hexdigest()
+    made.folder(tmp_path / "robust", found, {"standard": made.evaluation()}, gallery=made.gallery())
+    return base, tmp_path / "robust"
+
+
+def rendered(folder):
+    return Parsed(page.write(folder).read_text())
+
+
+def numbers(content):
+    """All numbers that JSON holds."""
+    if isinstance(content, dict):
+        content = list(content.values())
+    if isinstance(content, list):
+        return [number for part in content for number in numbers(part)]
+    return [content] if isinstance(content, int | float) else []
+
+
+def test_a_page_is_one_well_formed_file_that_loads_nothing(pair):
+    text = page.write(pair[1]).read_text()
+    parsed = Parsed(text)
+    assert (parsed.open, parsed.wrong) == ([], [])
+    assert len(text) < 5_000_000
+    loading = [attributes.get(name) for _, attributes in parsed.elements for name in ("src", "href", "data", "action")]
+    assert {link.partition(":")[0] for link in filter(None, loading) if not link.startswith("#")} == {"data"}
+    assert not re.search(r"url\(|@import|fetch\(|XMLHttpRequest|WebSocket|import\(", text)
+    (policy,) = [attributes["content"] for _, attributes in parsed.elements if "http-equiv" in attributes]
+    assert policy.startswith("default-src 'none'; img-src data:;")
+
+
+def test_identifiers_are_unique_and_links_lead_somewhere(pair):
+    elements = rendered(pair[1]).elements
+    names = [attributes["id"] for _, attributes in elements if "id" in attributes]
+    assert len(names) == len(set(names))
+    wanted = {
+        attributes[key] for _, attributes in elements for key in ("aria-labelledby", "data-copy") if key in attributes
+    }
+    wanted |= {attributes["href"][1:] for _, attributes in elements if attributes.get("href", "").startswith("#")}
+    assert wanted <= set(names)
+    assert [tag for tag, attributes in elements if tag == "img" and not attributes.get("alt")] == []
+    levels = [int(tag[1]) for tag, _ in elements if re.fullmatch("h[1-6]", tag)]
+    assert levels[0] == 1 and all(after <= before + 1 for before, after in itertools.pairwise(levels))
+
+
+def test_baseline_and_robust_stand_side_by_side_with_intervals_and_verdicts(pair):
+    shown = rendered(pair[1]).shown
+    assert "base Clean AUC 0.875; worst of 2 attacks 0.25 (0.20 to 0.30) at 2/255; sensitivity 0.78 -> 0.15." in shown
+    assert "robust Clean AUC 0.875; worst of 2 attacks 0.50 (0.45 to 0.55) at 2/255; sensitivity 0.78 -> 0.40." in shown
+    assert "Trust: 2 of 2 checks; 1 not run." in shown
+    assert "Macro AUC, worst attack at 2/255 0.250 (0.200 to 0.300) 0.500 (0.450 to 0.550)" in shown
+    assert "for clinical use" in shown
+    assert "Not alike" not in shown
+
+
+def test_the_numbers_of_the_tables_are_those_of_the_json(pair):
+    known = set()
+    for folder in pair:
+        for path in (folder / "results.json", *folder.glob("evaluations/*.json")):
+            known |= {f"{number:.3f}" for number in numbers(json.loads(path.read_text()))}
+    elements = rendered(pair[1]).elements
+    values = [attributes["data-value"] for tag, attributes in elements if tag == "td" and "data-value" in attributes]
+    shares = [value for value in values if "." in value]
+    assert len(shares) > 40
+    assert {f"{float(value):.3f}" for value in shares} <= known
+
+
+def test_a_number_that_changes_in_the_json_changes_on_the_page(pair):
+    path = pair[1] / "evaluations" / "standard.json"
+    found = json.loads(path.read_text())
+    found["evaluations"][-1]["per_label_auc"]["mass"] = 0.123456  # the floor at 4/255
+    found["evaluations"][-3]["per_label_auc"]["mass"] = 0.234567  # and at 2/255
+    path.write_text(json.dumps(found))
+    values = {attributes.get("data-value") for _, attributes in rendered(pair[1]).elements}
+    assert "0.234567" in values and "0.123456" not in values
+
+
+def test_what_strangers_name_is_escaped_everywhere(tmp_path):
+    evil = [*made.LABELS[:2], EVIL]
+    data = made.data(label_names=evil, name=EVIL, note=EVIL)
+    rows = [made.row(attack, epsilon, 0.5, evil) for attack, epsilon in (("clean", 0.0), (EVIL, 0.1), ("pgd", 0.1))]
+    lines = [made.line(EVIL, "failed", "invalid")]
+    judged = made.evaluation(data=data, evaluations=rows, audit=lines, versions={EVIL: EVIL}, commit=EVIL)
+    shown = made.gallery((EVIL,))
+    shown["label_names"], shown["attack"], shown["patients"][0]["present"] = evil, EVIL, [EVIL]
+    found = made.results(data=data, evaluations=rows, versions={EVIL: EVIL}, commit=EVIL, hardware={EVIL: EVIL})
+    found["config"] |= {"data": EVIL, "optimizer": EVIL}
+    found["model"]["name"] = found["training"]["selected_on"] = EVIL
+    folder = made.folder(tmp_path / "run", found, {"standard": judged}, gallery=shown)
+    text = page.write(folder).read_text()
+    assert "alert" in text
+    assert text.count("<script") == 2  # the gallery's data, and ours
+    assert "<script>alert" not in text and "</script>&" not in text
+    parsed = Parsed(text)
+    assert (parsed.open, parsed.wrong) == ([], [])
+
+
+def test_made_up_data_carry_a_banner_and_others_none(pair, tmp_path):
+    assert "Made-up data" not in rendered(pair[1]).shown
+    folder = made.folder(tmp_path / "phantom", made.results(data=made.data(name="phantom", synthetic=True)))
+    assert "Made-up data." in rendered(folder).shown
+
+
+def test_a_run_without_evaluation_says_what_is_missing(tmp_path):
+    shown = rendered(made.folder(tmp_path / "run", made.results())).shown
+    assert "Trust: not audited yet." in shown
+    assert "Not audited yet: python evaluate.py RUN --suite standard ." in shown
+    assert "The same patient" not in shown
+
+
+def test_undefined_scores_are_called_so(tmp_path):
+    rows = made.rows(0.0)
+    for one in rows:
+        one["macro_auc"], one["per_label_auc"]["hernia"] = None, None
+        one["intervals"] = {"macro_auc": None, "macro_ap": None, "per_label_auc": {}}
+    folder = made.folder(tmp_path / "run", made.results(), {"standard": made.evaluation(evaluations=rows)})
+    shown = rendered(folder).shown
+    assert "Clean AUC undefined. Trust" in shown
+    assert "nan" not in shown.lower().split()
+
+
+def test_the_audit_is_told_in_the_words_of_its_page(pair):
+    shown = rendered(pair[1]).shown
+    assert "text of noise is weaker" in shown
+    assert "As above, for uniform noise. The gradient is useless." in shown
+
+
+def test_every_check_of_the_audit_has_its_words():
+    told = page.audit_guide()
+    assert {"perturbation", "corners", "weights untouched"} <= set(told)
+    assert all(text and "##" not in text for text in told.values())
+
+
+def test_several_runs_stand_for_themselves(pair, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "unfinished").mkdir()
+    report.main(["base", "robust", "unfinished"])
+    told = capsys.readouterr().out
+    assert "Left out, as no finished run is there: unfinished" in told
+    assert told.splitlines()[-1] == "Report: report.html"
+    assert [line.partition(":")[0] for line in told.splitlines()[1:3]] == ["base", "robust"]
+    parsed = Parsed((tmp_path / "report.html").read_text())
+    assert (parsed.open, parsed.wrong) == ([], [])
+    assert "<h1>" not in parsed.shown and "base and robust" in parsed.shown
+    assert parsed.shown.count(" met ") > 2
+
+
+def test_runs_on_other_images_are_called_not_alike(pair, tmp_path, monkeypatch):
+    other = made.data(sha256="cd" * 32)
+    made.folder(tmp_path / "other", made.results(data=other), {"standard": made.evaluation(data=other)})
+    page.compare([pair[0], tmp_path / "other"], tmp_path / "both.html")
+    assert "Not alike." in Parsed((tmp_path / "both.html").read_text()).shown
+
+
+def test_files_that_are_no_runs_are_reported_beside_their_evaluations(tmp_path):
+    (tmp_path / "evaluations").mkdir()
+    (tmp_path / "evaluations" / "mine-standard.json").write_text(json.dumps(made.evaluation(model="dir/mine.keras")))
+    path = page.write(tmp_path)
+    assert path == tmp_path / "evaluations" / "report.html"
+    assert "mine Clean AUC 0.875" in Parsed(path.read_text()).shown
+
+
+def test_members_of_an_ensemble_stand_side_by_side(tmp_path):
+    rows = [made.row(attack, epsilon, 0.5) | {"model": name, "through": None}
+            for name in ("a", "vote") for attack, epsilon in (("clean", 0.0), ("pgd", 4 / 255))]  # fmt: skip
+    found = made.results(evaluations=rows) | {"members": ["a", "b"]}
+    shown = rendered(made.folder(tmp_path / "ensemble", found)).shown
+    assert "a Clean AUC 0.500; PGD 0.50 (0.45 to 0.55) at 4/255" in shown
+
+
+@pytest.mark.parametrize(
+    ("make", "part"),
+    [
+        (lambda path: None, "expected a finished run"),
+        (lambda path: (path / "results.json").write_text("{"), "expected JSON of a run"),
+        (lambda path: (path / "results.json").write_text('{"data": 1, "evaluations": []}'), "expected data of a run"),
+        (lambda path: (path / "results.json").write_text('{"data": {}, "evaluations": []}'), "expected results as"),
+        (lambda path: made.folder(path / "x", made.results(), {"one": {}}), "expected model, data"),
+    ],
+)
+def test_what_is_no_run_is_one_line_and_writes_nothing(tmp_path, make, part):
+    folder = tmp_path / "run"
+    folder.mkdir()
+    make(folder)
+    folder = folder / "x" if (folder / "x").exists() else folder
+    before = sorted(folder.rglob("*"))
+    done = subprocess.run(
+        [sys.executable, ROOT / "report.py", folder], capture_output=True, text=True, check=False, cwd=tmp_path
+    )
+    assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+    assert part in done.stderr
+    assert sorted(folder.rglob("*")) == before
+
+
+def test_only_pages_of_ours_are_replaced(pair, tmp_path):
+    page.write(pair[1])
+    page.write(pair[1])  # one of ours
+    other = tmp_path / "other.html"
+    other.write_text("<p>mine</p>")
+    for out, part in ((other, "Received another file"), (tmp_path / "x.txt", "the name of a page"),
+                      (tmp_path / "no" / "x.html", "in a folder that is there")):  # fmt: skip
+        with pytest.raises(RunError, match=part):
+            report.main([str(pair[1]), "--out", str(out)])
+    assert other.read_text() == "<p>mine</p>"
+
+
+def test_links_in_a_run_are_not_followed(pair, tmp_path):
+    secret = tmp_path / "secret.png"
+    secret.write_bytes(made.png(5))
+    (pair[1] / "chestxray.png").unlink()
+    (pair[1] / "chestxray.png").symlink_to(secret)
+    assert dossier.pictures(pair[1]) == {}
+    target = tmp_path / "target.html"
+    target.write_text("kept")
+    (pair[1] / "report.html").symlink_to(target)
+    page.write(pair[1])
+    assert target.read_text() == "kept"
+
+
+def test_pictures_that_are_too_large_are_left_out(pair):
+    (pair[1] / "explanations").mkdir()
+    (pair[1] / "explanations" / "explanation.png").write_bytes(made.png() + bytes(dossier.MAX_PICTURE))
+    assert list(dossier.pictures(pair[1])) == ["chestxray.png"]
+    (pair[1] / "explanations" / "explanation.png").write_bytes(made.png())
+    assert list(dossier.pictures(pair[1])) == ["chestxray.png", "explanations/explanation.png"]
+
+
+def test_no_tensorflow_is_loaded_for_a_page(pair):
+    code = (
+        "import sys, report; report.main(sys.argv[1:]); sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
+    )
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    done = subprocess.run([sys.executable, "-c", code, pair[1]], env=environment, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_same_run_gives_the_same_page(pair):
+    assert page.write(pair[1]).read_bytes() == page.write(pair[1]).read_bytes()
+
+
+def places(content, depth=3):
+    """Paths of keys in JSON, of lists the first and the last entry."""
+    if depth == 0 or not isinstance(content, dict | list) or not content:
+        return
+    for key in content if isinstance(content, dict) else {0, len(content) - 1}:
+        yield (key,)
+        yield from ((key, *rest) for rest in places(content[key], depth - 1))
+
+
+@pytest.mark.parametrize("file", ["results.json", "evaluations/standard.json", "gallery.json"])
+def test_results_of_another_form_give_a_page_or_one_line(tmp_path, file, monkeypatch):
+    monkeypatch.setattr(os, "fsync", lambda descriptor: None)  # Hundreds of them take a minute.
+    found = made.results(baseline="../base")
+    made.folder(tmp_path / "run", found, {"standard": made.evaluation()}, gallery=made.gallery())
+    path = tmp_path / "run" / file
+    whole = path.read_text()
+    outcomes = {"page": 0, "refused": 0}
+    for place in places(json.loads(whole)):
+        if place[:-1] in (("config",), ("baseline", "data")):
+            continue  # Many alike.
+        for value in ("x", None, -1, []):
+            content = json.loads(whole)
+            parent = content
+            for key in place[:-1]:
+                parent = parent[key]
+            parent[place[-1]] = value
+            path.write_text(json.dumps(content))
+            try:
+                page.write(tmp_path / "run")
+                outcomes["page"] += 1
+            except RunError as error:
+                assert "\n" not in str(error)
+                outcomes["refused"] += 1
+    assert min(outcomes.values()) > 5

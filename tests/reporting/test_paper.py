@@ -1,0 +1,155 @@
+"""What a paper takes from a run: paragraph, tables, citations, the command, and the checklists' answers."""
+
+import copy
+import csv
+import dataclasses
+import io
+import json
+import re
+import shlex
+
+import made
+import pytest
+
+from chestrobust import catalogue, config
+from chestrobust.reporting import bibliography, checklists, dossier, exports
+
+
+@pytest.fixture
+def robust(tmp_path):
+    """The `Dossier` of a robust run with an evaluation on its own data and one on others."""
+    other = made.evaluation(data=made.data(name="nih", sha256="cd" * 32))
+    found = {"standard": made.evaluation(), "nih-quick": other}
+    made.folder(tmp_path / "robust", made.results(baseline="../base"), found)
+    return dossier.read(tmp_path / "robust")[-1]
+
+
+def test_the_paragraph_tells_data_training_attacks_and_scores(robust):
+    text = exports.methods(robust)
+    for part in (
+        "We used chestmnist with 3 labels (multi-label) and images of 28 x 28 x 1 pixels: 48 for training",
+        "The model (cnn, 111,662 parameters) was trained adversarially (method online, radius 0.05) for 3 epochs",
+        "The checkpoint was chosen by macro AUC under PGD-10, epsilon 0.05 on validation images.",
+        "epsilon 2/255, 4/255. Attacks ran on the logits of the whole model in inference mode: FGSM; PGD-10.",
+        "not tuned again under attack. Intervals are 95 % intervals (1000 bootstrap resamples).",
+        "The attacks were audited: 2 of 2 checks; 1 not run.",
+    ):
+        assert part in text
+    assert "made-up" not in text
+
+
+def test_made_up_data_are_called_so_in_the_paragraph(tmp_path):
+    made.folder(tmp_path / "run", made.results(data=made.data(synthetic=True)))
+    assert "(made-up data, without meaning for patients)" in exports.methods(dossier.read(tmp_path / "run")[0])
+
+
+def test_latex_has_a_cell_for_each_score_and_escapes_names():
+    rows = [(made.row("clean", 0.0, 0.875), made.row("clean", 0.0, 0.75)),
+            (made.row("pgd", 4 / 255, 0.5), made.row("pgd", 4 / 255, 0.25, macro_ap=None))]  # fmt: skip
+    lines = exports.latex(["base_1", "50 % & more"], rows).splitlines()
+    assert lines[:2] == [r"\begin{tabular}{lcccc}", r"\toprule"]
+    assert lines[2] == r"Attack & \multicolumn{2}{c}{base\_1} & \multicolumn{2}{c}{50 \% \& more} \\"
+    assert lines[-3:] == [
+        r"PGD-10, epsilon 0.0157 (4/255) & 0.500 (0.450--0.550) & 0.250 (0.200--0.300) & 0.250 (0.200--0.300) & -- \\",
+        r"\bottomrule",
+        r"\end{tabular}",
+    ]
+    assert exports.escaped("\\{}~^#$_") == (r"\textbackslash{}\{\}\textasciitilde{}\textasciicircum{}\#\$\_")
+
+
+def test_csv_holds_all_digits():
+    rows = [(made.row("clean", 0.0, 0.875, macro_auc=0.8754321987654321),)]
+    (line,) = csv.DictReader(io.StringIO(exports.table(["a, b"], rows)))
+    assert (line["model"], line["attack"], float(line["macro_auc"])) == ("a, b", "clean", 0.8754321987654321)
+    assert float(line["macro_auc_low"]) == pytest.approx(0.825)
+
+
+@pytest.mark.parametrize(
+    ("make", "options"),
+    [
+        (lambda: made.results(), config.BaselineConfig(limit=200, data="a b.npz", epsilon=4 / 255)),
+        (lambda: made.results(baseline="../base"), config.AdversarialConfig(train_steps=3, flip=False, resume=True)),
+        (made.evaluation, config.EvaluateConfig("runs/x", suite="standard", epsilons=(0.1, 0.2), extra=("noise",))),
+    ],
+)
+def test_the_command_gives_the_options_back(make, options):
+    found = make()
+    found["config"] = dataclasses.asdict(options)
+    python, script, *arguments = shlex.split(exports.command(found))
+    assert python == "python"
+    parsed = config.parse(type(options), arguments)
+    expected = dataclasses.asdict(options) | ({"resume": False} if hasattr(options, "resume") else {})
+    assert json.dumps(dataclasses.asdict(parsed)) == json.dumps(expected)  # tuples as lists
+    assert script == {"BaselineConfig": "diagnosis.py", "AdversarialConfig": "diagnosis_adv.py"}.get(
+        type(options).__name__, "evaluate.py"
+    )
+
+
+def test_attacks_methods_and_data_are_cited_once():
+    works = bibliography.cited(
+        "chestmnist_64", ["clean", "pgd", "pgd-auc", "ni-fgsm", "apgd-bce", "square"], "trades", True
+    )
+    assert [work[0] for work in works] == [
+        *("yang2023", "wang2017", "madry2018", "lin2020", "croce2020", "andriushchenko2020", "zhang2019"),
+        "carlini2019",
+    ]
+    text = bibliography.bibtex(works)
+    assert text.count("@misc{") == len(works) and text.count("{") == text.count("}")
+    assert [work[0] for work in bibliography.cited("phantom", ["clean"])] == []
+
+
+def test_every_attack_of_a_paper_is_cited():
+    ours = {"clean", "noise", "hide", "invent"}
+    missing = {name for name in catalogue.ATTACKS if not bibliography.cited("phantom", [name])}
+    assert missing <= ours | {name for name, row in catalogue.ATTACKS.items() if row.extra}
+
+
+def test_entries_have_keys_years_and_numbers():
+    works = [*bibliography.ATTACKS.values(), *bibliography.METHODS.values()]
+    works += [work for known in bibliography.DATA.values() for work in known]
+    assert all(re.fullmatch(r"[a-z]+\d{4}", work[0]) and work[0].endswith(str(work[4])) for work in works)
+    assert all(work[5] is None or re.fullmatch(r"\d{4}\.\d{5}|\d{4}\.\d{4}", work[5]) for work in works)
+    assert len({work[0] for work in works}) == len(set(works))
+
+
+def test_every_item_is_answered_from_the_results_or_says_what_to_do(robust):
+    answers = checklists.answered(checklists.facts(robust))
+    unmet = [answer for answer in answers if not answer.met]
+    assert [(answer.item.guideline, answer.item.number) for answer in unmet] == [
+        ("CLAIM 2024", "14"),
+        ("CLAIM 2024", "20"),
+        ("TRIPOD+AI", "14"),
+        ("FUTURE-AI", "Fairness 3"),
+    ]
+    assert all(answer.text for answer in answers)
+    texts = {answer.item.number: answer.text for answer in answers}
+    assert texts["22"] == "cnn, 111,662 parameters"
+    assert texts["30"] == "macro AUC 0.500 under the worst of 2 attacks, epsilon 2/255"
+    assert texts["33"] == "nih"
+    assert texts["38"] == "clean macro AUC 0.875, 95 % interval 0.825 to 0.925"
+    assert texts["21"] == "20 test images; positive: effusion 6, mass 6, hernia 6"
+    assert len({(answer.item.guideline, answer.item.number) for answer in answers}) == len(answers)
+
+
+@pytest.mark.parametrize("item", checklists.ITEMS, ids=lambda item: f"{item.guideline} {item.number}")
+def test_an_item_whose_field_is_missing_is_not_met(robust, item):
+    known = checklists.facts(robust)
+    (before,) = [answer for answer in checklists.answered(known) if answer.item == item]
+    for field in item.fields:
+        without = copy.deepcopy(known)
+        *path, last = field.split(".")
+        parent = without
+        for key in path:
+            parent = parent.get(key, {})
+        parent.pop(last, None)
+        (after,) = [answer for answer in checklists.answered(without) if answer.item == item]
+        assert not after.met
+        if before.met:
+            assert after.text != before.text
+
+
+def test_scores_by_group_answer_for_fairness(robust):
+    for row in robust.judged["evaluations"]:
+        row["by"] = {"sex": {}, "age": {}}
+    texts = {answer.item.number: answer for answer in checklists.answered(checklists.facts(robust))}
+    assert texts["Fairness 3"].met and texts["Fairness 3"].text == "scores by sex, age"

@@ -1,0 +1,154 @@
+"""The sentence that an evaluation comes to, and the list of runs: from results alone."""
+
+import made
+import pytest
+
+from chestrobust import __main__ as listing
+from chestrobust import titles
+from chestrobust.errors import RunError
+from chestrobust.reporting import tables, verdict
+
+
+def test_the_verdict_is_one_sentence():
+    audit = [made.line(f"check {number}") for number in range(15)]
+    rows = [
+        made.row("clean", 0.0, 0.918, recall={"macro": 0.91}),
+        *(made.row(name, 4 / 255, 0.7) for name in ("fgsm", "pgd", "pgd-auc", "transfer", "square", "apgd-bce")),
+        made.row("apgd-auc", 4 / 255, 0.55, recall={"macro": 0.12}),
+        made.row("floor", 4 / 255, 0.3),
+        made.row("certified", 4 / 255, 0.1),
+    ]
+    assert verdict.sentence({"evaluations": rows, "audit": audit}) == (
+        "Clean AUC 0.918; worst of 7 attacks 0.55 (0.50 to 0.60) at 4/255; sensitivity 0.91 -> 0.12. "
+        "Trust: 15 of 15 checks."
+    )
+
+
+def test_operating_points_stand_beside_the_auc():
+    rows = [
+        made.row("clean", 0.0, 0.9, sensitivity={"macro": 0.8}, specificity={"macro": 0.7}),
+        made.row("pgd", 0.03, 0.4, sensitivity={"macro": 0.1}, specificity={"macro": 0.6}),
+    ]
+    assert verdict.sentence({"evaluations": rows}) == (
+        "Clean AUC 0.900; PGD 0.40 (0.35 to 0.45) at 0.03; sensitivity 0.80 -> 0.10; specificity 0.70 -> 0.60. "
+        "Trust: not audited yet."
+    )
+
+
+def test_results_of_training_have_no_intervals_and_no_audit():
+    assert verdict.sentence(made.results()) == (
+        "Clean AUC 0.875; worst of 2 attacks 0.62 at 4/255. Trust: not audited yet."
+    )
+
+
+def test_the_joint_score_counts_as_the_worst_and_the_floor_does_not():
+    rows = [made.row("clean", 0.0, 0.9), *(made.row(name, 0.1, auc) for name, auc in (("pgd", 0.5), ("joint", 0.4), ("floor", 0.2)))]  # fmt: skip  # noqa: E501
+    assert verdict.worst({"evaluations": rows})["attack"] == "joint"
+    assert [row["attack"] for row in verdict.attacks_at(rows, 0.1)] == ["pgd"]
+
+
+def test_the_radius_is_that_of_the_audit_else_the_middle_one():
+    found = made.evaluation()
+    assert verdict.radius(found) == pytest.approx(2 / 255)
+    found["steps_curve"]["epsilon"] = 4 / 255
+    assert verdict.radius(found) == pytest.approx(4 / 255)
+    assert verdict.radius({"evaluations": [made.row("clean", 0.0, 0.9)]}) is None
+    # One pixel may change altogether: its epsilon is no radius of a ball.
+    assert verdict.radius({"evaluations": [made.row("clean", 0.0, 0.9), made.row("one-pixel", 1.0, 0.5)]}) is None
+
+
+def test_undefined_scores_and_single_radii_are_said_so():
+    rows = [made.row("clean", 0.0, 0.5), made.row("pgd", 0.1, 0.5)]
+    for row in rows:
+        row["macro_auc"] = None
+    assert verdict.sentence({"evaluations": rows}) == "Clean AUC undefined. Trust: not audited yet."
+
+
+@pytest.mark.parametrize(
+    ("lines", "text"),
+    [
+        ([("a", "passed", None), ("b", "passed", "note")], "Trust: 2 of 2 checks."),
+        ([("a", "failed", "invalid"), ("b", "passed", None)], "Trust: 1 of 2 checks; invalid: a."),
+        (
+            [("a", "failed", "weak model"), ("b", "failed", "invalid"), ("c", "not run", None)],
+            "Trust: 0 of 2 checks; invalid: b; weak model: a; 1 not run.",
+        ),
+        ([("a", "failed", None)], "Trust: 0 of 1 checks."),  # of an earlier version
+    ],
+)
+def test_trust_counts_what_ran_and_names_what_failed(lines, text):
+    assert verdict.trust([made.line(*line) for line in lines]) == text
+
+
+def test_the_terminal_tells_what_the_audit_found_and_all_of_it_if_asked():
+    audit = [
+        made.line("fine"),
+        made.line("bad", "failed", "invalid"),
+        made.line("odd", "passed", "note"),
+        made.line("missing", "not run", value=None),
+    ]
+    found = made.evaluation(audit=audit, adapters=[], labels=None)
+    told, all_of_it = tables.evaluation(found, verbose=False), tables.evaluation(found, verbose=True)
+    assert "text of fine" in all_of_it and "text of fine" not in told
+    for name in ("bad", "odd", "missing"):
+        assert f"text of {name}" in told
+    assert told.splitlines()[-1] == all_of_it.splitlines()[-1] == "Audit: 2 passed, 1 failed, 1 not run"
+
+
+@pytest.mark.parametrize(
+    ("suite", "steps", "command"),
+    [
+        ("quick", 10, "python evaluate.py 'my run' --suite standard"),
+        ("standard", 10, "python evaluate.py 'my run' --suite standard --steps 50 --restarts 5"),
+        ("standard", 50, "python explain.py 'my run'"),
+    ],
+)
+def test_an_evaluation_ends_in_the_command_to_try_next(tmp_path, suite, steps, command):
+    found = made.evaluation()
+    found["config"] |= {"suite": suite, "steps": steps}
+    page = tmp_path / "report.html"
+    page.touch()
+    lines = verdict.after_evaluation("my run", found, page).splitlines()
+    assert lines[0].startswith("Verdict: Clean AUC 0.875; worst of 2 attacks")
+    assert lines[1:] == [f"Files:   {page}", f"Next:    {command}"]
+
+
+def test_training_ends_in_the_robust_model_or_the_evaluation(tmp_path):
+    (tmp_path / "report.html").touch()
+    ends = [verdict.after_training(tmp_path, made.results(baseline=base)).splitlines() for base in (None, "../base")]
+    assert ends[0][1:] == [
+        f"Files:   {tmp_path / 'report.html'}",
+        f"Next:    python diagnosis_adv.py --params {tmp_path / 'config.json'} --baseline {tmp_path}",
+    ]
+    assert ends[1][-1] == f"Next:    python evaluate.py {tmp_path} --suite standard"
+
+
+@pytest.mark.parametrize(("value", "text"), [(4 / 255, "4/255"), (0.03, "0.03"), (0.5 / 255, "0.00196"), (0, "0")])
+def test_radii_are_short(value, text):
+    assert titles.radius(value) == text
+
+
+def test_runs_are_listed_with_what_is_known_of_them(tmp_path, capsys):
+    made.folder(tmp_path / "a" / "base", made.results())
+    made.folder(tmp_path / "robust", made.results(baseline="../base"), {"standard": made.evaluation()})
+    made.folder(tmp_path / "broken", {"data": 1})
+    (tmp_path / "new").mkdir()
+    (tmp_path / "new" / "config.json").write_text("{}")
+    (tmp_path / "no run").mkdir()
+    listing.main(["runs", str(tmp_path)])
+    lines = capsys.readouterr().out.splitlines()
+    cells = {row[0]: row[1:] for row in ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:])}
+    assert cells == {
+        "a/base": ["chestmnist", "cnn", "0.875", "0.625 at 4/255", "not audited"],
+        "robust": ["chestmnist", "cnn", "0.875", "0.500 at 2/255", "2 of 2"],
+        "broken": ["", "", "", "", "can't be read"],
+        "new": ["", "", "", "", "unfinished"],
+    }
+    assert max(map(len, lines)) <= 100
+
+
+@pytest.mark.parametrize("make", [lambda path: None, lambda path: path.mkdir()])
+def test_a_folder_without_runs_is_one_line(tmp_path, make):
+    make(tmp_path / "runs")
+    with pytest.raises(RunError, match=r"runs: expected .*Received none\. Train a model"):
+        listing.main(["runs", str(tmp_path / "runs")])
