@@ -3,11 +3,12 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 PHANTOM := --data phantom --limit 2500 --epsilon 4/255 --step-size 1/255
 
-.PHONY: help setup demo test test-slow test-versions peers lint
+.PHONY: help setup demo test test-slow test-browser test-versions peers lint
 
 help:
 	@echo "make demo           train and attack both models on phantom images (made-up data): minutes, no download"
 	@echo "make test           the tests; make test-slow for whole runs on real samples"
+	@echo "make test-browser   the report page in Chromium, where one is installed"
 	@echo "make test-versions  the tests with the lowest and the newest versions of all that is required"
 	@echo "make peers          the same attacks in CleverHans, ART and Foolbox, in an environment of their own"
 	@echo "make lint           ruff"
@@ -32,6 +33,14 @@ test: setup
 
 test-slow: setup
 	$(BIN)/python -m pytest -q -n 2 --dist loadfile -m slow --durations=5
+
+# Without a Chromium these tests skip.
+test-browser: $(VENV)/browser-ready
+	$(BIN)/python -m pytest -q -m browser
+
+$(VENV)/browser-ready: $(VENV)/ready
+	$(BIN)/python -m pip install --quiet --editable ".[browser]"
+	touch $@
 
 # The lowest and the newest versions of all that is required, each in a fresh environment.
 test-versions: setup

@@ -14,7 +14,7 @@ from pathlib import Path
 from chestrobust import config, data, devices, runs, startup
 from chestrobust.data import ranges
 from chestrobust.errors import ExpectedError, RunError
-from chestrobust.reporting import tables
+from chestrobust.reporting import page, tables
 from chestrobust.runs import provenance, saved
 
 
@@ -52,6 +52,8 @@ def main(arguments=None):
     run.start(options, data=splits.sha256)
     results = run.finish(options, splits, attack_settings=provenance.options(vars(chosen)), **results)
     print(tables.ensemble(results), f"\nResults: {run.path / 'results.json'}", sep="\n")
+    if report := page.write(run.path):
+        print(f"Report: {report}")
 
 
 def _again(options):

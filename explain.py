@@ -13,6 +13,7 @@ import sys
 from chestrobust import config, data, devices, runs, startup
 from chestrobust.data import ranges
 from chestrobust.errors import ExpectedError
+from chestrobust.reporting import page
 from chestrobust.runs import saved
 
 
@@ -37,6 +38,8 @@ def main(arguments=None):
     runs.lock(study.folder, inside=subjects[0].run.path)
     for view in dict.fromkeys(options.show):
         print((attribution_views.VIEWS | error_views.VIEWS)[view](study))
+    if subjects[0].own_run and (report := page.write(subjects[0].run.path)):
+        print(f"Report: {report}")
 
 
 if __name__ == "__main__":

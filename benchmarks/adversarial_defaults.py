@@ -1,4 +1,4 @@
-"""Measure the defaults of adversarial training: one run per setting, judged on validation images under PGD.
+"""Measure options of adversarial training without a recipe: one run per setting, judged on attacked validation images.
 
     python benchmarks/adversarial_defaults.py --data phantom --limit 2000 --epochs 8
 
@@ -35,7 +35,8 @@ def main():
     for number, setting in enumerate(SETTINGS):
         changes = [f"--{name}={value}" for name, value in setting.items()]
         folder = RUNS / str(number)
-        run("diagnosis_adv.py", "--baseline", RUNS / "baseline", "--run", folder, *options, *changes)
+        own = ("--method", "online", "--baseline", RUNS / "baseline", "--run", folder)
+        run("diagnosis_adv.py", *own, *options, *changes)
         training = json.loads((folder / "results.json").read_text())["training"]
         print(
             f"| {' '.join(changes) or 'defaults'} | {training['best_val_auc']:.4f} | {training['best_epoch']} "

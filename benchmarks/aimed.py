@@ -58,6 +58,7 @@ def train(name, folder, options, baseline):
     if name.startswith("adversarially"):
         script = "diagnosis_adv.py"
         given += ["--baseline", baseline, "--train-epsilon", options.epsilon, "--train-step-size", step]
+        given += ["--method", "online"]
     subprocess.run(
         [sys.executable, Path(__file__).resolve().parents[1] / script, *map(str, given)], check=True, stdout=sys.stderr
     )

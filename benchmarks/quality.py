@@ -146,31 +146,33 @@ def write(folder, rows):
 
 
 def draw(rows, path):
-    """Each recipe's scores over the core-seconds of its training: means over seeds, bars from lowest to highest."""
+    """What each recipe yields, from the cheapest training on: means over seeds, bars from the lowest to the highest."""
     from matplotlib.figure import Figure
 
-    names = {"clean": ("clean", "o", "#222222")}
+    series = [("clean", "clean", "o", "#222222")]
     for epsilon, marker, colour in zip(EPSILONS, "sD^", ("#e69f00", "#009e73", "#0072b2"), strict=True):
-        names[f"{float(Fraction(epsilon)):g}"] = f"standard suite, epsilon {epsilon}", marker, colour
+        series.append((f"{float(Fraction(epsilon)):g}", f"standard suite, epsilon {epsilon}", marker, colour))
+    groups = [[row for row in rows if row["recipe"] == name] for name in dict.fromkeys(row["recipe"] for row in rows)]
+    costs = [statistics.mean(row["core_seconds"] or 0 for row in group) for group in groups]
+    costs, groups = zip(*sorted(zip(costs, groups, strict=True), key=lambda pair: pair[0]), strict=True)
     figure = Figure(figsize=(8, 4.6), layout="constrained")
     axes = figure.subplots()
-    recipes_drawn = [name for name in dict.fromkeys(row["recipe"] for row in rows) if name != "clean only"]
-    for recipe in recipes_drawn:
-        same = [row for row in rows if row["recipe"] == recipe]
-        cost = statistics.mean(row["core_seconds"] for row in same)
-        for key, (label, marker, colour) in names.items():
-            scores = [row["scores"][key] for row in same]
-            mean = statistics.mean(scores)
-            bars = [[mean - min(scores)], [max(scores) - mean]]
-            label = label if recipe == recipes_drawn[0] else None
-            axes.errorbar(cost, mean, bars, fmt=marker, color=colour, capsize=4, label=label)
-        top = max(row["scores"]["clean"] for row in same)
-        text = f"{recipe}\n{same[0]['model']}, {same[0]['passes']:g} passes"
-        axes.annotate(text, (cost, top), xytext=(0, 8), textcoords="offset points", ha="center")
-    axes.margins(x=0.25, y=0.18)
-    axes.set(xlabel="core-seconds of training and of evaluating the run", ylabel="macro AUC, test images")
+    for key, label, marker, colour in series:
+        scores = [[row["scores"][key] for row in group] for group in groups]
+        means = [statistics.mean(each) for each in scores]
+        below = [mean - min(each) for mean, each in zip(means, scores, strict=True)]
+        above = [max(each) - mean for mean, each in zip(means, scores, strict=True)]
+        axes.errorbar(range(len(groups)), means, [below, above], fmt=marker, color=colour, capsize=4, label=label)
+    ticks = [
+        f"{group[0]['recipe']}\n{group[0]['model']}, passes: {group[0]['passes']:g}\n{cost:.0f} core-seconds"
+        for cost, group in zip(costs, groups, strict=True)
+    ]
+    axes.set_xticks(range(len(groups)), ticks)
+    axes.margins(x=0.15)
+    axes.set(ylabel="macro AUC, test images", ylim=(-0.03, 1.03))
+    axes.axhline(0.5, color="#888888", linestyle=":", linewidth=1)
     axes.grid(axis="y", alpha=0.3)
-    figure.legend(loc="outside lower center", ncols=2)
+    figure.legend(loc="outside upper center", ncols=2)
     figure.savefig(path, dpi=110)
 
 

@@ -100,7 +100,7 @@ ATTACKS = {
         loss="margin",
         note="With a single label the attacks on cross-entropy, margin and AUC are one and the same.",
     ),
-    "label-margin": AttackRow(title="each label alone", **_APGD, loss="linear", weights=_AWAY, label=True),
+    "label-margin": AttackRow(title="each label", **_APGD, loss="linear", weights=_AWAY, label=True),
     "square": AttackRow(title="Square", **_SQUARE),
     "square-margin": AttackRow(title="Square-margin", **_SQUARE, loss="margin"),
     "square-auc": AttackRow(title="Square-AUC", **_SQUARE, **_AT_MARGIN),

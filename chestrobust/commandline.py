@@ -92,6 +92,11 @@ def file_name(text):
     return text
 
 
+def count_or_all(text):
+    """Check a number of images, or `all` of them."""
+    return text if text == "all" else str(number(int, 1)(text))
+
+
 def extra_attack(text):
     """Check the name of an attack for `--extra`; whether its finding exists is known once the data are."""
     row, finding = catalogue.attack(text), text.partition("=")[2]

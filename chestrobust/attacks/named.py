@@ -137,6 +137,10 @@ class Fitted:
     def title(self):
         return self.attack.title
 
+    @property
+    def epsilon(self):
+        return self.attack.epsilon
+
     def __call__(self, model, images, labels, *, task, indices):
         """As `Attack`."""
         return np.clip(images + self.change, 0, 1)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from chestrobust import catalogue
-from chestrobust.commandline import ARGUMENT, extra_attack, file_name, length, number, option
+from chestrobust.commandline import ARGUMENT, count_or_all, extra_attack, file_name, length, number, option
 from chestrobust.config import shared
 from chestrobust.config.shared import FoldersConfig
 
@@ -85,6 +85,14 @@ class EvaluateConfig(FoldersConfig):
         choices=("best", "grid"),
     )
     resamples: int = shared.resamples()
+    stored: bool = option(True, "also score attacked images as a file of 8 bits holds them", bool, group="more: scores")
+    save_images: str | None = option(
+        None,
+        "save this many test images, or all: clean, attacked and the perturbation as PNG, and a table of findings",
+        count_or_all,
+        group="scores",
+        metavar="N",
+    )
     name: str | None = option(
         None, "name of the result in RUN/evaluations (default: DATA-SUITE)", file_name, group="run"
     )

@@ -68,7 +68,10 @@ class Cache:
             saved = arrays.load(file)
             if str(saved["identity"]) != identity or saved["logits"].shape != shape:
                 return None
-            return Outcome(saved["logits"].astype(np.float32), *map(float, saved["pixels"]))
+            kept = {}
+            if "kept" in saved:
+                kept = {"kept": saved["kept"].astype(np.float32), "levels": int(saved["levels"])}
+            return Outcome(saved["logits"].astype(np.float32), *map(float, saved["pixels"]), **kept)
         except (OSError, RunError, KeyError, TypeError, ValueError):
             return None  # It is computed again.
 
@@ -83,4 +86,5 @@ class Cache:
             files.make_folder(self.folder)
         with files.writing(file) as temporary:
             pixels = [outcome.largest, outcome.low, outcome.high]
-            np.savez(temporary, logits=outcome.logits, pixels=pixels, identity=identity)
+            kept = {} if outcome.kept is None else {"kept": outcome.kept, "levels": outcome.levels}
+            np.savez(temporary, logits=outcome.logits, pixels=pixels, identity=identity, **kept)

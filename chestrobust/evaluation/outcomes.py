@@ -9,7 +9,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from chestrobust import devices, interruption, models
-from chestrobust.attacks import aim
+from chestrobust.attacks import aim, storage
 from chestrobust.attacks.named import CLEAN
 from chestrobust.data.splits import as_floats
 from chestrobust.evaluation import metrics
@@ -79,15 +79,19 @@ class Outcome:
         logits: Float32, `(count, num_labels)`.
         largest: Largest change of a pixel.
         low, high: Smallest and largest pixel; NaN if any pixel is NaN.
+        kept: Logits of the images as a file of 8 bits holds them, or None if nobody asked.
+        levels: By how many grey levels a pixel of these differs at most, or None.
     """
 
     logits: np.ndarray
     largest: float
     low: float
     high: float
+    kept: np.ndarray | None = None
+    levels: int | None = None
 
 
-def run(model, task, split, attack, *, source=None, progress=False, known=None):
+def run(model, task, split, attack, *, source=None, progress=False, known=None, stored=False):
     """The `Outcome` of attacking a split, the same on every worker. Each attacks a share of it, on all of its devices.
 
     Args:
@@ -99,23 +103,24 @@ def run(model, task, split, attack, *, source=None, progress=False, known=None):
         progress: Whether to show a progress bar.
         known: Dictionary from `Attack`s to the `Outcome`s of the attacked model on this split, which needn't be run
             again if the attack is aimed by them.
+        stored: Whether to ask for the images as a file of 8 bits holds them too.
     """
-    settings = {"source": source or model, "progress": progress, "known": known}
+    settings = {"source": source or model, "progress": progress, "known": known, "stored": stored}
     (outcome,) = run_on_all([model], task, split, attack, **settings)
     return outcome
 
 
-def run_on_all(models, task, split, attack, *, source, progress=False, known=None):
+def run_on_all(models, task, split, attack, *, source, progress=False, known=None, stored=False):
     """The `Outcome` for each of several models of the same attacked images; other arguments as in `run`.
 
     Args:
         models: Callables returning logits.
         source: The model that is attacked, which may be one of them.
     """
-    attack = _aimed(attack, source, task, split, known or {})
+    epsilon, attack = attack.epsilon if stored else None, aimed(attack, source, task, split, known or {})
     parts, mine = pieces(models, split)
-    logits = np.zeros((len(models), *split.labels.shape), np.float32)
-    pixels = np.zeros((len(parts), 3), np.float32)
+    logits, kept = np.zeros((2, len(models), *split.labels.shape), np.float32)
+    pixels = np.zeros((len(parts), 4), np.float32)
 
     def answer(piece, source, *models):
         indices = parts[piece]
@@ -124,7 +129,12 @@ def run_on_all(models, task, split, attack, *, source, progress=False, known=Non
         adversarial = attack(source, images, labels, task=task, indices=indices)
         for number, model in enumerate(models):
             logits[number, indices] = answers(model, adversarial)
-        pixels[piece] = np.abs(adversarial - images).max(), adversarial.min(), adversarial.max()
+        pixels[piece, :3] = np.abs(adversarial - images).max(), adversarial.min(), adversarial.max()
+        if stored:
+            whole = storage.stored(adversarial, images, epsilon)
+            pixels[piece, 3] = storage.changed_levels(whole, images)
+            for number, model in enumerate(models):
+                kept[number, indices] = answers(model, as_floats(whole))
         bar.update(len(indices))
 
     with tqdm(
@@ -138,7 +148,10 @@ def run_on_all(models, task, split, attack, *, source, progress=False, known=Non
     # What other workers answered is zero here, so the sum is exact.
     logits, pixels = devices.total(logits), devices.total(pixels)
     extremes = float(pixels[:, 0].max()), float(pixels[:, 1].min()), float(pixels[:, 2].max())
-    return [Outcome(answers, *extremes) for answers in logits]
+    if not stored:
+        return [Outcome(answers, *extremes) for answers in logits]
+    kept, levels = devices.total(kept), int(pixels[:, 3].max())
+    return [Outcome(answers, *extremes, whole, levels) for answers, whole in zip(logits, kept, strict=True)]
 
 
 def pieces(models, split, share=1):
@@ -156,7 +169,7 @@ def pieces(models, split, share=1):
     return parts, range(worker, len(parts), workers)
 
 
-def _aimed(attack, source, task, split, known):
+def aimed(attack, source, task, split, known):
     """The attack with what it must know of the whole split, from other attacks on it."""
     reference = getattr(attack, "reference", None)
     if reference is None:

@@ -3,6 +3,7 @@
 from collections import defaultdict
 
 from chestrobust import catalogue
+from chestrobust.attacks import storage
 from chestrobust.evaluation.lines import judged, not_run
 
 # What scores each label on images of its own is no single attack: a joint score may be above it.
@@ -19,7 +20,10 @@ def checks(rows):
             is known, `max_perturbation`; of certified scores with `excess`, how far a logit under an attack lies out of
             its bounds. Or None.
     """
-    return [_joint(rows), _floor(rows), _weaker(rows), _monotone(rows), _inside(rows), _certified(rows)]
+    return [
+        *(_joint(rows), _floor(rows), _weaker(rows), _monotone(rows), _inside(rows)),
+        *(_certified(rows), _stored(rows)),
+    ]
 
 
 def _joint(rows):
@@ -92,6 +96,16 @@ def _certified(rows):
         over += [ours - theirs for ours, theirs in pairs if None not in (ours, theirs)]
     text = "how far a certified score lies above a row inside its ball, or a logit outside of its bounds; expected 0"
     return _worst("certified is a lower bound", over, 0.0, text, "--certify")
+
+
+def _stored(rows):
+    over = []
+    for row in rows or ():
+        levels = row.get("stored", {}).get("levels")
+        if levels is not None:
+            over.append(levels - storage.whole_levels(row["epsilon"]))
+    text = "by how many grey levels a pixel of images as stored leaves its ball; expected 0"
+    return _worst("stored images stay in the ball", over, 0, text, "rows of images as a file holds them")
 
 
 def _worst(name, over, limit, text, needs):

@@ -23,16 +23,17 @@ class Scores:
         self.resampling = {"resamples": resamples, "seed": seed}
         self.before = {}  # what the clean images score, by whether labels are taken apart
 
-    def row(self, record, candidates, *, per_label=False):
+    def row(self, record, candidates, *, per_label=False, kept=()):
         """Scores and intervals of the worst of several answers, jointly or for each label alone.
 
-        Attacked rows have a `difference`, their scores minus those of the clean images; see `Measured.minus`.
+        Attacked rows have a `difference`, their scores minus those of the clean images; see `Measured.minus`. With the
+        answers to the images as a file of 8 bits holds them, `kept`, a row has macro scores of these too, `stored`.
         """
         names, task = self.splits.label_names, self.splits.task
         logits, clean = (self.worst(np.stack(found), per_label) for found in (candidates, [self.clean]))
         task = task.apart() if per_label else task
         reported, before = (task.predicted(answers, self.thresholds) for answers in (logits, clean))
-        scores, probabilities = metrics.classification(self.labels, reported), task.probabilities(logits)
+        scores = metrics.classification(self.labels, reported)
         measured = self.measured(task, logits)
         if per_label not in self.before:
             self.before[per_label] = self.measured(task, clean)
@@ -42,6 +43,7 @@ class Scores:
             **record,
             **measured.record(),
             **({"difference": measured.minus(self.before[per_label])} if attacked else {}),
+            **({"stored": self._stored(task, self.worst(np.stack(kept), per_label))} if len(kept) else {}),
             "f1": {
                 "macro": scores["macro_f1"],
                 "micro": scores["micro_f1"],
@@ -51,8 +53,6 @@ class Scores:
             "recall": {"macro": scores["macro_recall"], "micro": scores["micro_recall"]},
             "confusion": dict(zip(names, scores["confusion"].tolist(), strict=True)),
             **classes,
-            "brier": float(metrics.brier(self.labels, probabilities).mean()),
-            "calibration_error": float(metrics.calibration_error(self.labels, probabilities).mean()),
             "hidden": float(np.mean((before & ~reported).any(axis=1))),
             "invented": float(np.mean((~before & reported).any(axis=1))),
             "by": {
@@ -60,6 +60,15 @@ class Scores:
                 for attribute, groups in self.groups.items()
             },
         }
+
+    def _stored(self, task, logits):
+        reported, labels = task.predicted(logits, self.thresholds), np.asarray(self.labels, bool)
+        with np.errstate(invalid="ignore"):
+            shares = [(labels & reported).sum(axis=0) / labels.sum(axis=0)]
+            shares += [(~labels & ~reported).sum(axis=0) / (~labels).sum(axis=0)]
+        scores = [metrics.auc(self.labels, task.ranks(logits)), *shares]
+        names = ("macro_auc", "macro_sensitivity", "macro_specificity")
+        return {name: _number(metrics.macro(values)) for name, values in zip(names, scores, strict=True)}
 
     def worst(self, candidates, per_label):
         """Logits of the worst of several answers, `(num_candidates, count, num_labels)`, as `row` scores them."""
@@ -79,3 +88,7 @@ class Scores:
     def predicted(self, logits):
         """Which labels the report names, bool, `(count, num_labels)`."""
         return self.splits.task.predicted(logits, self.thresholds)
+
+
+def _number(value):
+    return None if np.isnan(value) else float(value)

@@ -12,7 +12,17 @@ from chestrobust import catalogue, devices, files, models, runs
 from chestrobust.attacks import named
 from chestrobust.data import ranges
 from chestrobust.errors import ModelError, RunError
-from chestrobust.evaluation import audit, cache, certification, gallery, metrics, outcomes, scoring
+from chestrobust.evaluation import (
+    audit,
+    cache,
+    certification,
+    combined,
+    gallery,
+    metrics,
+    outcomes,
+    saving,
+    scoring,
+)
 from chestrobust.models import bounds, twin
 from chestrobust.reporting import figures
 from chestrobust.runs import provenance
@@ -37,6 +47,8 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
     Returns:
         What was written: see `tables.evaluation`.
     """
+    if options.save_images:
+        saving.check(splits)
     pixel_range = ranges.chosen(options.input_range)
     found = models.opened(path, splits, pixel_range)
     if options.certify:
@@ -54,6 +66,8 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
     results = {"schema": runs.SCHEMA, "model": provenance.model(path), **study(found, subject), "labels": labels}
     if devices.chief():
         write(results, folder, name)
+        if options.save_images:
+            subject.save_images(results, folder / f"{name}-images")
     if not (run.path / gallery.NAME).is_file():
         # A model of somebody else's, or a run of an earlier version.
         shown = {path.stem: found.model}
@@ -74,7 +88,7 @@ def study(found, subject):
     evaluations = subject.evaluations()
     reference = reference_epsilon(options.epsilons)
     curve = subject.curve_over_steps(reference)
-    lines = subject.audit(reference, evaluations, facts(found))
+    lines = subject.audit(reference, evaluations, audit.facts(found))
     return {
         "architecture": found.model.name.removesuffix("_logits"),
         "parameters": found.model.count_params(),
@@ -103,33 +117,6 @@ def reference_epsilon(epsilons):
     """The radius that audit and curve over steps use: the one in the middle of those above 0."""
     positive = sorted(epsilon for epsilon in epsilons if epsilon > 0)
     return positive[(len(positive) - 1) // 2] if positive else 4 / 255
-
-
-def facts(found):
-    """What the audit is told of how a model was understood, by `audit.FACTS`; what wasn't understood is refused before.
-
-    Args:
-        found: A `models.Opened`.
-    """
-    others = [loss for name, loss in found.fits.items() if name != found.pixel_range]
-    known = {
-        "logits give the answers": {
-            "passed": found.agreement <= found.tolerance,
-            "value": found.agreement,
-            "text": "largest difference of the model's answers and those of its logits; expected "
-            f"{found.tolerance:g} at most, else logits were taken from the wrong place",
-        }
-    }
-    if others:
-        own = found.fits[found.pixel_range]
-        known["input range"] = {
-            "passed": own <= min(others),
-            "severity": audit.NOTE,
-            "value": own,
-            "text": f"validation loss with pixels in {ranges.shown(found.pixel_range)}; "
-            f"the best of other ranges has {min(others):.3f}",
-        }
-    return known
 
 
 class Subject(scoring.Scores):
@@ -164,6 +151,8 @@ class Subject(scoring.Scores):
         self.model, self.splits, self.options, self.other = model, splits, options, other
         self.cache = cache.Cache(kept)
         self.known, self.outcomes = known or {}, {}
+        # Others, from memory, lie between grey levels.
+        self.stored = options.stored and splits.test.images.dtype == np.uint8
         self.undefended, baseline = self._undefended(path)
         if source is None and baseline:
             # A defence that only hides its gradient falls to images made on another model; this one is at hand.
@@ -177,10 +166,11 @@ class Subject(scoring.Scores):
     def outcome(self, attack):
         """The `Outcome` of an attack on the test split, from disk if it was computed before."""
         source, made_on = (self.other, self.source_identity) if attack.row.source else (None, None)
-        seen = [self.splits.sha256, self.splits.image_shape, self.splits.label_names, _hash(self.splits.test.labels)]
-        universal = attack.row.wanted is not None
-        made_on = _hash(self.splits.train.labels) if universal else made_on
-        made_by = [attack.record(), self.identity, seen, made_on]
+        labels = hashlib.sha256(np.ascontiguousarray(self.splits.test.labels).tobytes()).hexdigest()
+        seen = [self.splits.sha256, self.splits.image_shape, self.splits.label_names, labels]
+        if universal := attack.row.wanted is not None:
+            made_on = hashlib.sha256(np.ascontiguousarray(self.splits.train.labels).tobytes()).hexdigest()
+        made_by = [attack.record(), self.identity, seen, made_on, *(["stored"] if self.stored else [])]
         outcome = devices.from_chief(lambda: self.cache.find(made_by, self.splits.test.labels.shape))
         if outcome is None:
             ready = attack.fitted(self.model, self.splits.train.images) if universal else attack
@@ -189,6 +179,7 @@ class Subject(scoring.Scores):
                 source=source,
                 progress=True,
                 known=None if source else self.outcomes,
+                stored=self.stored,
             )
             if not np.isfinite(outcome.logits).all():
                 raise ModelError(
@@ -206,35 +197,44 @@ class Subject(scoring.Scores):
         count = sum(map(len, itertools.chain.from_iterable(by_row.values() for by_row in attacks.values())))
         with tqdm(total=count, desc="Attacks", disable=devices.silent()) as bar:
             for epsilon, by_row in attacks.items():
-                candidates = [self.clean]
+                candidates, kept = [self.clean], [self.clean]
                 for name, together in by_row.items():
                     found = []
                     for attack in together:
                         found.append(self.outcome(attack))
                         bar.update()
-                    logits = [outcome.logits for outcome in found]
-                    record = _record(name, together, max(outcome.largest for outcome in found))
-                    rows.append(self.row(record, logits, per_label=_each_label(together)))
-                    candidates += logits
-                    if len(logits) > 1 and not _each_label(together):
-                        candidates.append(self.worst(np.stack(logits), False))  # Or joint might be above this row.
+                    rows.append(self._attacked(name, together, found))
+                    for answers, logits in ((candidates, [one.logits for one in found]), (kept, combined.kept(found))):
+                        answers += logits
+                        if len(logits) > 1 and not combined.each_label(together):
+                            answers.append(self.worst(np.stack(logits), False))  # Or joint might be above this row.
                 if self.options.suite == "standard":
-                    rows += self._worst_rows(epsilon, candidates)
+                    rows += self._worst_rows(epsilon, candidates, kept if self.stored else [])
                 if self.options.certify:
                     rows.append(self._certified_row(epsilon))
         # Apart from the others: what they change may change as much as it likes.
         for name in dict.fromkeys(extra for extra in self.options.extra if not catalogue.attack(extra).radius):
             attack = self._extra(name, {"seed": self.options.seed})
-            outcome = self.outcome(attack)
-            rows.append(self.row(_record(name, [attack], outcome.largest), [outcome.logits]))
+            rows.append(self._attacked(name, [attack], [self.outcome(attack)]))
         return rows
 
-    def _worst_rows(self, epsilon, candidates):
+    def _attacked(self, name, attacks, found):
+        """The row of attacks that are scored together, from their outcomes."""
+        record, logits = (
+            combined.record(name, attacks, max(outcome.largest for outcome in found)),
+            [one.logits for one in found],
+        )
+        row = self.row(record, logits, per_label=combined.each_label(attacks), kept=combined.kept(found))
+        if self.stored:
+            row["stored"]["levels"] = max(outcome.levels for outcome in found)
+        return row
+
+    def _worst_rows(self, epsilon, candidates, kept):
         """The joint score and the floor of all answers at one radius."""
         task, joint, floor = self.splits.task, *({"attack": name, "epsilon": epsilon} for name in ("joint", "floor"))
         if task.telling_accuracy:
             joint["robust_accuracy"] = outcomes.robust_accuracy(task, self.labels, candidates)
-        return self.row(joint, candidates), self.row(floor, candidates, per_label=True)
+        return self.row(joint, candidates, kept=kept), self.row(floor, candidates, per_label=True, kept=kept)
 
     def _certified_row(self, epsilon):
         """What no attack in the ball can go below; see `certification`."""
@@ -273,6 +273,20 @@ class Subject(scoring.Scores):
         steps = self.options.steps if catalogue.ATTACKS[name].gradient else self.options.queries
         label = self.splits.label_names.index(finding) if finding else None
         return named.of(name, label=label, steps=steps, **settings)
+
+    def save_images(self, results, folder):
+        """Write images under the worst attack of the radius in the middle; see `saving.save`.
+
+        Raises:
+            RunError: If no attack is left that has an image for each patient, or they can't be written.
+        """
+        epsilon, count = results["steps_curve"]["epsilon"], self.options.save_images
+        name = saving.worst(results["evaluations"], epsilon)
+        if name is None:
+            raise RunError(f"--save-images: expected an attack at epsilon {epsilon:.3g}. Received a sweep without one.")
+        # Of several starts the last is at a random point, as the row says.
+        attack = self.attacks(epsilon)[name][-1]
+        saving.save(self, attack, len(self.splits.test) if count == "all" else int(count), folder)
 
     def _thresholds(self):
         """The run's own thresholds, else those with the best F1 on the clean validation split; never re-tuned."""
@@ -329,26 +343,3 @@ class Subject(scoring.Scores):
             return self.model, None
         baseline, reason = runs.baseline_of(path.parent, self.known)
         return (models.opened(baseline, self.splits).model, baseline) if baseline else (reason, None)
-
-
-def _record(name, attacks, largest):
-    """What a row says of its attacks; it is of several where they differ in their starts, losses or labels."""
-    record = {**attacks[-1].record(), "attack": name, "max_perturbation": largest}
-    if attacks[-1].row.note:
-        record["note"] = attacks[-1].row.note
-    if _each_label(attacks):
-        record.pop("label")
-    elif len(attacks) > 1:
-        # Starts of one loss; the first of them may be at the image.
-        starts = [attack for attack in attacks if attack.attack == attacks[-1].attack]
-        record |= {"restarts": sum(attack.restarts for attack in starts), "random_start": starts[0].random_start}
-    return record
-
-
-def _hash(labels):
-    return hashlib.sha256(np.ascontiguousarray(labels).tobytes()).hexdigest()
-
-
-def _each_label(attacks):
-    """Whether the attacks are one on each label, which are scored label by label."""
-    return len({attack.label for attack in attacks}) > 1

@@ -134,10 +134,10 @@ def _audit(lines):
     return verdict.trust(lines).removeprefix("Trust: ")
 
 
-def _trained(training, options):
+def _trained(training, chosen):
     return (
-        f"{training['epochs']} epochs, {options['optimizer']}, learning rate {options['learning_rate']:g}, batch size "
-        f"{options['batch_size']}"
+        f"{training['epochs']} epochs, {chosen['optimizer']}, learning rate {chosen['learning_rate']:g}, batch size "
+        f"{chosen['batch_size']}"
     )
 
 
@@ -182,7 +182,7 @@ ITEMS = (
          lambda found: ", ".join(found.values()), _OTHER),
     Item(FUTURE, "Traceability 2", "Document the model and its settings",
          ("judged.config", "judged.versions", "judged.hardware"),
-         lambda options, versions, hardware: f"{len(options)} options, {len(versions)} versions, "
+         lambda chosen, versions, hardware: f"{len(chosen)} options, {len(versions)} versions, "
          f"{hardware.get('machine', 'a machine')} in the results"),
     Item(FUTURE, "Robustness 1", "Say which variations are expected, attacks among them", ("judged.evaluations",),
          _radii, _EVALUATE),

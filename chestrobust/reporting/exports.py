@@ -21,7 +21,7 @@ CONFIGS = {
     "evaluate.py": config.EvaluateConfig,
     "ensemble.py": config.EnsembleConfig,
 }
-UNTOLD = ("overwrite", "resume", "params", "debug")  # options that change no number
+UNTOLD = ("overwrite", "resume", "params", "debug", "verbose", "data_dir")  # options that change no number
 
 
 def methods(dossier):
@@ -65,7 +65,8 @@ def _of_attacks(dossier):
         return ""
     rows = verdict.attacks_at(results["evaluations"], radius)
     radii = sorted({row["epsilon"] for row in results["evaluations"] if row["epsilon"] > 0})
-    attacks = "; ".join(dict.fromkeys(titles.title({**row, "epsilon": 0.0}).replace(", epsilon 0", "") for row in rows))
+    at = f", epsilon {titles.length(radius)}"
+    attacks = "; ".join(titles.title(row).replace(at, "") for row in rows)
     return (
         "The attacker knows the model and may change each pixel by at most epsilon (L-infinity) within [0, 1], with "
         f"epsilon {', '.join(map(titles.radius, radii))}. Attacks ran on the logits of the whole model in inference "
@@ -141,22 +142,48 @@ def command(results):
     script = "diagnosis_adv.py" if "baseline" in results else "diagnosis.py"
     script = "evaluate.py" if "subject" in options else "ensemble.py" if "members" in options else script
     fields = {field.name: field for field in commandline.options(CONFIGS[script])}
-    arguments, given = [], {}
+    arguments = []
     for name, value in options.items():
-        if name not in fields or name in UNTOLD or value is None:
-            continue
-        plain = tuple(value) if isinstance(value, list) else value
-        if fields[name].default is commandline.ARGUMENT:
-            arguments += map(str, value if isinstance(value, list) else [value])
-        elif plain != fields[name].default:
-            given[name] = plain
-    # Values with spaces between them can't stand behind an equals sign.
-    for name, value in given.items():
-        if isinstance(value, tuple):
-            arguments += [commandline.dashed(name), *map(str, value)]
-        else:
-            arguments += commandline.as_arguments({name: value}, CONFIGS[script])
+        if name in fields and fields[name].default is commandline.ARGUMENT:
+            arguments += map(str, value if isinstance(value, list | tuple) else [value])
+    for name, value in _given(options, fields, CONFIGS[script]).items():
+        if fields[name].metadata["parse"] is commandline.length:
+            value = tuple(map(_length, value)) if isinstance(value, tuple) else _length(value)
+        # Values with spaces between them can't stand behind an equals sign.
+        several = isinstance(value, tuple)
+        arguments += (
+            [commandline.dashed(name), *map(str, value)]
+            if several
+            else commandline.as_arguments({name: value}, CONFIGS[script])
+        )
     return shlex.join(["python", script, *arguments])
+
+
+def _given(recorded, fields, config_class):
+    """The options that a command line has to name: all but what it has without them, by its recipe and method."""
+    known = {name: fields[name].metadata.get("choices") or () for name in ("recipe", "method") if name in fields}
+    chosen = {name: recorded[name] for name, choices in known.items() if recorded.get(name) in choices}
+    needed = ["RUN" for field in fields.values() if field.default is commandline.ARGUMENT]
+    usual = config.parse(config_class, needed)
+    chosen = {name: value for name, value in chosen.items() if value != getattr(usual, name)}
+    usual = config.parse(config_class, [*needed, *commandline.as_arguments(chosen, config_class)])
+    values = {name: tuple(value) if isinstance(value, list) else value for name, value in recorded.items()}
+    others = {
+        name: value
+        for name, value in values.items()
+        if name in fields
+        and fields[name].default is not commandline.ARGUMENT
+        and name not in UNTOLD
+        and value not in (None, getattr(usual, name))
+    }
+    return chosen | others
+
+
+def _length(value):
+    """A length as papers write it, if it is read as the same number."""
+    short = titles.radius(value).removesuffix(titles.BELOW)
+    numerator, _, denominator = short.partition("/")
+    return short if float(numerator) / float(denominator or 1) == value else value
 
 
 def _cell(entry, key):

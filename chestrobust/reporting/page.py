@@ -10,7 +10,7 @@ import jinja2
 
 from chestrobust import __version__, devices, files, titles
 from chestrobust.errors import RunError
-from chestrobust.reporting import charts, checklists, dossier, exports, sections, verdict
+from chestrobust.reporting import charts, checklists, dossier, exports, plots, sections, verdict
 from chestrobust.runs import read_back
 from chestrobust.runs.folder import Run
 
@@ -21,17 +21,23 @@ AUDIT_GUIDE = Path(__file__).resolve().parents[2] / "docs" / "audit.md"
 
 
 def write(folder):
-    """Write the page of one run, with its baseline beside it; only the chief does.
+    """Write the page of one run, with its baseline beside it, after other work; only the chief does.
+
+    That work is done and stays: where no page can be made of the folder, why is printed.
 
     Args:
         folder: The run folder, or one with `evaluations` of a file that is no run's.
 
     Returns:
-        Path of the page.
+        Path of the page, or None if there is none.
     """
     path = place([folder])
-    if devices.chief():
-        compare([folder], path)
+    try:
+        if devices.chief():
+            compare([folder], path)
+    except RunError as error:
+        print(f"No report is written. {error}")
+        return None
     return path
 
 
@@ -121,15 +127,16 @@ def render(dossiers, several=False):
         "subjects": [model for model in models if model["dossier"] in subjects],
         "alike": found.alike,
         "summary": sections.summary(found),
-        "overview": sections.overview(found),
+        "overview": plots.overview(found),
         "pictures": dossier.pictures(subject.path),
         "gallery": _gallery(kept, found),
-        "charts": [*filter(None, (sections.over_radius(found), sections.over_steps(dossiers, found)))],
-        "attacks": sections.attacks(found),
+        "charts": [*filter(None, (plots.over_radius(found), plots.over_steps(dossiers, found)))],
+        "attacks": plots.attacks(found),
         "attack_table": sections.attack_table(found),
         "label_table": sections.label_table(found),
         "finding_table": sections.finding_table(found),
-        "training": sections.training(dossiers, found),
+        "differences": [] if several else sections.differences(subject),
+        "training": plots.training(dossiers, found),
         "audit_guide": audit_guide(),
         "latex": exports.latex(found.names, found.rows),
         "csv": exports.table(found.names, found.rows),

@@ -4,14 +4,17 @@ A row of results, `evaluations[i]`, has for each SCORE (`auc`, `ap`, `sensitivit
 `thresholds`, fixed on clean validation images) `macro_SCORE`, `per_label_SCORE` by label, and in `intervals` the 95 %
 interval of each, `[low, high]`, by the same names. Attacked rows have a `difference` from the clean row, paired on the
 same resamples: `macro_SCORE` with `difference`, `low`, `high`; `per_label_auc` by label, with `p` and `p_holm` too.
-`baseline.differences[i]` is the same of the robust model minus the baseline under an attack. What is undefined, and an
-interval that can't be had, is null. Results of earlier versions lack what is new; tables show a dash then.
+`baseline.differences[i]` is the same of the robust model minus the baseline under an attack. `stored` has a row's macro
+scores of the attacked images as a file of 8 bits holds them, and by how many grey `levels` a pixel changed at most.
+What is undefined, and an interval that can't be had, is null. Results of earlier versions lack what is new; tables show
+a dash then.
 """
 
 import sys
 from collections import Counter
 
 from chestrobust.reporting import brackets
+from chestrobust.reporting.cells import NONE, digits, markdown, paired, with_interval
 from chestrobust.tasks import Task
 from chestrobust.titles import BELOW, data_title, is_below_a_level, length, radius, settings, short, title
 
@@ -20,15 +23,15 @@ LEGEND = (
     "Sensitivity and specificity: means over labels at thresholds fixed on clean validation images, of\n"
     "the most probable class if there are several. Brackets: 95 % intervals; [-]: too few to tell."
 )
+STORED = "Stored: macro AUC of the attacked images as a file of 8 bits holds them."
 REPORTS = "Hidden and Invented: shares of images whose report loses or gains a finding."
 TINY = f"{BELOW} Below one grey level: no image file of 8 bits holds such a change."
-NONE = "-"
 
 
 def table(results):
     """One run's scores, clean and attacked, as text; `results` is what `results.json` holds."""
     entries = results["evaluations"]
-    rest = [[_signed(entry, "macro_auc"), _digits(entry["macro_ap"]), _digits(entry["accuracy"])] for entry in entries]
+    rest = [[_signed(entry, "macro_auc"), digits(entry["macro_ap"]), digits(entry["accuracy"])] for entry in entries]
     lines = [
         *_scores(entries),
         "",
@@ -45,9 +48,9 @@ def comparison(results):
     models = ["baseline", "robust"] * len(after)
     # Runs of earlier versions have none.
     differences = baseline.get("differences") or [{}] * len(after)
-    gains = [[_paired(found.get(key)) for key in BESIDE] for found in differences]
+    gains = [[paired(found.get(key)) for key in BESIDE] for found in differences]
     others = [
-        [_digits(entry[key]) for key in ("macro_ap", "accuracy") for entry in pair]
+        [digits(entry[key]) for key in ("macro_ap", "accuracy") for entry in pair]
         for pair in zip(before, after, strict=True)
     ]
     header = ["Macro AP: baseline", "robust", "Accuracy: baseline", "robust"]
@@ -69,8 +72,12 @@ def evaluation(results, verbose=True):
         verbose: Whether lines of the audit that passed are told too.
     """
     data, entries = results["data"], results["evaluations"]
-    rest = [[_signed(entry, "macro_auc"), _digits(entry["macro_ap"]), *_reports(entry)] for entry in entries]
-    header = ["AUC - clean [95 %]", "Macro AP", "F1", "Hidden", "Invented"]
+    telling = Task(data["task"]).telling_accuracy
+    rest = [
+        [_signed(entry, "macro_auc"), _as_stored(entry), digits(entry["macro_ap"]), *_reports(entry, telling)]
+        for entry in entries
+    ]
+    header = ["AUC - clean [95 %]", "Stored", "Macro AP", "Accuracy" if telling else "F1", "Hidden", "Invented"]
     lines = [
         f"{results['model']} on {data_title(data)}: {data['counts']['test']} test images",
         *_put_around(results),
@@ -81,6 +88,7 @@ def evaluation(results, verbose=True):
         *_by_attack(entries, header, rest),
         "",
         LEGEND,
+        STORED,
         REPORTS,
         *_settings(entries),
         *_notes(entries),
@@ -107,9 +115,9 @@ def ensemble(results):
             short(entry),
             _through(entry, results["members"]),
             _beside(entry, "macro_auc"),
-            *(_digits(entry.get(key)) for key in ("macro_sensitivity", "macro_specificity")),
-            _digits(entry["f1"]["macro"]),
-            *(_digits(entry["accuracy"]) for _ in accuracy),
+            *(digits(entry.get(key)) for key in ("macro_sensitivity", "macro_specificity")),
+            digits(entry["f1"]["macro"]),
+            *(digits(entry["accuracy"]) for _ in accuracy),
         ]
         for entry in entries
     ]
@@ -175,9 +183,12 @@ def _notes(entries):
     return [*dict.fromkeys(entry["note"] for entry in entries if "note" in entry), *accuracy]
 
 
-def _reports(entry):
-    """F1, and how many reports change."""
-    return [_digits(entry["f1"]["macro"]), *(f"{100 * entry[key]:.1f} %" for key in ("hidden", "invented"))]
+def _reports(entry, telling):
+    """F1, or accuracy where it says something, and how many reports change."""
+    return [
+        digits(entry["accuracy"] if telling else entry["f1"]["macro"]),
+        *(f"{100 * entry[key]:.1f} %" for key in ("hidden", "invented")),
+    ]
 
 
 def verdict(audit):
@@ -237,7 +248,7 @@ SHARES = {"sensitivity": "Sensitivity", "specificity": "Specificity"}
 
 def _change(values):
     """A score, clean and attacked."""
-    return " \u2192 ".join(map(_digits, values))
+    return " \u2192 ".join(map(digits, values))
 
 
 def _by_group(results):
@@ -279,27 +290,17 @@ def _beside(entry, key, label=None):
         value, ends = value[label], ends[label]
     if key not in entry:
         return NONE
-    return with_interval(value, ends) if "intervals" in entry else _digits(value)
-
-
-def with_interval(value, ends):
-    """A score and its 95 % interval, `.833 [.812, .850]`."""
-    if value is None:
-        return "undefined"
-    return f"{_digits(value)} [{NONE}]" if ends is None else f"{_digits(value)} [{', '.join(map(_digits, ends))}]"
+    return with_interval(value, ends) if "intervals" in entry else digits(value)
 
 
 def _signed(entry, key):
     """How far a row's score is from that of clean images."""
-    return "" if entry["attack"] == "clean" else _paired(entry.get("difference", {}).get(key))
+    return "" if entry["attack"] == "clean" else paired(entry.get("difference", {}).get(key))
 
 
-def _paired(found):
-    """A difference and its interval."""
-    if not found or found["difference"] is None:
-        return NONE
-    ends = NONE if found["low"] is None else ", ".join(_digits(found[end], "+") for end in ("low", "high"))
-    return f"{_digits(found['difference'], '+')} [{ends}]"
+def _as_stored(entry):
+    """The AUC of a row's images as a file holds them."""
+    return "" if entry["attack"] == "clean" else digits(entry["stored"]["macro_auc"]) if "stored" in entry else NONE
 
 
 def _report(results, lines):
@@ -326,22 +327,3 @@ def _undefined(entries):
         if names
         else []
     )
-
-
-def markdown(header, rows):
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    ruler = ["-" * (width - bool(column)) + ":" * bool(column) for column, width in enumerate(widths)]
-    return [
-        "| "
-        + " | ".join(
-            cell.rjust(width) if column else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        + " |"
-        for row in [header, ruler, *rows]
-    ]
-
-
-def _digits(value, sign=""):
-    """A score from -1 to 1 as papers print those that can't be larger: without the zero."""
-    return "undefined" if value is None else f"{value:{sign}.3f}".replace("0.", ".", 1)

@@ -5,9 +5,9 @@ from collections import Counter
 
 from chestrobust import catalogue, titles
 
-# Rows that aren't an attack's: sums of several, and a bound that no attack can break.
-NO_ATTACKS = ("clean", "joint", "floor", "certified")
-NOT_WORST = ("clean", "floor", "certified")
+SUMS = ("joint", "floor", "certified")  # rows that are no attack's: the worst of several, and a bound for all
+# An attacker has one image for all labels: what has another one for each can't be the worst.
+PER_LABEL = ("label-margin", "floor", "certified")
 PUBLISHED_STEPS = 50  # what a number to publish takes
 
 
@@ -24,7 +24,7 @@ def sentence(results):
     clean, row = clean_of(results["evaluations"]), worst(results)
     parts = [f"Clean AUC {_number(clean['macro_auc'], 3)}"]
     if row:
-        count = len(attacks_at(results["evaluations"], row["epsilon"]))
+        count = number_of_attacks(results["evaluations"], row["epsilon"])
         attacks = f"worst of {count} attacks" if count > 1 else titles.name(row["attack"])
         at = titles.radius(row["epsilon"])
         parts.append(f"{attacks} {_number(row['macro_auc'], 2)}{_between(interval(row, 'macro_auc'))} at {at}")
@@ -71,14 +71,14 @@ def after_evaluation(subject, results, page):
     Args:
         subject: The run or file that was evaluated, as it was given.
         results: What was written.
-        page: Path of the report.
+        page: Path of the report, or None.
     """
     options = results["config"]
     command = ["python", "evaluate.py", subject, "--suite", "standard"]
     if options["suite"] == "standard":
         more = [*command, "--steps", PUBLISHED_STEPS, "--restarts", 5]
         command = more if options["steps"] < PUBLISHED_STEPS else ["python", "explain.py", subject]
-    return _closing(sentence(results), [page], command)
+    return _closing(sentence(results), [page] if page else [], command)
 
 
 def _closing(sentence, paths, command):
@@ -94,14 +94,19 @@ def clean_of(rows):
 
 
 def attacks_at(rows, epsilon):
-    """Rows of the attacks at one radius."""
-    return [row for row in rows if row["epsilon"] == epsilon and row["attack"] not in NO_ATTACKS]
+    """Rows of the attacks at one radius, without those that sum up others."""
+    return [row for row in rows if row["epsilon"] == epsilon and row["attack"] not in ("clean", *SUMS)]
+
+
+def number_of_attacks(rows, epsilon):
+    """Of how many attacks a score at one radius is the worst."""
+    return sum(row["attack"] not in PER_LABEL for row in attacks_at(rows, epsilon))
 
 
 def radius(results):
     """The radius that results are summed up at: the one of the audit, else the middle one; None if there is none."""
     rows = results["evaluations"]
-    positive = sorted({row["epsilon"] for row in rows if row["attack"] not in NO_ATTACKS and _has_radius(row)})
+    positive = sorted({row["epsilon"] for row in rows if has_radius(row)})
     reference = (results.get("steps_curve") or {}).get("epsilon")
     if reference in positive:
         return reference
@@ -122,7 +127,7 @@ def worst(results, epsilon=None):
     rows = [
         row
         for row in results["evaluations"]
-        if row["epsilon"] == epsilon and row["macro_auc"] is not None and row["attack"] not in NOT_WORST
+        if row["epsilon"] == epsilon and row["macro_auc"] is not None and row["attack"] not in PER_LABEL
     ]
     return min(rows, key=lambda row: row["macro_auc"], default=None) if epsilon else None
 
@@ -134,12 +139,13 @@ def interval(row, key):
 
 def operating(row, name):
     """Mean sensitivity or specificity over the labels, at thresholds fixed on clean validation images; or None."""
-    # Results of earlier versions call a sensitivity recall, and have no specificity.
-    found = row.get(name, row.get("recall") if name == "sensitivity" else None)
-    return found["macro"] if isinstance(found, dict) else found
+    if f"macro_{name}" not in row and name == "sensitivity":  # Results of earlier versions call it recall.
+        return (row.get("recall") or {}).get("macro")
+    return row.get(f"macro_{name}")
 
 
-def _has_radius(row):
+def has_radius(row):
+    """Whether a row is of images in a ball: one pixel may change altogether, and clean images don't."""
     known = catalogue.attack(row["attack"])
     return row["epsilon"] > 0 and (known is None or known.radius)
 

@@ -29,8 +29,7 @@ def train_baseline(options, splits, run):
     cuts = outcomes.thresholds(models.logits(classifier), splits)
     results |= _scored(classifier, splits, suite, cuts, options.seed)[0]
     picture.draw(classifier, splits, suite, run)
-    shown = {run.path.resolve().name: models.logits(classifier)}
-    gallery.write(shown, splits, dict.fromkeys(shown, cuts), run.path, precision=options.precision)
+    _show({run.path.resolve().name: classifier}, splits, [cuts], run, options.precision)
     return classifier, run.finish(options, splits, **results)
 
 
@@ -78,8 +77,7 @@ def train_robust(options, splits, run, source, baseline):
     shown, make = _trained_on(options, splits, run, classifier)
     pgd = named.reported_pgd(**config.picked(options, config.ATTACK))
     suite = named.quick_suite(pgd, splits.task.several)
-    trained_on = baseline.data if baseline.own_run else {}
-    _note_other_images(baseline, trained_on, splits.summary())
+    trained_on = _images_of(baseline, splits)
     name = source.path.name if foreign else options.model
     print(f"Robust model ({name}), {titles.data_title(splits.summary())}, in {run.path}")
     classifier, summary = loop.train(
@@ -89,11 +87,9 @@ def train_robust(options, splits, run, source, baseline):
         collapse=methods.COLLAPSE.get(options.method),
     )
     print("Attacking both models")
-    both = (classifier, undefended)
-    cuts = [outcomes.thresholds(models.logits(model), splits) for model in both]
-    (scores, after), (baselines, before) = (
-        _scored(model, splits, suite, own, options.seed) for model, own in zip(both, cuts, strict=True)
-    )
+    cuts = [outcomes.thresholds(models.logits(model), splits) for model in (classifier, undefended)]
+    scores, after = _scored(classifier, splits, suite, cuts[0], options.seed)
+    baselines, before = _scored(undefended, splits, suite, cuts[1], options.seed)
     results = {
         "model": describe(options, classifier) | {"name": name},
         **scores,
@@ -109,8 +105,7 @@ def train_robust(options, splits, run, source, baseline):
         },
     }
     picture.draw(classifier, splits, suite, run)
-    shown = {"baseline": models.logits(undefended), "robust": models.logits(classifier)}
-    gallery.write(shown, splits, dict(zip(shown, reversed(cuts), strict=True)), run.path, precision=options.precision)
+    _show({"baseline": undefended, "robust": classifier}, splits, cuts[::-1], run, options.precision)
     return run.finish(options, splits, **results)
 
 
@@ -119,13 +114,21 @@ def _hashes(**given):
     return {name: provenance.sha256(other.path) for name, other in given.items() if other}
 
 
-def _note_other_images(baseline, trained_on, data):
-    """Say so if a baseline wasn't trained on the data of this run."""
-    if trained_on and any(trained_on.get(key) != data[key] for key in ("sha256", "counts")):
+def _images_of(baseline, splits):
+    """What results say of the data that a baseline was trained on; says so if they aren't those of this run."""
+    trained_on = baseline.data if baseline.own_run else {}
+    if trained_on and any(trained_on.get(key) != splits.summary()[key] for key in ("sha256", "counts")):
         print(
             f"Note: {baseline.run.path} was trained on other images, {titles.data_title(trained_on)}; "
             "both models are attacked on those of this run."
         )
+    return trained_on
+
+
+def _show(classifiers, splits, thresholds, run, precision):
+    """Write the gallery of classifiers by name, each with its thresholds."""
+    shown = {name: models.logits(classifier) for name, classifier in classifiers.items()}
+    gallery.write(shown, splits, dict(zip(shown, thresholds, strict=True)), run.path, precision=precision)
 
 
 def _trained_on(options, splits, run, classifier):

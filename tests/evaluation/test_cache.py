@@ -1,5 +1,7 @@
 """Outcomes that an evaluation keeps on disk."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 
@@ -21,6 +23,12 @@ def test_what_is_kept_is_found_again(kept):
     found = kept.find(MADE_BY, (4, 3))
     np.testing.assert_array_equal(found.logits, OUTCOME.logits)
     assert (found.largest, found.low, found.high) == (0.03, 0.0, 1.0)
+    assert found.kept is None
+    whole = dataclasses.replace(OUTCOME, kept=-OUTCOME.logits, levels=7)
+    kept.keep([*MADE_BY, "stored"], whole)
+    found = kept.find([*MADE_BY, "stored"], (4, 3))
+    np.testing.assert_array_equal(found.kept, -OUTCOME.logits)
+    assert found.levels == 7
 
 
 @pytest.mark.parametrize(

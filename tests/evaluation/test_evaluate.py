@@ -1,5 +1,6 @@
 """`evaluate.py` as a user runs it, on a model trained in seconds, and what its rows promise."""
 
+import csv
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import make_splits
+from PIL import Image
 
 import evaluate
 from chestrobust import catalogue, config, losses, models, runs
@@ -357,3 +359,56 @@ def test_two_evaluations_of_one_run_at_a_time_are_refused(folder, tmp_path, monk
 def test_what_has_no_results_cannot_be_verified(here, subject):
     with pytest.raises(ExpectedError, match=r"finished run"):
         evaluate.main([subject, "--data", "data.npz", "--verify"])
+
+
+def test_stored_images_have_scores_of_their_own_and_files_with_the_same_answers(here):
+    arguments = ["model.keras", "--data", "data.npz", "--name", "stored", "--save-images", "3", *QUICK]
+    evaluate.main([*arguments, "--epsilons", "0.25/255", "4/255"])
+    found = json.loads((here / "evaluations" / "stored.json").read_text())
+    clean, *attacked = found["evaluations"]
+    assert "stored" not in clean
+    for row in attacked:
+        assert row["stored"]["levels"] == int(255 * row["epsilon"] + 0.1)
+        if row["epsilon"] < 1 / 255:
+            assert row["stored"]["macro_auc"] == clean["macro_auc"]
+            assert row["stored"]["macro_sensitivity"] == clean["macro_sensitivity"]
+    lines = {line["name"]: line["status"] for line in found["audit"]}
+    assert lines["stored images stay in the ball"] == "passed"
+    folder = here / "evaluations" / "stored-images"
+    assert len(list(folder.glob("*.png"))) == 9
+    images = np.load(folder / "images.npz")
+    with (folder / "findings.csv").open(newline="") as file:
+        findings = list(csv.DictReader(file))
+    model = models.load_logits(Path("model.keras"))[0]
+    thresholds = np.array(list(found["thresholds"].values()))
+    for number, row in enumerate(findings):
+        for kind, key in (("clean", "before"), ("attacked", "after")):
+            pixels = np.asarray(Image.open(folder / f"{number:05d}-{kind}.png"))[..., None]
+            np.testing.assert_array_equal(pixels, images[kind][number])
+            probabilities = 1 / (1 + np.exp(-outcomes.answers(model, pixels[None] / np.float32(255))[0]))
+            np.testing.assert_allclose(
+                [float(row[f"{name} {key}"]) for name in found["thresholds"]], probabilities, atol=2e-6
+            )
+            names = np.array(list(found["thresholds"]))[probabilities >= thresholds]
+            assert row[key] == "; ".join(names)
+    # The radius in the middle of two is the smaller.
+    np.testing.assert_array_equal(images["attacked"], images["clean"])
+    assert (images["perturbation"] == 0).all()
+
+
+def test_what_no_attack_changed_is_gray_in_the_picture_of_a_perturbation(here):
+    arguments = ["model.keras", "--data", "data.npz", "--name", "saved", "--save-images", "all", *QUICK]
+    evaluate.main([*arguments, "--epsilons", "2/255"])
+    images = np.load(here / "evaluations" / "saved-images" / "images.npz")
+    change = images["attacked"].astype(int) - images["clean"]
+    assert (len(change), np.abs(change).max()) == (40, 2)
+    np.testing.assert_array_equal(images["perturbation"], change)
+    picture = np.asarray(Image.open(here / "evaluations" / "saved-images" / "00000-perturbation.png"))
+    np.testing.assert_array_equal(picture, 128 + change[0, ..., 0] * 127 // 2)
+
+
+def test_a_wrong_number_of_images_to_save_is_refused(here, capsys):
+    for count in ("0", "-1", "some"):
+        with pytest.raises(SystemExit):
+            evaluate.main(["model.keras", "--data", "data.npz", "--save-images", count])
+        assert "a whole number" in capsys.readouterr().err

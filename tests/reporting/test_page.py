@@ -191,6 +191,35 @@ def test_every_check_of_the_audit_has_its_words():
     assert all(text and "##" not in text for text in told.values())
 
 
+def test_differences_are_paired_and_reports_counted(tmp_path):
+    found = made.results(baseline="../base")
+    score = {"difference": 0.25, "low": 0.125, "high": 0.375}
+    found["baseline"]["differences"] = [
+        {"attack": row["attack"], "macro_auc": score, "macro_ap": None} for row in found["evaluations"]
+    ]
+    shares = {name: dict.fromkeys(made.LABELS, share) for name, share in (("sensitivity", 0.5), ("specificity", 0.75))}
+    for rows in (found["evaluations"], found["baseline"]["evaluations"]):
+        for row in rows:
+            row |= {f"per_label_{name}": values for name, values in shares.items()}
+    shown = rendered(made.folder(tmp_path / "run", found)).shown
+    assert "clean +0.250 (+0.125 to +0.375) undefined undefined undefined" in shown
+    assert "mass 50 % \u2192 50 % 25 % \u2192 25 %" in shown
+
+
+def test_certified_and_stored_scores_stand_beside_the_attacks(tmp_path):
+    found = made.evaluation()
+    found["evaluations"] += [made.row("certified", epsilon, 0.25, unchanged=0.375) for epsilon in made.RADII]
+    for row in found["evaluations"]:
+        if row["attack"] == "pgd":
+            row["stored"] = {"macro_auc": 0.625}
+    parsed = rendered(made.folder(tmp_path / "run", made.results(), {"standard": found}))
+    assert "Macro AUC, certified at 2/255 0.250 (0.200 to 0.300)" in parsed.shown
+    assert "Reports that provably can't change at 2/255 37.5 %" in parsed.shown
+    assert "Macro AUC, worst attack at 2/255 0.500" in parsed.shown  # A bound is no attack.
+    assert "PGD-10, epsilon 2/255 0.625 (0.575 to 0.675) 0.625 25.0 % 12.5 %" in parsed.shown
+    assert "run, certified" in parsed.shown  # the lower end in the plot over the radius
+
+
 def test_several_runs_stand_for_themselves(pair, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "unfinished").mkdir()
@@ -294,6 +323,14 @@ def test_no_tensorflow_is_loaded_for_a_page(pair):
     assert done.returncode == 0, done.stderr
 
 
+def test_work_that_is_done_does_not_fail_for_want_of_a_page(tmp_path, capsys):
+    folder = made.folder(tmp_path / "run", {"data": {}, "evaluations": []})
+    assert page.write(folder) is None
+    told = capsys.readouterr().out
+    assert told.startswith("No report is written. ") and told.count("\n") == 1
+    assert not (folder / "report.html").exists()
+
+
 def test_the_same_run_gives_the_same_page(pair):
     assert page.write(pair[1]).read_bytes() == page.write(pair[1]).read_bytes()
 
@@ -326,7 +363,7 @@ def test_results_of_another_form_give_a_page_or_one_line(tmp_path, file, monkeyp
             parent[place[-1]] = value
             path.write_text(json.dumps(content))
             try:
-                page.write(tmp_path / "run")
+                page.compare([tmp_path / "run"], tmp_path / "page.html")
                 outcomes["page"] += 1
             except RunError as error:
                 assert "\n" not in str(error)

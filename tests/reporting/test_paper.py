@@ -67,8 +67,12 @@ def test_csv_holds_all_digits():
 @pytest.mark.parametrize(
     ("make", "options"),
     [
-        (lambda: made.results(), config.BaselineConfig(limit=200, data="a b.npz", epsilon=4 / 255)),
+        (lambda: made.results(), config.BaselineConfig(limit=200, data="a b.npz", epsilon=0.5 / 255)),
         (lambda: made.results(baseline="../base"), config.AdversarialConfig(train_steps=3, flip=False, resume=True)),
+        (
+            lambda: made.results(baseline="../base"),
+            config.parse(config.AdversarialConfig, ["--recipe=best", "--ema=0"]),
+        ),
         (made.evaluation, config.EvaluateConfig("runs/x", suite="standard", epsilons=(0.1, 0.2), extra=("noise",))),
     ],
 )

@@ -4,7 +4,6 @@ import made
 import pytest
 
 from chestrobust import __main__ as listing
-from chestrobust import titles
 from chestrobust.errors import RunError
 from chestrobust.reporting import tables, verdict
 
@@ -26,8 +25,8 @@ def test_the_verdict_is_one_sentence():
 
 def test_operating_points_stand_beside_the_auc():
     rows = [
-        made.row("clean", 0.0, 0.9, sensitivity={"macro": 0.8}, specificity={"macro": 0.7}),
-        made.row("pgd", 0.03, 0.4, sensitivity={"macro": 0.1}, specificity={"macro": 0.6}),
+        made.row("clean", 0.0, 0.9, macro_sensitivity=0.8, macro_specificity=0.7),
+        made.row("pgd", 0.03, 0.4, macro_sensitivity=0.1, macro_specificity=0.6),
     ]
     assert verdict.sentence({"evaluations": rows}) == (
         "Clean AUC 0.900; PGD 0.40 (0.35 to 0.45) at 0.03; sensitivity 0.80 -> 0.10; specificity 0.70 -> 0.60. "
@@ -121,11 +120,6 @@ def test_training_ends_in_the_robust_model_or_the_evaluation(tmp_path):
         f"Next:    python diagnosis_adv.py --params {tmp_path / 'config.json'} --baseline {tmp_path}",
     ]
     assert ends[1][-1] == f"Next:    python evaluate.py {tmp_path} --suite standard"
-
-
-@pytest.mark.parametrize(("value", "text"), [(4 / 255, "4/255"), (0.03, "0.03"), (0.5 / 255, "0.00196"), (0, "0")])
-def test_radii_are_short(value, text):
-    assert titles.radius(value) == text
 
 
 def test_runs_are_listed_with_what_is_known_of_them(tmp_path, capsys):

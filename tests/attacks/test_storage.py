@@ -1,0 +1,39 @@
+import numpy as np
+import pytest
+
+from chestrobust.attacks import storage
+
+
+def test_a_radius_is_counted_in_whole_levels():
+    for levels in range(256):
+        assert storage.whole_levels(levels / 255) == levels
+        assert storage.whole_levels(float(np.float32(levels / 255))) == levels
+    assert [storage.whole_levels(k / 255) for k in (0.25, 0.5, 0.99, 1.5, 7.65)] == [0, 0, 0, 1, 7]
+
+
+def test_images_are_rounded_to_levels_inside_the_ball():
+    clean = np.float32([10, 10, 10, 10, 1, 254]) / 255
+    moved = np.float32([10.4, 10.6, 8.4, 11.5, 0, 255]) / 255
+    # With 1.5 levels: 0.4 is gone, 0.6 becomes 1, -1.6 and 1.5 become 1 and not 2.
+    np.testing.assert_array_equal(storage.stored(moved, clean, 1.5 / 255), [10, 11, 9, 11, 0, 255])
+    np.testing.assert_array_equal(storage.stored(moved, clean, 0.5 / 255), [10, 10, 10, 10, 1, 254])
+
+
+@pytest.mark.parametrize("radius", (0.25, 1, 1.5, 4, 7.65))
+def test_stored_images_never_leave_the_ball_and_are_the_nearest(radius):
+    rng = np.random.default_rng(0)
+    clean = rng.integers(0, 256, (20, 8, 8, 1)).astype(np.uint8)
+    floats = clean.astype(np.float32) / 255
+    moved = np.clip(floats + np.float32(radius / 255) * rng.uniform(-1, 1, clean.shape).astype(np.float32), 0, 1)
+    stored = storage.stored(moved, floats, radius / 255)
+    levels = storage.changed_levels(stored, floats)
+    assert (stored.dtype, levels) == (np.uint8, int(radius))
+    inside = np.arange(256)[:, None] - clean.reshape(-1).astype(int)
+    distance = np.where(np.abs(inside) <= radius, np.abs(np.arange(256)[:, None] - 255 * moved.reshape(-1)), np.inf)
+    gap = np.abs(stored.reshape(-1) - 255 * moved.reshape(-1))
+    np.testing.assert_allclose(gap, distance.min(axis=0), atol=1e-4)
+
+
+def test_clean_images_between_levels_are_refused():
+    with pytest.raises(ValueError, match="8 bits"):
+        storage.stored(np.float32([0.5]), np.float32([0.5]), 0.1)

@@ -1,0 +1,197 @@
+"""The report page in a real browser: what moves, what is said to a screen reader, and that nothing is loaded."""
+
+import json
+import shutil
+import statistics
+
+import made
+import pytest
+
+from chestrobust.reporting import page
+
+pytestmark = pytest.mark.browser
+
+selenium = pytest.importorskip("selenium", reason="needs selenium: make test-browser installs it")
+axe = pytest.importorskip("axe_core_python.selenium", reason="needs axe-core-python: make test-browser installs it")
+
+from selenium import webdriver  # noqa: E402
+from selenium.common.exceptions import WebDriverException  # noqa: E402
+from selenium.webdriver.chrome.options import Options  # noqa: E402
+from selenium.webdriver.chrome.service import Service  # noqa: E402
+from selenium.webdriver.common.by import By  # noqa: E402
+from selenium.webdriver.common.keys import Keys  # noqa: E402
+from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
+
+BROWSERS = ("chromium", "chromium-browser", "google-chrome")
+THEMES, WIDTHS = ("light", "dark"), (390, 1200)  # pixels
+
+
+@pytest.fixture(scope="module")
+def browser():
+    """A headless Chromium that logs its console and its requests."""
+    program = next(filter(None, map(shutil.which, BROWSERS)), None)
+    if not program:
+        pytest.skip("no Chromium is installed: apt-get install chromium chromium-driver")
+    options = Options()
+    options.binary_location = program
+    for argument in ("--headless=new", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"):
+        options.add_argument(argument)
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
+    driver = shutil.which("chromedriver")
+    try:
+        found = webdriver.Chrome(options=options, service=Service(driver) if driver else None)
+    except WebDriverException as error:
+        pytest.skip(f"Chromium doesn't start here: {error.msg.splitlines()[0]}")
+    yield found
+    found.quit()
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    """The page of a robust run with its baseline, its evaluation and a gallery."""
+    folder = tmp_path_factory.mktemp("page")
+    rows = made.evaluation()
+    rows["evaluations"][0]["per_label_auc"]["mass"] = None
+    rows["audit"] += [made.line("gradients", "failed", "invalid"), made.line("corners", "passed", "note")]
+    made.folder(folder / "run", made.results(baseline="../base"), {"standard": rows}, gallery=made.gallery())
+    return page.write(folder / "run")
+
+
+def shown(browser, path, *, theme="light", width=1200):
+    browser.execute_cdp_cmd(
+        "Emulation.setEmulatedMedia", {"features": [{"name": "prefers-color-scheme", "value": theme}]}
+    )
+    size = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
+    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", size)
+    browser.get(path.as_uri())
+    return browser
+
+
+def texts(browser, selector):
+    return [element.text for element in browser.find_elements(By.CSS_SELECTOR, selector)]
+
+
+def column(table, number):
+    return [
+        cell.get_attribute("data-value")
+        for cell in table.find_elements(By.CSS_SELECTOR, f"tbody td:nth-child({number})")
+    ]
+
+
+def test_nothing_is_loaded_and_the_console_is_silent(browser, path):
+    browser.get_log("performance"), browser.get_log("browser")
+    shown(browser, path)
+    slider = browser.find_element(By.ID, "radius")
+    slider.send_keys(Keys.END)
+    events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
+    asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
+    assert {url.partition(":")[0] for url in asked} <= {"file", "data"}
+    assert [url for url in asked if url.startswith("file:")] == [path.as_uri()]
+    assert browser.get_log("browser") == []
+
+
+def test_the_slider_moves_probabilities_across_their_thresholds(browser, path):
+    shown(browser, path)
+    slider = browser.find_element(By.ID, "radius")
+    first = ".view:first-child .answers li:first-child"
+    wide = lambda: browser.find_element(By.CSS_SELECTOR, f"{first} .fill").get_attribute("style")  # noqa: E731
+    assert browser.find_element(By.ID, "radius-shown").text == "clean"
+    assert "effusion" in texts(browser, first)[0] and "90.0 % found" in texts(browser, first)[0]
+    assert wide() == "width: 90%;"
+    seen = []
+    for _ in range(2):
+        slider.send_keys(Keys.ARROW_RIGHT)
+        seen.append(
+            (browser.find_element(By.ID, "radius-shown").text, texts(browser, first)[0].split("\n")[-1], wide())
+        )
+    assert seen == [("4/255", "60.0 % found", "width: 60%;"), ("8/255", "5.0 % missed", "width: 5%;")]
+    assert "80.0 % invented" in browser.find_element(By.CSS_SELECTOR, ".view:first-child .answers").text
+    assert slider.get_attribute("aria-valuetext") == "epsilon 8/255"
+    cut = browser.find_element(By.CSS_SELECTOR, f"{first} .cut").get_attribute("style")
+    assert cut == "left: 50%;"
+
+
+def test_the_pictures_of_both_models_follow_and_the_perturbation_is_drawn(browser, path):
+    shown(browser, path)
+    assert texts(browser, ".view h3") == ["baseline", "robust"]
+    browser.find_element(By.ID, "radius").send_keys(Keys.END)
+    WebDriverWait(browser, 30).until(lambda _: texts(browser, ".view figcaption").count("perturbation, \u00d716") == 2)
+    pixels = browser.execute_script(
+        "return [...document.querySelectorAll('.view canvas')].map((canvas) =>"
+        " [canvas.width, ...canvas.getContext('2d').getImageData(0, 0, 1, 1).data])"
+    )
+    # Attacked and clean are the same picture here, so that the middle of the scale is drawn.
+    assert pixels == [[4, 128, 128, 128, 255]] * 2
+    Select(browser.find_element(By.ID, "patient")).select_by_visible_text("test image 7")
+    assert browser.find_element(By.CSS_SELECTOR, ".view img").get_attribute("alt") == "test image 7, clean"
+
+
+def test_tables_are_sorted_by_a_press_and_say_so(browser, path):
+    shown(browser, path)
+    table = browser.find_element(By.CSS_SELECTOR, "table.bars")
+    header = table.find_elements(By.CSS_SELECTOR, "thead tr:last-child th")[4]  # clean, of the robust model
+    header.find_element(By.TAG_NAME, "button").send_keys(Keys.ENTER)
+    number = [*table.find_elements(By.CSS_SELECTOR, "thead tr:last-child th")].index(header) + 1
+    values = [float(value) for value in column(table, number) if value]
+    assert values == sorted(values) and len(set(values)) > 1
+    assert header.get_attribute("aria-sort") == "ascending"
+    header.find_element(By.TAG_NAME, "button").click()
+    assert [float(value) for value in column(table, number) if value] == values[::-1]
+    assert header.get_attribute("aria-sort") == "descending"
+    names = table.find_elements(By.CSS_SELECTOR, "thead tr:last-child th")[0]
+    names.find_element(By.TAG_NAME, "button").click()
+    found = [cell.text for cell in table.find_elements(By.CSS_SELECTOR, "tbody th")]
+    assert found == sorted(made.LABELS)
+    assert header.get_attribute("aria-sort") is None
+
+
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("width", WIDTHS)
+def test_axe_finds_nothing_serious(browser, path, theme, width):
+    shown(browser, path, theme=theme, width=width)
+    browser.execute_script("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
+    found = axe.Axe().run(browser)["violations"]
+    told = [(one["id"], one["impact"], [node["html"][:90] for node in one["nodes"]][:3]) for one in found]
+    assert [one for one in told if one[1] in ("serious", "critical")] == []
+    assert len(axe.Axe().run(browser)["passes"]) > 15
+
+
+@pytest.mark.parametrize("width", (320, *WIDTHS))
+def test_the_page_fits_every_width(browser, path, width):
+    shown(browser, path, width=width)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= width
+
+
+def test_the_verdict_and_the_scores_are_on_the_first_screen(browser, path):
+    shown(browser, path)
+    for selector in (".sentence", ".summary"):
+        element = browser.find_element(By.CSS_SELECTOR, selector)
+        assert element.rect["y"] + element.rect["height"] <= 900, selector
+
+
+def test_both_themes_have_their_own_paper(browser, path):
+    grey = []
+    for theme in THEMES:
+        shown(browser, path, theme=theme)
+        colour = browser.find_element(By.TAG_NAME, "body").value_of_css_property("background-color")
+        grey.append(statistics.mean(float(part.strip(" )")) for part in colour.partition("(")[2].split(",")[:3]))
+    assert grey[0] > 230 and grey[1] < 40
+
+
+def test_all_can_be_reached_by_keyboard(browser, path):
+    shown(browser, path)
+    body, reached = browser.find_element(By.TAG_NAME, "body"), set()
+    body.send_keys(Keys.TAB)
+    for _ in range(160):
+        active = browser.switch_to.active_element
+        reached.add(active.get_attribute("id") or active.tag_name)
+        active.send_keys(Keys.TAB)
+    assert {"patient", "radius", "button", "summary", "methods-1", "a"} <= reached
+
+
+def test_what_is_copied_is_the_text(browser, path):
+    shown(browser, path)
+    browser.find_element(By.CSS_SELECTOR, "[data-copy=methods-1]").click()
+    selected = browser.execute_script("return getSelection().toString()")
+    assert selected.strip() == browser.find_element(By.ID, "methods-1").text.strip()
+    assert selected.startswith("We used chestmnist")
