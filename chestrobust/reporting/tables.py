@@ -13,6 +13,7 @@ a dash then.
 import sys
 from collections import Counter
 
+from chestrobust.reporting import brackets
 from chestrobust.reporting.cells import NONE, digits, markdown, paired, with_interval
 from chestrobust.tasks import Task
 from chestrobust.titles import BELOW, data_title, is_below_a_level, length, radius, settings, short, title
@@ -95,6 +96,8 @@ def evaluation(results, verbose=True):
         *_per_label(results),
         *_undefined(entries),
         *_by_group(results),
+        *(line for header, rows in brackets.tables(results) for line in ("", *markdown(header, rows))),
+        *brackets.note(results),
         "",
         *(audit_line(line) for line in results["audit"] if verbose or _is_told(line)),
         verdict(results["audit"]),
@@ -212,7 +215,9 @@ def _is_told(line):
 def _clean_and_worst(results):
     """The clean row, and the worst of the radius in the middle if there is one."""
     middle = results["steps_curve"]["epsilon"]
-    clean, *attacked = [entry for entry in results["evaluations"] if entry["epsilon"] in (0, middle)]
+    clean, *attacked = [
+        entry for entry in results["evaluations"] if entry["epsilon"] in (0, middle) and entry["attack"] != "certified"
+    ]
     return [clean, *sorted(attacked, key=lambda entry: 1 if entry["macro_auc"] is None else entry["macro_auc"])[:1]]
 
 
