@@ -52,7 +52,8 @@ def main(arguments=None):
     run.start(options, data=splits.sha256)
     results = run.finish(options, splits, attack_settings=provenance.options(vars(chosen)), **results)
     print(tables.ensemble(results), f"\nResults: {run.path / 'results.json'}", sep="\n")
-    print(f"Report: {page.write(run.path)}")
+    if report := page.write(run.path):
+        print(f"Report: {report}")
 
 
 def _again(options):

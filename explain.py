@@ -38,8 +38,8 @@ def main(arguments=None):
     runs.lock(study.folder, inside=subjects[0].run.path)
     for view in dict.fromkeys(options.show):
         print((attribution_views.VIEWS | error_views.VIEWS)[view](study))
-    if subjects[0].own_run:
-        print(f"Report: {page.write(subjects[0].run.path)}")
+    if subjects[0].own_run and (report := page.write(subjects[0].run.path)):
+        print(f"Report: {report}")
 
 
 if __name__ == "__main__":

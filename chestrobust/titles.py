@@ -9,7 +9,8 @@ def data_title(data):
     return f"{title}, {data['note']}" if data["note"] else title
 
 
-SUMS = {"joint": "joint: worst image", "floor": "floor: per-label worst found"}  # of several attacks
+# Of several attacks, and of none.
+SUMS = {"joint": "joint: worst image", "floor": "floor: per-label worst found", "certified": "certified"}
 BELOW = "\u2020"  # beside radii that no image file of 8 bits holds
 
 

@@ -290,8 +290,8 @@ def history(columns, *, best, title):
     figure.suptitle(title, fontsize=11)
     for ax, kind in zip(figure.subplots(1, 2), ("loss", "auc"), strict=True):
         lines = {kind: "training", titles.validation_score(kind): "validation"}
-        for attack, row in catalogue.ATTACKS.items():
-            lines.setdefault(titles.validation_score(kind, attack), f"validation {row.title}")
+        for attack in (*catalogue.ATTACKS, *titles.SUMS):
+            lines.setdefault(titles.validation_score(kind, attack), f"validation {titles.name(attack)}")
         for number, name in enumerate(name for name in columns if name in lines):
             values, style = columns[name], {"marker": "os^D"[number % 4], "markersize": 4, "color": PALETTE[number]}
             ax.plot(np.arange(1, len(values) + 1), values, **style, label=lines[name])

@@ -71,14 +71,14 @@ def after_evaluation(subject, results, page):
     Args:
         subject: The run or file that was evaluated, as it was given.
         results: What was written.
-        page: Path of the report.
+        page: Path of the report, or None.
     """
     options = results["config"]
     command = ["python", "evaluate.py", subject, "--suite", "standard"]
     if options["suite"] == "standard":
         more = [*command, "--steps", PUBLISHED_STEPS, "--restarts", 5]
         command = more if options["steps"] < PUBLISHED_STEPS else ["python", "explain.py", subject]
-    return _closing(sentence(results), [page], command)
+    return _closing(sentence(results), [page] if page else [], command)
 
 
 def _closing(sentence, paths, command):
