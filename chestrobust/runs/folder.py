@@ -28,6 +28,8 @@ CONTENTS = (
     "chestxray.png",
     "gallery.json",
     "report.html",
+    "model_card.md",
+    "eval_results.yaml",
     "logs",
     "baseline",
     "origin.json",
