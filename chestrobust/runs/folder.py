@@ -26,6 +26,7 @@ CONTENTS = (
     "adversarial.npy",
     "adversarial.json",
     "chestxray.png",
+    "chestxray.svg",
     "gallery.json",
     "report.html",
     "model_card.md",
