@@ -14,7 +14,7 @@ Interrupted, the same command continues.
 import dataclasses
 import sys
 
-from chestrobust import config, data, devices, runs, startup
+from chestrobust import catalogue, config, data, devices, runs, startup
 from chestrobust.data import matching, ranges, subgroups
 from chestrobust.errors import ExpectedError
 from chestrobust.reporting import page, tables, verdict
@@ -42,6 +42,8 @@ def main(arguments=None):
             raise ExpectedError(
                 f"--extra {extra}: expected one of {', '.join(splits.label_names)}. Received: {finding}."
             )
+        if catalogue.attack(extra).wanted is not None and splits.task.exclusive:
+            raise ExpectedError(f"--extra {extra}: expected findings. Received {splits.task} data. Leave it out.")
     if options.verify:
         recorded = saved.recorded(run, path, splits)
     elif devices.chief():

@@ -41,6 +41,8 @@ class AttackRow:
         parameters: Which fields of `named.Attack` it has, with the function's name for each, or None for a field that
             is recorded alone, as the function starts like this by itself.
         defaults: Values of these fields that no option sets.
+        wanted: What every label is to be, 1 or 0, of an attack whose function fits one change for all images on those
+            of training; None if each image has its own.
         gradient, label, radius, source: Whether it needs the model's gradient, the index of a label, a radius, and
             another model on which its images are made.
         extra: Whether `--extra` offers it.
@@ -56,6 +58,7 @@ class AttackRow:
     against: str | None = None
     parameters: dict[str, str | None] = field(default_factory=dict)
     defaults: dict[str, float] = field(default_factory=dict)
+    wanted: int | None = None
     gradient: bool = True
     label: bool = False
     radius: bool = True
@@ -71,6 +74,13 @@ _PGD = {"function": f"{_GRADIENT}:pgd", "parameters": {**ITERATED, **_same("step
 _APGD = {"function": "chestrobust.attacks.autopgd:apgd", "parameters": AUTO}
 _AT_MARGIN = {"loss": None, "aim": "chestrobust.attacks.aim:by_margin", "against": "clean"}
 _AT_PAIRS = {"loss": None, "aim": "chestrobust.attacks.aim:by_pairs", "against": "apgd-auc"}
+_UNIVERSAL = {
+    "function": "chestrobust.attacks.universal:fit",
+    "loss": None,
+    "parameters": {**_same("epsilon", "precision", "steps"), "seed": None},
+    "defaults": {"steps": 200},
+    "extra": True,
+}
 _SQUARE = {"function": f"{_BLACKBOX}:square", "parameters": QUERIES, "gradient": False}
 
 ATTACKS = {
@@ -104,6 +114,8 @@ ATTACKS = {
     ),
     "hide": AttackRow(title="hide", **_APGD, loss="hide", extra=True, help="all findings"),
     "invent": AttackRow(title="invent", **_APGD, loss="linear", weights=_TOWARD, label=True, extra=True),
+    "universal-hide": AttackRow(title="universal hide", **_UNIVERSAL, wanted=0, help="one change for all images"),
+    "universal-invent": AttackRow(title="universal invent", **_UNIVERSAL, wanted=1),
     "ni-fgsm": AttackRow(
         title="NI-FGSM",
         function=f"{_GRADIENT}:ni_fgsm",
@@ -127,6 +139,12 @@ ATTACKS = {
 def attack(name):
     """The `AttackRow` of a name as `--extra` and results have it, such as `invent=mass`; None for a sum of several."""
     return ATTACKS.get(name.partition("=")[0])
+
+
+def in_a_ball(name):
+    """Whether rows of that name are of images with each pixel within a radius, as images as they are have it of any."""
+    row = attack(name)
+    return name != "certified" and (row is None or row.radius or row.function is None)
 
 
 def extras():
@@ -183,6 +201,7 @@ MODELS = {
     "robust_cnn": ModelRow(builder=f"{_NETWORKS}:build_robust_cnn"),
     "vgg": ModelRow(builder=f"{_NETWORKS}:build_vgg"),
     "covid_cnn": ModelRow(builder=f"{_NETWORKS}:build_covid_cnn"),
+    "certified_cnn": ModelRow(builder=f"{_NETWORKS}:build_certified_cnn"),
     "resnet18": _resnet("resnet_18_imagenet", 2, 2, 2, 2),
     "resnet34": _resnet("hf://timm/resnet34.a1_in1k", 3, 4, 6, 3),
     "resnet50": _application("CAFFE", "ResNet50"),

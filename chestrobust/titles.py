@@ -17,7 +17,8 @@ def model(path):
     return path.parent.name if path.name == "model.keras" and path.parent.name else path.stem
 
 
-SUMS = {"joint": "joint: worst image", "floor": "floor: per-label worst found"}  # of several attacks
+# Of several attacks, and of none.
+SUMS = {"joint": "joint: worst image", "floor": "floor: per-label worst found", "certified": "certified"}
 BELOW = "\u2020"  # beside radii that no image file of 8 bits holds
 
 

@@ -270,6 +270,7 @@ def test_robust_training_from_scratch_takes_the_default_recipe(tmp_path):
     assert config.parse(config.BaselineConfig, []).recipe is None
 
 
-def test_all_but_the_best_recipe_name_it():
-    assert recipes.better("best") is None
-    assert all("--recipe best" in recipes.better(name) for name in (None, *recipes.RECIPES) if name != "best")
+def test_all_but_the_best_recipe_name_it_and_that_for_another_end():
+    ends = ("best", "certified")
+    assert [recipes.better(name) for name in ends] == [None, None]
+    assert all("--recipe best" in recipes.better(name) for name in (None, *recipes.RECIPES) if name not in ends)

@@ -19,6 +19,7 @@ CONFIGURATIONS = {
     "evaluate.py": config.EvaluateConfig,
     "explain.py": config.ExplainConfig,
     "ensemble.py": config.EnsembleConfig,
+    "report.py": config.ReportConfig,
     "tune.py": config.TuneConfig,
 }
 

@@ -69,9 +69,16 @@ class Attack:
         """
         return Aimed(self, *resolve(self.row.aim)(labels, scores))
 
+    def fitted(self, model, images):
+        """This attack as a `Fitted` one, its change made on images of training, as `universal.fit` takes them."""
+        settings = {name: getattr(self, name) for name in ("epsilon", "steps", "seed", "precision")}
+        return Fitted(self, resolve(self.row.function)(model, images, wanted=self.row.wanted, **settings))
+
     def __call__(self, model, images, labels, *, task, indices):
         """Adversarial images, by the contract of `attacks.py`."""
         row = self.row
+        if row.wanted is not None:
+            raise ValueError(f"{self.title}: expected to be `fitted` on images of training. Received none.")
         if row.function is None:
             return images
         if row.aim:
@@ -112,6 +119,31 @@ class Aimed:
         """As `Attack`; `indices` are the places of the images in the split."""
         targets = self.targets[indices].astype(np.float32)
         return self.attack.climb(model, images, targets, self.loss, indices)
+
+
+@dataclass(frozen=True, eq=False)
+class Fitted:
+    """One change for all images.
+
+    Attributes:
+        attack: The `Attack`.
+        change: `(height, width, channels)`, in pixel units of [0, 1].
+    """
+
+    attack: Attack
+    change: np.ndarray
+
+    @property
+    def title(self):
+        return self.attack.title
+
+    @property
+    def epsilon(self):
+        return self.attack.epsilon
+
+    def __call__(self, model, images, labels, *, task, indices):
+        """As `Attack`."""
+        return np.clip(images + self.change, 0, 1)
 
 
 def of(name, *, label=None, **settings):

@@ -39,6 +39,11 @@ METHODS = {
         ("adv_weight", "weight_epsilon"),
         "which weighs clean and adversarial images by --beta",
     ),
+    "certified": Method(
+        "none but bounds of the logits over each whole ball, for scores that evaluate.py --certify proves",
+        ("train_step_size", "train_steps", "beta", "weight_epsilon", "attack_loss"),
+        "which bounds the logits and attacks nothing",
+    ),
     "static": Method(
         "",
         ("adv_weight", "train_step_size", "train_steps", "beta", "weight_epsilon", "radius_warmup"),

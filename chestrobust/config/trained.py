@@ -62,6 +62,13 @@ class EvaluateConfig(FoldersConfig):
         nargs="+",
         metavar="ATTACK",
     )
+    certify: bool = option(
+        False,
+        "bound the logits over each whole ball too: scores that no attack can go below, of models whose layers have "
+        "known bounds",
+        bool,
+        group="attacks",
+    )
     transfer_from: str | None = option(
         None, "run or .keras file on which transferred images are made", group="more: attacks", metavar="RUN"
     )

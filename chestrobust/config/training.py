@@ -230,7 +230,7 @@ class AdversarialConfig(BaselineConfig):
     )
     adv_weight: float = option(
         0.5,
-        "share of the loss that comes from adversarial images; 1 leaves clean ones out, but for online",
+        "share of the loss that comes from adversarial images, or from bounds; 1 leaves clean ones out, but for online",
         number(float, 0, 1),
         group="more: adversarial training",
     )
@@ -243,15 +243,17 @@ class AdversarialConfig(BaselineConfig):
         number(float, 0, 1),
         group="more: adversarial training",
     )
-    radius_warmup: float = option(
-        0.0,
-        "share of the steps in which the radius of the training attacks grows from 0 to its full size",
+    radius_warmup: float | None = option(
+        None,
+        "share of the steps in which the radius of the training attacks grows from 0 to its full size, and the weight "
+        "of bounds with it (default: 0; certified: 0.5)",
         number(float, 0, 1),
         group="more: adversarial training",
     )
     select_epsilon: float | None = option(
         None,
-        "radius of the attack on validation images that chooses the checkpoint (default: that of the evaluation)",
+        "radius of the attack on validation images, or of their bounds, that chooses the checkpoint (default: that of "
+        "the evaluation)",
         length,
         group="more: adversarial training",
     )

@@ -15,7 +15,7 @@ import numpy as np
 
 from chestrobust.attacks import named
 from chestrobust.attacks.checks import check
-from chestrobust.data import copies
+from chestrobust.data import copies, ranges
 from chestrobust.data.splits import Split
 from chestrobust.evaluation import published
 from chestrobust.evaluation.checks import Study, chosen, run_on_sample
@@ -33,6 +33,7 @@ __all__ = [
     "Line",
     "audit",
     "chosen",
+    "facts",
     "in_question",
     "of_split",
     "run_on_sample",
@@ -152,6 +153,33 @@ def _other_attacks(study, attack, thorough, source):
         study.beaten("transfer is weaker", transfer, masked, source=source, needs="--transfer-from"),
         study.floor(thorough),
     ]
+
+
+def facts(found):
+    """What the audit is told of how a model was understood, by `FACTS`; what wasn't understood is refused before.
+
+    Args:
+        found: A `models.Opened`.
+    """
+    others = [loss for name, loss in found.fits.items() if name != found.pixel_range]
+    known = {
+        "logits give the answers": {
+            "passed": found.agreement <= found.tolerance,
+            "value": found.agreement,
+            "text": "largest difference of the model's answers and those of its logits; expected "
+            f"{found.tolerance:g} at most, else logits were taken from the wrong place",
+        }
+    }
+    if others:
+        own = found.fits[found.pixel_range]
+        known["input range"] = {
+            "passed": own <= min(others),
+            "severity": NOTE,
+            "value": own,
+            "text": f"validation loss with pixels in {ranges.shown(found.pixel_range)}; "
+            f"the best of other ranges has {min(others):.3f}",
+        }
+    return known
 
 
 def _fact(name, fact):

@@ -63,16 +63,23 @@ class Measured:
 
     def record(self):
         """What results hold of it: `macro_SCORE`, `per_label_SCORE` and `intervals`, each for `auc` (ROC), `ap`
-        (average precision), `sensitivity` and `specificity`; what is undefined is None.
+        (average precision), `sensitivity` and `specificity`; what is undefined is None. Of `brier` and
+        `calibration_error` (ECE) the means over labels, and `per_label_` too.
         """
         shares = {}
         for name in ("sensitivity", "specificity"):
             shares[f"macro_{name}"] = _number(metrics.macro(self.values[name]))
             shares[f"per_label_{name}"] = dict(zip(self.names, map(_number, self.values[name]), strict=True))
+        probabilities, calibration = self.task.probabilities(self.logits), {}
+        for name, score in (("brier", metrics.brier), ("calibration_error", metrics.calibration_error)):
+            found = score(self.labels, probabilities)
+            calibration[name] = float(found.mean())
+            calibration[f"per_label_{name}"] = dict(zip(self.names, map(float, found), strict=True))
         return {
             "images": len(self.labels),
             **metrics.summary(self.task, self.names, np.asarray(self.labels, np.uint8), self.logits),
             **shares,
+            **calibration,
             "intervals": self._intervals(),
         }
 

@@ -24,6 +24,7 @@ from chestrobust import files, models, runs, titles
 from chestrobust.config import EvaluateConfig
 from chestrobust.data import arrays
 from chestrobust.evaluation import sweep
+from chestrobust.models import bounds
 from chestrobust.reporting import tables
 
 
@@ -49,7 +50,8 @@ class Evaluation:
         rows = self.results["evaluations"]
         clean = rows[0]
         largest = max(row["epsilon"] for row in rows)
-        attacked = [row for row in rows if row["epsilon"] == largest and row["attack"] != "floor" and row is not clean]
+        apart = ("clean", "floor", "certified")
+        attacked = [row for row in rows if row["epsilon"] == largest and row["attack"] not in apart]
         audit = tables.verdict(self.audit).removesuffix(".")
         if not attacked or clean["macro_auc"] is None:
             return f"Macro AUC on clean images: {clean['macro_auc']}. {audit}."
@@ -98,6 +100,7 @@ def evaluate(
     resamples=EvaluateConfig.resamples,
     precision=EvaluateConfig.precision,
     seed=EvaluateConfig.seed,
+    certify=EvaluateConfig.certify,
     transfer_from=None,
 ):
     """Attack a classifier, and say how far its robust score can be trusted.
@@ -114,7 +117,7 @@ def evaluate(
         input_range: Pixels that the model takes: `(low, high)`, `("standardized", mean, deviation)`, `"imagenet"` or
             `"per-image"`; (0, 1) by default. It is checked.
         custom_objects: Classes of the model that Keras doesn't know, by name.
-        suite, steps, restarts, queries, resamples, precision, seed: As the options of `evaluate.py`.
+        suite, steps, restarts, queries, resamples, precision, seed, certify: As the options of `evaluate.py`.
         transfer_from: Another model, on which transferred images are made.
 
     Returns:
@@ -133,13 +136,16 @@ def evaluate(
             one and models.understood(one, splits, pixel_range=pixel_range) for one in (model, transfer_from)
         )
     settings = {"suite": suite, "steps": steps, "restarts": restarts, "queries": queries, "resamples": resamples}
-    settings |= {"precision": precision, "seed": seed, "epsilons": (0.0, *map(float, np.atleast_1d(epsilon)))}
+    settings |= {"precision": precision, "seed": seed, "certify": certify}
+    settings |= {"epsilons": (0.0, *map(float, np.atleast_1d(epsilon)))}
     thresholds = np.full(len(splits.label_names), 0.5) if val_images is None else None
     return Evaluation(_results(found, other, splits, settings, thresholds))
 
 
 def _results(found, other, splits, settings, thresholds):
     """What `evaluate.py` would write of a model in memory, an `opening.Opened`, under attack by these options."""
+    if settings["certify"]:
+        bounds.of(found.model)  # Before anything is attacked.
     input_range = tuple(found.pixel_range.split())
     options = EvaluateConfig("memory", data="memory", input_range=input_range, **settings)
     with tempfile.TemporaryDirectory() as cache:

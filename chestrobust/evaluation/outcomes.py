@@ -118,15 +118,12 @@ def run_on_all(models, task, split, attack, *, source, progress=False, known=Non
         source: The model that is attacked, which may be one of them.
     """
     epsilon, attack = attack.epsilon if stored else None, aimed(attack, source, task, split, known or {})
-    size = max(8, PIXELS_PER_BATCH // max(_pixels(model, split.images.shape) for model in models))
-    size = min(size, -(-len(split) // devices.replicas()))
-    worker, workers = devices.worker()
-    pieces = [np.arange(begin, min(begin + size, len(split))) for begin in range(0, len(split), size)]
+    parts, mine = pieces(models, split)
     logits, kept = np.zeros((2, len(models), *split.labels.shape), np.float32)
-    pixels = np.zeros((len(pieces), 4), np.float32)
+    pixels = np.zeros((len(parts), 4), np.float32)
 
     def answer(piece, source, *models):
-        indices = pieces[piece]
+        indices = parts[piece]
         images = as_floats(split.images[indices])
         labels = split.labels[indices].astype(np.float32)
         adversarial = attack(source, images, labels, task=task, indices=indices)
@@ -140,9 +137,8 @@ def run_on_all(models, task, split, attack, *, source, progress=False, known=Non
                 kept[number, indices] = answers(model, as_floats(whole))
         bar.update(len(indices))
 
-    mine = range(worker, len(pieces), workers)
     with tqdm(
-        total=sum(len(pieces[piece]) for piece in mine),
+        total=sum(len(parts[piece]) for piece in mine),
         desc=attack.title,
         unit=" images",
         disable=devices.silent() if progress else True,
@@ -156,6 +152,21 @@ def run_on_all(models, task, split, attack, *, source, progress=False, known=Non
         return [Outcome(answers, *extremes) for answers in logits]
     kept, levels = devices.total(kept), int(pixels[:, 3].max())
     return [Outcome(answers, *extremes, whole, levels) for answers, whole in zip(logits, kept, strict=True)]
+
+
+def pieces(models, split, share=1):
+    """What is computed at once: a list of the indices of each piece of a split, and the numbers of this worker's.
+
+    Args:
+        models: Callables that images are given to.
+        split: A `Split`.
+        share: How many times as much memory an image takes as for an answer.
+    """
+    size = max(8, PIXELS_PER_BATCH // share // max(_pixels(model, split.images.shape) for model in models))
+    size = min(size, -(-len(split) // devices.replicas()))
+    worker, workers = devices.worker()
+    parts = [np.arange(begin, min(begin + size, len(split))) for begin in range(0, len(split), size)]
+    return parts, range(worker, len(parts), workers)
 
 
 def aimed(attack, source, task, split, known):

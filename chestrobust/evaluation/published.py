@@ -7,7 +7,7 @@ from chestrobust.attacks import storage
 from chestrobust.evaluation.lines import judged, not_run
 
 # What scores each label on images of its own is no single attack: a joint score may be above it.
-EACH_LABEL = ("label-margin", "floor")
+EACH_LABEL = ("label-margin", "floor", "certified")
 LEAST = 32  # images that an AUC must be of to tell anything
 SLACK = 0.03  # of macro AUC: what chance and rounding may explain on some hundred images
 
@@ -17,9 +17,13 @@ def checks(rows):
 
     Args:
         rows: Dictionaries as `results.json` holds them, with `attack`, `epsilon`, `images`, `macro_auc` and, where it
-            is known, `max_perturbation`; or None.
+            is known, `max_perturbation`; of certified scores with `excess`, how far a logit under an attack lies out of
+            its bounds. Or None.
     """
-    return [_joint(rows), _floor(rows), _weaker(rows), _monotone(rows), _inside(rows), _stored(rows)]
+    return [
+        *(_joint(rows), _floor(rows), _weaker(rows), _monotone(rows), _inside(rows)),
+        *(_certified(rows), _stored(rows)),
+    ]
 
 
 def _joint(rows):
@@ -69,11 +73,29 @@ def _monotone(rows):
 def _inside(rows):
     over = []
     for row in rows or ():
-        named = catalogue.attack(row["attack"])
-        if row.get("max_perturbation") is not None and (named is None or named.radius):
+        if row.get("max_perturbation") is not None and catalogue.in_a_ball(row["attack"]):
             over.append(row["max_perturbation"] - row["epsilon"])
     text = "by how much a row's largest change of a pixel exceeds its radius; expected 0"
     return _worst("rows stay in the ball", over, 1e-6, text, "rows that tell their largest change")
+
+
+def _certified(rows):
+    """A bound that anything reaches beyond is none: of one image already, in its logits and in what is counted of them.
+
+    Whatever is inside a smaller ball is inside the larger one.
+    """
+    over = []
+    for bound in (row for row in rows or () if row["attack"] == "certified"):
+        over.append(bound["excess"])
+        pairs = []
+        for row in rows:
+            if row["epsilon"] <= bound["epsilon"] and catalogue.in_a_ball(row["attack"]):
+                pairs.append((bound["macro_auc"], row["macro_auc"]))
+                labels = row.get("per_label_auc", {})
+                pairs += [(bound["per_label_auc"][name], value) for name, value in labels.items()]
+        over += [ours - theirs for ours, theirs in pairs if None not in (ours, theirs)]
+    text = "how far a certified score lies above a row inside its ball, or a logit outside of its bounds; expected 0"
+    return _worst("certified is a lower bound", over, 0.0, text, "--certify")
 
 
 def _stored(rows):
@@ -100,10 +122,8 @@ def _by_radius(rows, without=()):
     groups = defaultdict(list)
     for row in rows or ():
         enough = row["macro_auc"] is not None and row["images"] >= LEAST
-        if enough and row["epsilon"] > 0 and row["attack"] not in without:
-            named = catalogue.attack(row["attack"])
-            if named is None or named.radius:
-                groups[row["epsilon"]].append(row)
+        if enough and row["epsilon"] > 0 and row["attack"] not in without and catalogue.in_a_ball(row["attack"]):
+            groups[row["epsilon"]].append(row)
     return groups
 
 

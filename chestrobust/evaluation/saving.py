@@ -41,7 +41,14 @@ def worst(rows, epsilon):
 
 
 def _one_image(row):
-    return row is not None and row.function is not None and row.radius and not row.source and row.weights is None
+    return (
+        row is not None
+        and row.function is not None
+        and row.radius
+        and not row.source
+        and row.weights is None
+        and row.wanted is None
+    )
 
 
 def save(subject, attack, count, folder):

@@ -33,7 +33,7 @@ class Scores:
         logits, clean = (self.worst(np.stack(found), per_label) for found in (candidates, [self.clean]))
         task = task.apart() if per_label else task
         reported, before = (task.predicted(answers, self.thresholds) for answers in (logits, clean))
-        scores, probabilities = metrics.classification(self.labels, reported), task.probabilities(logits)
+        scores = metrics.classification(self.labels, reported)
         measured = self.measured(task, logits)
         if per_label not in self.before:
             self.before[per_label] = self.measured(task, clean)
@@ -53,8 +53,6 @@ class Scores:
             "recall": {"macro": scores["macro_recall"], "micro": scores["micro_recall"]},
             "confusion": dict(zip(names, scores["confusion"].tolist(), strict=True)),
             **classes,
-            "brier": float(metrics.brier(self.labels, probabilities).mean()),
-            "calibration_error": float(metrics.calibration_error(self.labels, probabilities).mean()),
             "hidden": float(np.mean((before & ~reported).any(axis=1))),
             "invented": float(np.mean((~before & reported).any(axis=1))),
             "by": {

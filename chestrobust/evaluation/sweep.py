@@ -12,8 +12,18 @@ from chestrobust import catalogue, devices, files, models, runs
 from chestrobust.attacks import named
 from chestrobust.data import ranges
 from chestrobust.errors import ModelError, RunError
-from chestrobust.evaluation import audit, cache, gallery, metrics, outcomes, saving, scoring
-from chestrobust.models import twin
+from chestrobust.evaluation import (
+    audit,
+    cache,
+    certification,
+    combined,
+    gallery,
+    metrics,
+    outcomes,
+    saving,
+    scoring,
+)
+from chestrobust.models import bounds, twin
 from chestrobust.reporting import figures, graphs
 from chestrobust.runs import provenance
 
@@ -41,6 +51,8 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
         saving.check(splits)
     pixel_range = ranges.chosen(options.input_range)
     found = models.opened(path, splits, pixel_range)
+    if options.certify:
+        bounds.of(found.model)  # Before anything is attacked: a model that can't be certified should be known now.
     if note := twin.note(found.model):
         print(note)
     other = models.opened(source, splits, pixel_range).model if source else None
@@ -76,7 +88,7 @@ def study(found, subject):
     evaluations = subject.evaluations()
     reference = reference_epsilon(options.epsilons)
     curve = subject.curve_over_steps(reference)
-    lines = subject.audit(reference, evaluations, facts(found))
+    lines = subject.audit(reference, evaluations, audit.facts(found))
     return {
         "architecture": found.model.name.removesuffix("_logits"),
         "parameters": found.model.count_params(),
@@ -103,33 +115,6 @@ def reference_epsilon(epsilons):
     """The radius that audit and curve over steps use: the one in the middle of those above 0."""
     positive = sorted(epsilon for epsilon in epsilons if epsilon > 0)
     return positive[(len(positive) - 1) // 2] if positive else 4 / 255
-
-
-def facts(found):
-    """What the audit is told of how a model was understood, by `audit.FACTS`; what wasn't understood is refused before.
-
-    Args:
-        found: A `models.Opened`.
-    """
-    others = [loss for name, loss in found.fits.items() if name != found.pixel_range]
-    known = {
-        "logits give the answers": {
-            "passed": found.agreement <= found.tolerance,
-            "value": found.agreement,
-            "text": "largest difference of the model's answers and those of its logits; expected "
-            f"{found.tolerance:g} at most, else logits were taken from the wrong place",
-        }
-    }
-    if others:
-        own = found.fits[found.pixel_range]
-        known["input range"] = {
-            "passed": own <= min(others),
-            "severity": audit.NOTE,
-            "value": own,
-            "text": f"validation loss with pixels in {ranges.shown(found.pixel_range)}; "
-            f"the best of other ranges has {min(others):.3f}",
-        }
-    return known
 
 
 class Subject(scoring.Scores):
@@ -181,11 +166,14 @@ class Subject(scoring.Scores):
         source, made_on = (self.other, self.source_identity) if attack.row.source else (None, None)
         labels = hashlib.sha256(np.ascontiguousarray(self.splits.test.labels).tobytes()).hexdigest()
         seen = [self.splits.sha256, self.splits.image_shape, self.splits.label_names, labels]
+        if universal := attack.row.wanted is not None:
+            made_on = hashlib.sha256(np.ascontiguousarray(self.splits.train.labels).tobytes()).hexdigest()
         made_by = [attack.record(), self.identity, seen, made_on, *(["stored"] if self.stored else [])]
         outcome = devices.from_chief(lambda: self.cache.find(made_by, self.splits.test.labels.shape))
         if outcome is None:
+            ready = attack.fitted(self.model, self.splits.train.images) if universal else attack
             outcome = outcomes.run(
-                *(self.model, self.splits.task, self.splits.test, attack),
+                *(self.model, self.splits.task, self.splits.test, ready),
                 source=source,
                 progress=True,
                 known=None if source else self.outcomes,
@@ -214,12 +202,14 @@ class Subject(scoring.Scores):
                         found.append(self.outcome(attack))
                         bar.update()
                     rows.append(self._attacked(name, together, found))
-                    for answers, logits in ((candidates, [one.logits for one in found]), (kept, _kept(found))):
+                    for answers, logits in ((candidates, [one.logits for one in found]), (kept, combined.kept(found))):
                         answers += logits
-                        if len(logits) > 1 and not _each_label(together):
+                        if len(logits) > 1 and not combined.each_label(together):
                             answers.append(self.worst(np.stack(logits), False))  # Or joint might be above this row.
                 if self.options.suite == "standard":
                     rows += self._worst_rows(epsilon, candidates, kept if self.stored else [])
+                if self.options.certify:
+                    rows.append(self._certified_row(epsilon))
         # Apart from the others: what they change may change as much as it likes.
         for name in dict.fromkeys(extra for extra in self.options.extra if not catalogue.attack(extra).radius):
             attack = self._extra(name, {"seed": self.options.seed})
@@ -229,10 +219,10 @@ class Subject(scoring.Scores):
     def _attacked(self, name, attacks, found):
         """The row of attacks that are scored together, from their outcomes."""
         record, logits = (
-            _record(name, attacks, max(outcome.largest for outcome in found)),
+            combined.record(name, attacks, max(outcome.largest for outcome in found)),
             [one.logits for one in found],
         )
-        row = self.row(record, logits, per_label=_each_label(attacks), kept=_kept(found))
+        row = self.row(record, logits, per_label=combined.each_label(attacks), kept=combined.kept(found))
         if self.stored:
             row["stored"]["levels"] = max(outcome.levels for outcome in found)
         return row
@@ -243,6 +233,12 @@ class Subject(scoring.Scores):
         if task.telling_accuracy:
             joint["robust_accuracy"] = outcomes.robust_accuracy(task, self.labels, candidates)
         return self.row(joint, candidates, kept=kept), self.row(floor, candidates, per_label=True, kept=kept)
+
+    def _certified_row(self, epsilon):
+        """What no attack in the ball can go below; see `certification`."""
+        found = certification.of(self.model, self.splits.test, epsilon)
+        record = found.record(epsilon, self.splits.task, self.thresholds, self.outcomes)
+        return self.row(record, found.corners(self.splits.task), per_label=True)
 
     def attacks(self, epsilon):
         """The attacks at one radius, by the name of their row."""
@@ -345,27 +341,3 @@ class Subject(scoring.Scores):
             return self.model, None
         baseline, reason = runs.baseline_of(path.parent, self.known)
         return (models.opened(baseline, self.splits).model, baseline) if baseline else (reason, None)
-
-
-def _record(name, attacks, largest):
-    """What a row says of its attacks; it is of several where they differ in their starts, losses or labels."""
-    record = {**attacks[-1].record(), "attack": name, "max_perturbation": largest}
-    if attacks[-1].row.note:
-        record["note"] = attacks[-1].row.note
-    if _each_label(attacks):
-        record.pop("label")
-    elif len(attacks) > 1:
-        # Starts of one loss; the first of them may be at the image.
-        starts = [attack for attack in attacks if attack.attack == attacks[-1].attack]
-        record |= {"restarts": sum(attack.restarts for attack in starts), "random_start": starts[0].random_start}
-    return record
-
-
-def _kept(found):
-    """Logits of the images as a file holds them, if they were asked for."""
-    return [outcome.kept for outcome in found if outcome.kept is not None]
-
-
-def _each_label(attacks):
-    """Whether the attacks are one on each label, which are scored label by label."""
-    return len({attack.label for attack in attacks}) > 1

@@ -14,6 +14,10 @@ LATER = (
     "macro_specificity",
     "per_label_sensitivity",
     "per_label_specificity",
+    "brier",
+    "calibration_error",
+    "per_label_brier",
+    "per_label_calibration_error",
     "intervals",
     "difference",
 )

@@ -15,7 +15,7 @@ from chestrobust.data.splits import as_floats
 from chestrobust.errors import ExpectedError
 from chestrobust.evaluation import metrics, outcomes, sweep
 from chestrobust.explaining import attributions, boxes
-from chestrobust.reporting import figures, tables
+from chestrobust.reporting import cells, figures
 
 METHODS = ("Grad-CAM", "integrated gradients")
 DOUBLINGS = 4  # of the steps of integrated gradients, while a single image's aren't complete
@@ -200,7 +200,7 @@ def similarity(study):
         [
             f"{titles.data_title(splits.summary())}: {len(test)} test images, {study.attack.title}",
             "",
-            *tables.markdown(["Explanations", "Cosine (95 %)", "Rank correlation (95 %)", "Undefined"], rows),
+            *cells.markdown(["Explanations", "Cosine (95 %)", "Rank correlation (95 %)", "Undefined"], rows),
             "",
             "Undefined: images one of whose maps is 0 everywhere; they are left out of the means.",
         ]
@@ -257,7 +257,7 @@ def boxed(study):
         [
             f"{len(images)} boxes in {len(set(found.files))} images, scaled to {size} px",
             "",
-            *tables.markdown(["Grad-CAM", "Share inside (95 %)", "Pointing game (95 %)", "Empty"], rows),
+            *cells.markdown(["Grad-CAM", "Share inside (95 %)", "Pointing game (95 %)", "Empty"], rows),
             "",
             f"The boxes cover {area:.3f} of the image on average: what a map that knows nothing has inside. "
             "Empty: maps that are 0 everywhere, as nothing speaks for the finding; they count as 0. "

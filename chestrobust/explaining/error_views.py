@@ -14,7 +14,7 @@ from chestrobust.data.splits import selection
 from chestrobust.errors import RunError
 from chestrobust.evaluation import metrics, outcomes
 from chestrobust.explaining import attribution_views
-from chestrobust.reporting import figures, graphs, tables
+from chestrobust.reporting import cells, figures, graphs
 
 
 def gallery(study):
@@ -162,12 +162,12 @@ def scores(study):
         threshold = "" if splits.task.exclusive else f"{judged.thresholds[number]:.3f}"
         counts = [str(int(splits.test.labels[:, number].sum())), threshold]
         aucs = [
-            tables.with_interval(entry["per_label_auc"][name], entry["intervals"]["per_label_auc"][name])
+            cells.with_interval(entry["per_label_auc"][name], entry["intervals"]["per_label_auc"][name])
             for entry in (clean, attacked)
         ]
         parts = [f"{predicted[key][number]:.3f}" for key in ("precision", "recall", "f1")]
         rows.append([name, *counts, *aucs, *parts])
-    aucs = [tables.with_interval(entry["macro_auc"], entry["intervals"]["macro_auc"]) for entry in (clean, attacked)]
+    aucs = [cells.with_interval(entry["macro_auc"], entry["intervals"]["macro_auc"]) for entry in (clean, attacked)]
     for kind in ("macro", "micro"):
         parts = [f"{predicted[f'{kind}_{key}']:.3f}" for key in ("precision", "recall", "f1")]
         rows.append([kind, "", "", *(aucs if kind == "macro" else ["", ""]), *parts])
@@ -182,7 +182,7 @@ def scores(study):
         "F1",
     ]
     heading = f"{study.heading}: {len(splits.test)} test images, {study.attack.title}"
-    text = "\n".join([heading, "", *tables.markdown(header, rows)])
+    text = "\n".join([heading, "", *cells.markdown(header, rows)])
     runs.Run(study.folder).write("metrics.txt", text + "\n")
     return f"{text}\n\nTable: {study.folder / 'metrics.txt'}"
 

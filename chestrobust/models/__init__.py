@@ -5,13 +5,21 @@ from chestrobust.data import metadata
 from chestrobust.errors import ModelError
 from chestrobust.models import backbones
 from chestrobust.models.loading import copied, load, load_logits, logits
-from chestrobust.models.networks import build_cnn, build_covid_cnn, build_robust_cnn, build_vgg, with_metadata
+from chestrobust.models.networks import (
+    build_certified_cnn,
+    build_cnn,
+    build_covid_cnn,
+    build_robust_cnn,
+    build_vgg,
+    with_metadata,
+)
 from chestrobust.models.opening import Opened, opened, opened_all, understood
 
 __all__ = [
     "ModelError",
     "Opened",
     "build",
+    "build_certified_cnn",
     "build_cnn",
     "build_covid_cnn",
     "build_robust_cnn",

@@ -114,3 +114,21 @@ def functional(model, image_shape):
         return keras.Model(inputs(model), model.outputs, name=model.name)
     images = keras.Input(image_shape, name="images")
     return keras.Model(images, model(images, training=False), name=model.name)
+
+
+def ordinary(layer):
+    """Whether a layer computes in float32 what its documentation says, channels last."""
+    return (
+        layer.compute_dtype == "float32"
+        and layer.quantization_mode is None
+        and getattr(layer, "data_format", "channels_last") in (None, "channels_last")
+        and _of_the_last_axis(layer)
+        and not getattr(layer, "renorm", False)
+        and not getattr(layer, "lora_enabled", False)
+    )
+
+
+def _of_the_last_axis(layer):
+    axis = getattr(layer, "axis", -1)
+    axis = axis[0] if isinstance(axis, tuple) and len(axis) == 1 else axis
+    return axis == -1 or axis == len(layer.output.shape) - 1

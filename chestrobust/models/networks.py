@@ -109,6 +109,26 @@ def build_robust_cnn(input_shape, num_labels, *, dropout=DROPOUT, activation="si
     return ending(inputs, x, num_labels, activation, name="robust_cnn")
 
 
+def build_certified_cnn(input_shape, num_labels, *, dropout=DROPOUT, activation="sigmoid", attention="none"):
+    """A small network whose bounds stay narrow: few layers, and no BatchNorm or pooling, which widen them.
+
+    Two 4x4 convolutions of 32 and 64 filters with stride 2, each followed by ReLU, and a dense layer of 100 units: the
+    smallest network of Gowal et al., 2018 (https://arxiv.org/abs/1810.12715), with twice the filters. Its first dense
+    layer holds most weights, and grows with the images.
+
+    Arguments and result are those of `build_cnn`, but nothing is dropped: `dropout` is taken for the sake of `build`.
+    """
+    del dropout
+    inputs = x = layers.Input(input_shape, name="images")
+    for block, filters in enumerate((32, 64), start=1):
+        x = layers.Conv2D(filters, 4, strides=2, padding="same", name=f"conv{block}")(x)
+        x = layers.ReLU(name=f"relu{block}")(x)
+        x = attended(x, attention, name=f"attention{block}")
+    x = layers.Flatten(name="flatten")(x)
+    x = layers.Dense(100, activation="relu", name="dense")(x)
+    return ending(inputs, x, num_labels, activation, name="certified_cnn")
+
+
 def with_metadata(classifier, input_shape):
     """A classifier whose features are joined by the metadata in the last channels of its images.
 

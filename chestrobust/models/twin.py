@@ -325,19 +325,5 @@ ACTIVATIONS = (
 
 
 def _known_layer(layer):
-    return (
-        type(layer) in RULES
-        and layer.compute_dtype == "float32"
-        and layer.quantization_mode is None
-        and getattr(layer, "data_format", "channels_last") in (None, "channels_last")
-        and _of_the_last_axis(layer)
-        and getattr(layer, "activation", keras.activations.linear) in ACTIVATIONS
-        and not getattr(layer, "renorm", False)
-        and not getattr(layer, "lora_enabled", False)
-    )
-
-
-def _of_the_last_axis(layer):
-    axis = getattr(layer, "axis", -1)
-    axis = axis[0] if isinstance(axis, tuple) and len(axis) == 1 else axis
-    return axis == -1 or axis == len(layer.output.shape) - 1
+    activation = getattr(layer, "activation", keras.activations.linear)
+    return type(layer) in RULES and activation in ACTIVATIONS and graph.ordinary(layer)

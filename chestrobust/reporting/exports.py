@@ -181,6 +181,8 @@ def _given(recorded, fields, config_class):
 
 def _length(value):
     """A length as papers write it, if it is read as the same number."""
+    if not 0 <= value <= 1:
+        return value  # of results that aren't ours; the script refuses it
     short = titles.radius(value).removesuffix(titles.BELOW)
     numerator, _, denominator = short.partition("/")
     return short if float(numerator) / float(denominator or 1) == value else value

@@ -64,7 +64,7 @@ def _lines(ax, clean, entries):
         style = {"marker": _of(figures.MARKERS, number), "linestyle": _of(figures.DASHES, number // 6)}
         colour = _of(figures.COLOURS, number)
         ax.plot(x, y, **style, color=colour, markersize=5, linewidth=1.2, label=titles.name(name))
-        ends = [entry["intervals"]["macro_auc"] or [np.nan, np.nan] for entry in line]
+        ends = [verdict.interval(entry, "macro_auc") or [np.nan, np.nan] for entry in line]
         ax.fill_between(x, *np.array(ends).T, color=colour, alpha=0.12, linewidth=0)
     ax.set_xlabel("epsilon, in [0, 1] pixel units; bands: 95 % intervals")
     if names:
@@ -229,8 +229,8 @@ def history(columns, *, best, title, colour=figures.INK):
     figure = figures.headed(title, (10, 4))
     for ax, kind in zip(figure.subplots(1, 2), ("loss", "auc"), strict=True):
         lines = {kind: "training", titles.validation_score(kind): "validation"}
-        for attack, row in catalogue.ATTACKS.items():
-            lines.setdefault(titles.validation_score(kind, attack), f"validation {row.title}")
+        for attack in (*catalogue.ATTACKS, *titles.SUMS):
+            lines.setdefault(titles.validation_score(kind, attack), f"validation {titles.name(attack)}")
         for number, name in enumerate(name for name in columns if name in lines):
             style = {"marker": _of(figures.MARKERS, number), "linestyle": _of(figures.DASHES, number), "color": colour}
             values = columns[name]

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from chestrobust import runs, titles
 from chestrobust.errors import RunError, printable
-from chestrobust.reporting import dossier, tables, verdict
+from chestrobust.reporting import cells, dossier, verdict
 
 HEADER = ("Run", "Data", "Model", "Clean AUC", "Worst AUC", "Checks")
 DEPTH = 3  # folders below the one that is asked for
@@ -26,7 +26,7 @@ def table(folder):
     found = sorted(_runs(folder))
     if not found:
         raise RunError(f"{folder}: expected runs in it. Received none. Train a model with diagnosis.py.")
-    return "\n".join(tables.markdown(HEADER, [[printable(cell) for cell in _row(path, folder)] for path in found]))
+    return "\n".join(cells.markdown(HEADER, [[printable(cell) for cell in _row(path, folder)] for path in found]))
 
 
 def _runs(folder):

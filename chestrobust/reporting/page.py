@@ -113,7 +113,6 @@ def render(dossiers, several=False):
     """
     found, subject = sections.compared(dossiers), dossiers[-1]
     subjects = dossiers if several else [subject]
-    kept = next((gallery for one in reversed(dossiers) if (gallery := dossier.gallery(one.path))), None)
     models = [
         {"name": name, "colour": colour, "swatch": charts.swatch(colour), "dossier": one}
         for name, colour, one in zip(found.names, found.colours, dossiers, strict=True)
@@ -128,8 +127,8 @@ def render(dossiers, several=False):
         "alike": found.alike,
         "summary": sections.summary(found),
         "overview": plots.overview(found),
-        "pictures": dossier.pictures(subject.path),
-        "gallery": _gallery(kept, found),
+        "pictures": {} if several else dossier.pictures(subject.path),
+        "gallery": _gallery(dossiers, found),
         "charts": [*filter(None, (plots.over_radius(found), plots.over_steps(dossiers, found)))],
         "attacks": plots.attacks(found),
         "attack_table": sections.attack_table(found),
@@ -148,13 +147,16 @@ def render(dossiers, several=False):
         raise KeyError(str(error)) from error  # Results lack what ours have.
 
 
-def _gallery(kept, found):
-    """What the script of the gallery reads, with a colour for each model; None without pictures."""
-    if not kept or len(kept["models"]) > len(found.colours):
-        return None
-    colours = found.colours[-len(kept["models"]) :]
-    models = [{**model, "colour": colour} for model, colour in zip(kept["models"], colours, strict=True)]
-    return {**kept, "models": models, "steps": [titles.radius(radius) for radius in kept["radii"]]}
+def _gallery(dossiers, found):
+    """What the script of the gallery reads, of the last model that has one; None without."""
+    for name, colour, one in zip(reversed(found.names), reversed(found.colours), reversed(dossiers), strict=True):
+        if kept := dossier.gallery(one.path):
+            # The model itself comes last, an undefended one before it, whose colour is the first on every page.
+            colours = [*[0] * (len(kept["models"]) - 1), colour]
+            models = [{**model, "colour": its} for model, its in zip(kept["models"], colours, strict=True)]
+            steps = [titles.radius(radius) for radius in kept["radii"]]
+            return {**kept, "models": models, "steps": steps, "run": name}
+    return None
 
 
 @functools.cache

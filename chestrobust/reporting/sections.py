@@ -112,6 +112,10 @@ def summary(found):
     if any(worst):
         rows.append((f"Average precision, worst attack {at}", "macro_ap", worst))
     told = [(title, [(_value(row, key), _between(row, key)) for row in entries]) for title, key, entries in rows]
+    unchanged = [(row or {}).get("unchanged") for row in found.at_radius("certified")]
+    if any(share is not None for share in unchanged):
+        texts = [(_share(share) or "not certified", "") for share in unchanged]
+        told.append((f"Reports that provably can't change {at}", texts))
     for name in ("sensitivity", "specificity"):
         cells = [_change(*pair, name) for pair in zip(found.clean, worst, strict=True)]
         if any(cells):
@@ -127,7 +131,9 @@ def score(row, key):
 
 
 def _value(row, key):
-    return "undefined" if row is None or row[key] is None else f"{row[key]:.3f}"
+    if row is None:
+        return "not scored"
+    return "undefined" if row[key] is None else f"{row[key]:.3f}"
 
 
 def _between(row, key):
@@ -142,14 +148,21 @@ def _change(clean, attacked, name):
 
 
 def attack_table(found):
-    """Header and rows of the table of attacks: title, and for each model scores and shares of reports."""
-    shares = any("hidden" in row for rows in found.rows for row in rows)
-    columns = ["AUC", *(["hidden", "invented"] if shares else [])]
+    """Header and rows of the table of attacks: title, and for each model scores and shares of reports.
+
+    As stored: the score of the attacked images as a file of 8 bits holds them.
+    """
+    everything = [row for rows in found.rows for row in rows]
+    shares, stored = (any(key in row for row in everything) for key in ("hidden", "stored"))
+    columns = ["AUC", *(["as stored"] if stored else []), *(["hidden", "invented"] if shares else [])]
     rows = []
     for entries in found.rows:
         cells = []
         for row in entries:
             cells.append((row["macro_auc"], score(row, "macro_auc")))
+            if stored:
+                kept = row.get("stored")
+                cells.append((kept["macro_auc"], _value(kept, "macro_auc")) if kept else (None, ""))
             if shares:
                 cells += [(row.get(key), _share(row.get(key))) for key in ("hidden", "invented")]
         name, epsilon = titles.title(entries[0]), entries[0]["epsilon"]

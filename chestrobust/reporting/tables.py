@@ -13,6 +13,8 @@ a dash then.
 import sys
 from collections import Counter
 
+from chestrobust.reporting import brackets
+from chestrobust.reporting.cells import NONE, digits, markdown, paired, with_interval
 from chestrobust.tasks import Task
 from chestrobust.titles import BELOW, data_title, is_below_a_level, length, radius, settings, short, title
 
@@ -21,16 +23,15 @@ LEGEND = (
     "Sensitivity and specificity: means over labels at thresholds fixed on clean validation images, of\n"
     "the most probable class if there are several. Brackets: 95 % intervals; [-]: too few to tell."
 )
-STORED = "Stored: macro AUC of the attacked images as a file of 8 bits holds them."
+STORED = "AP: macro. Stored: macro AUC of the attacked images as a file of 8 bits holds them."
 REPORTS = "Hidden and Invented: shares of images whose report loses or gains a finding."
 TINY = f"{BELOW} Below one grey level: no image file of 8 bits holds such a change."
-NONE = "-"
 
 
 def table(results):
     """One run's scores, clean and attacked, as text; `results` is what `results.json` holds."""
     entries = results["evaluations"]
-    rest = [[_signed(entry, "macro_auc"), _digits(entry["macro_ap"]), _digits(entry["accuracy"])] for entry in entries]
+    rest = [[_signed(entry, "macro_auc"), digits(entry["macro_ap"]), digits(entry["accuracy"])] for entry in entries]
     lines = [
         *_scores(entries),
         "",
@@ -47,9 +48,9 @@ def comparison(results):
     models = ["baseline", "robust"] * len(after)
     # Runs of earlier versions have none.
     differences = baseline.get("differences") or [{}] * len(after)
-    gains = [[_paired(found.get(key)) for key in BESIDE] for found in differences]
+    gains = [[paired(found.get(key)) for key in BESIDE] for found in differences]
     others = [
-        [_digits(entry[key]) for key in ("macro_ap", "accuracy") for entry in pair]
+        [digits(entry[key]) for key in ("macro_ap", "accuracy") for entry in pair]
         for pair in zip(before, after, strict=True)
     ]
     header = ["Macro AP: baseline", "robust", "Accuracy: baseline", "robust"]
@@ -71,11 +72,12 @@ def evaluation(results, verbose=True):
         verbose: Whether lines of the audit that passed are told too.
     """
     data, entries = results["data"], results["evaluations"]
+    telling = Task(data["task"]).telling_accuracy
     rest = [
-        [_signed(entry, "macro_auc"), _as_stored(entry), _digits(entry["macro_ap"]), *_reports(entry)]
+        [_signed(entry, "macro_auc"), _as_stored(entry), digits(entry["macro_ap"]), *_reports(entry, telling)]
         for entry in entries
     ]
-    header = ["AUC - clean [95 %]", "Stored", "Macro AP", "F1", "Hidden", "Invented"]
+    header = ["AUC - clean [95 %]", "Stored", "AP", "Accuracy" if telling else "F1", "Hidden", "Invented"]
     lines = [
         f"{results['model']} on {data_title(data)}: {data['counts']['test']} test images",
         *_put_around(results),
@@ -94,6 +96,8 @@ def evaluation(results, verbose=True):
         *_per_label(results),
         *_undefined(entries),
         *_by_group(results),
+        *(line for header, rows in brackets.tables(results) for line in ("", *markdown(header, rows))),
+        *brackets.note(results),
         "",
         *(audit_line(line) for line in results["audit"] if verbose or _is_told(line)),
         verdict(results["audit"]),
@@ -111,9 +115,9 @@ def ensemble(results):
             short(entry),
             _through(entry, results["members"]),
             _beside(entry, "macro_auc"),
-            *(_digits(entry.get(key)) for key in ("macro_sensitivity", "macro_specificity")),
-            _digits(entry["f1"]["macro"]),
-            *(_digits(entry["accuracy"]) for _ in accuracy),
+            *(digits(entry.get(key)) for key in ("macro_sensitivity", "macro_specificity")),
+            digits(entry["f1"]["macro"]),
+            *(digits(entry["accuracy"]) for _ in accuracy),
         ]
         for entry in entries
     ]
@@ -179,9 +183,12 @@ def _notes(entries):
     return [*dict.fromkeys(entry["note"] for entry in entries if "note" in entry), *accuracy]
 
 
-def _reports(entry):
-    """F1, and how many reports change."""
-    return [_digits(entry["f1"]["macro"]), *(f"{100 * entry[key]:.1f} %" for key in ("hidden", "invented"))]
+def _reports(entry, telling):
+    """F1, or accuracy where it says something, and how many reports change."""
+    return [
+        digits(entry["accuracy"] if telling else entry["f1"]["macro"]),
+        *(f"{100 * entry[key]:.1f} %" for key in ("hidden", "invented")),
+    ]
 
 
 def verdict(audit):
@@ -208,7 +215,9 @@ def _is_told(line):
 def _clean_and_worst(results):
     """The clean row, and the worst of the radius in the middle if there is one."""
     middle = results["steps_curve"]["epsilon"]
-    clean, *attacked = [entry for entry in results["evaluations"] if entry["epsilon"] in (0, middle)]
+    clean, *attacked = [
+        entry for entry in results["evaluations"] if entry["epsilon"] in (0, middle) and entry["attack"] != "certified"
+    ]
     return [clean, *sorted(attacked, key=lambda entry: 1 if entry["macro_auc"] is None else entry["macro_auc"])[:1]]
 
 
@@ -239,7 +248,7 @@ SHARES = {"sensitivity": "Sensitivity", "specificity": "Specificity"}
 
 def _change(values):
     """A score, clean and attacked."""
-    return " \u2192 ".join(map(_digits, values))
+    return " \u2192 ".join(map(digits, values))
 
 
 def _by_group(results):
@@ -281,32 +290,17 @@ def _beside(entry, key, label=None):
         value, ends = value[label], ends[label]
     if key not in entry:
         return NONE
-    return with_interval(value, ends) if "intervals" in entry else _digits(value)
-
-
-def with_interval(value, ends):
-    """A score and its 95 % interval, `.833 [.812, .850]`."""
-    if value is None:
-        return "undefined"
-    return f"{_digits(value)} [{NONE}]" if ends is None else f"{_digits(value)} [{', '.join(map(_digits, ends))}]"
+    return with_interval(value, ends) if "intervals" in entry else digits(value)
 
 
 def _signed(entry, key):
     """How far a row's score is from that of clean images."""
-    return "" if entry["attack"] == "clean" else _paired(entry.get("difference", {}).get(key))
+    return "" if entry["attack"] == "clean" else paired(entry.get("difference", {}).get(key))
 
 
 def _as_stored(entry):
     """The AUC of a row's images as a file holds them."""
-    return "" if entry["attack"] == "clean" else _digits(entry["stored"]["macro_auc"]) if "stored" in entry else NONE
-
-
-def _paired(found):
-    """A difference and its interval."""
-    if not found or found["difference"] is None:
-        return NONE
-    ends = NONE if found["low"] is None else ", ".join(_digits(found[end], "+") for end in ("low", "high"))
-    return f"{_digits(found['difference'], '+')} [{ends}]"
+    return "" if entry["attack"] == "clean" else digits(entry["stored"]["macro_auc"]) if "stored" in entry else NONE
 
 
 def _report(results, lines):
@@ -333,22 +327,3 @@ def _undefined(entries):
         if names
         else []
     )
-
-
-def markdown(header, rows):
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
-    ruler = ["-" * (width - bool(column)) + ":" * bool(column) for column, width in enumerate(widths)]
-    return [
-        "| "
-        + " | ".join(
-            cell.rjust(width) if column else cell.ljust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        + " |"
-        for row in [header, ruler, *rows]
-    ]
-
-
-def _digits(value, sign=""):
-    """A score from -1 to 1 as papers print those that can't be larger: without the zero."""
-    return "undefined" if value is None else f"{value:{sign}.3f}".replace("0.", ".", 1)

@@ -124,6 +124,8 @@ def own_options(run, *names):
             )
     if "data_dir" in options and not data.is_known_folder(options["data_dir"]):
         options["data_dir"] = config.DATA_DIR
+    if options.get("root") and not data.is_known_root(options["root"], options.get("data_dir", config.DATA_DIR)):
+        options["root"] = None
     return options
 
 

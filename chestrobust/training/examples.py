@@ -152,6 +152,33 @@ def consistent(model, divergence, *, epsilon, step_size, steps, beta, strength):
     return examples
 
 
+def bounded(bounds, *, epsilon, adv_weight, strength):
+    """A function like `clean_examples` for certified training: beside the answers to clean images, the worst possible.
+
+    The worst is bounded in the whole ball, each present label at its lowest logit and each absent one at its highest.
+    The weight of its loss grows with the radius, as bounds are wide at first and would leave nothing to learn from.
+
+    Args:
+        bounds: Function `bounds(low, high)` from `models.bounds.of`.
+        epsilon, strength: As in `half_and_half`.
+        adv_weight: Share of the loss that comes from the bounds, at the full radius.
+
+    Reference: Gowal et al., 2018, https://arxiv.org/abs/1810.12715
+    """
+
+    def examples(images, labels, seed, indices, positions, count):
+        del seed, indices, positions
+        radius, share = epsilon * strength(), adv_weight * strength()
+
+        def losses(loss, labels, logits):
+            low, high = bounds(tf.maximum(images - radius, 0.0), tf.minimum(images + radius, 1.0))
+            return (1 - share) * loss(labels, logits) + share * loss(labels, tf.where(labels > 0, low, high))
+
+        return Examples(images, labels, _equal_weights(images, count), losses)
+
+    return examples
+
+
 def _climbed(model, loss, images, labels, epsilon, step_size, steps, seed, indices):
     """Images attacked by PGD from a random start."""
     attacked = gradient.random_images(images, epsilon, seed, indices)

@@ -62,13 +62,12 @@ def train_robust(options, splits, run, source, baseline):
     """
     # Before anything is written or trained: a model that can't be loaded should be known now.
     foreign = source is not None and not source.own_run
-    if foreign and not baseline:
-        baseline = source
+    baseline = baseline or (source if foreign else None)
     start_from = _loaded(source, splits, options) if source else None
     undefended = _loaded(baseline, splits, options) if baseline else None
     classifier = start_from if foreign else new_classifier(options, splits)
-    given = {"init_from": source, "baseline": baseline}
-    origin = {name: provenance.sha256(other.path) for name, other in given.items() if other}
+    methods.check(options, splits.task, classifier)
+    origin = _hashes(init_from=source, baseline=baseline)
     run.start(options, data=splits.sha256, **origin)
     if not baseline:
         baseline, undefended = _train_own_baseline(options, splits, run)
@@ -83,7 +82,7 @@ def train_robust(options, splits, run, source, baseline):
     classifier, summary = loop.train(
         *(classifier, shown, recipe(options), run),
         examples=make,
-        selection=named.choosing_pgd(pgd, splits.task.several, options.select_epsilon),
+        selection=methods.selection(options, pgd, splits.task),
         collapse=methods.COLLAPSE.get(options.method),
     )
     print("Attacking both models")
@@ -106,6 +105,11 @@ def train_robust(options, splits, run, source, baseline):
     }
     _show({"baseline": undefended, "robust": classifier}, splits, cuts[::-1], suite, run)
     return run.finish(options, splits, **results)
+
+
+def _hashes(**given):
+    """The hash of each `saved.Saved` model that there is, by its name."""
+    return {name: provenance.sha256(other.path) for name, other in given.items() if other}
 
 
 def _images_of(baseline, splits):

@@ -95,13 +95,14 @@ def _radius(epsilon, method):
 
 def _train(classifier, splits, settings):
     """Train a classifier by an `AdversarialConfig`, in the run folder that it names."""
+    methods.check(settings, splits.task, classifier)
     pgd = named.reported_pgd(**config.picked(settings, config.ATTACK))
     run = runs.claim(settings)
     run.start(settings, data=splits.sha256)
     loop.train(
         *(classifier, splits, experiment.recipe(settings), run),
         examples=methods.examples_of(settings, splits, classifier),
-        selection=named.choosing_pgd(pgd, splits.task.several, settings.select_epsilon),
+        selection=methods.selection(settings, pgd, splits.task),
         collapse=methods.COLLAPSE.get(settings.method),
     )
 

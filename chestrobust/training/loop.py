@@ -19,6 +19,7 @@ from chestrobust.attacks import named
 from chestrobust.data import batching, sampling
 from chestrobust.errors import TrainingError
 from chestrobust.evaluation import metrics, outcomes
+from chestrobust.evaluation.certification import Certified
 from chestrobust.models import graph, twin
 from chestrobust.training import augment, gradients, progress, schedules
 from chestrobust.training.averaging import Average
@@ -61,7 +62,8 @@ def train(
         run: The `Run` to write `model.keras`, `last.keras`, `history.csv`, `logs/` and, while unfinished, `state.npz`
             to.
         examples: What a step trains on; see `clean_examples`.
-        selection: The `Attack` under which the validation macro AUC chooses the checkpoint and stops training.
+        selection: The `Attack` under which the validation macro AUC chooses the checkpoint and stops training, or a
+            `Certified` for the AUC that bounds guarantee.
         collapse: How far the validation macro AUC may fall below the best before the best weights are taken back; None
             for any.
         callback: A `keras.callbacks.Callback` that takes the place of the bar and may raise to end training.
@@ -306,7 +308,10 @@ def _validate(model, splits, selection, state, checkpoint):
     """Scores on the validation split: clean, and under the attack that selects the checkpoint."""
     logs, known = {}, {}
     for attack in dict.fromkeys((named.CLEAN, selection)):
-        outcome = known[attack] = outcomes.run(model, splits.task, splits.val, attack, known=known)
+        if isinstance(attack, Certified):
+            outcome = attack.outcome(model, splits.task, splits.val)
+        else:
+            outcome = known[attack] = outcomes.run(model, splits.task, splits.val, attack, known=known)
         logits = outcome.logits
         if not np.isfinite(logits).all():
             raise checkpoint.diverged(f"logits on validation images ({attack.title})", "NaN or infinity", state)

@@ -180,6 +180,15 @@ def test_ages_and_sexes_are_known_as_other_programs_write_them(tmp_path, load, c
     assert "nih: 2 of 39 ages are none of 0 to 120 years. The first: old. Unknown." in capsys.readouterr().out
 
 
+def test_a_folder_is_known_once_its_images_were_decoded(tmp_path, load):
+    root = class_folders(tmp_path / "scans")
+    assert not data.is_known_root(str(root), tmp_path / "data")
+    load("folders", root)
+    assert data.is_known_root(str(root), tmp_path / "data")
+    assert not data.is_known_root(str(root), tmp_path / "other")  # shipped with the folder, for all that is known there
+    assert data.is_known_root(str(tmp_path / "nowhere"), tmp_path / "data")  # where nothing can be made
+
+
 def test_a_lone_test_list_is_followed(tmp_path, load):
     root = nih_folder(tmp_path / "nih")
     (root / "test_list.txt").write_text("\n".join(f"{patient:08}_000.png" for patient in (1, 2, 3)))

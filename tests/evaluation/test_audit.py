@@ -13,13 +13,13 @@ from conftest import make_splits
 from chestrobust import config, models, runs
 from chestrobust.attacks import named
 from chestrobust.attacks.named import Attack
-from chestrobust.evaluation import audit, checks, lines, published, sweep
+from chestrobust.evaluation import audit, checks, lines, published
 from chestrobust.models import opening
 from chestrobust.tasks import Task
 from chestrobust.training import experiment, loop, methods
 
 EPSILON = 0.05
-NUM_LINES = 28
+NUM_LINES = 30
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +81,10 @@ ROWS = [
 ] + [{"attack": "pgd", "epsilon": 0.2, "macro_auc": 0.5, "images": 100, "max_perturbation": 0.2}]
 
 
+BOUND = {"attack": "certified", "epsilon": 0.1, "macro_auc": 0.55, "images": 100, "excess": -0.01}
+BOUND["per_label_auc"] = {"mass": 0.5}
+
+
 def test_an_honest_robust_model_passes_every_line(robust, splits):
     found = audit.of_split(
         models.logits(robust),
@@ -91,7 +95,7 @@ def test_an_honest_robust_model_passes_every_line(robust, splits):
         thorough=True,
         source=models.logits(models.build_cnn((8, 8, 1), 3)),
         undefended=undefended,
-        rows=ROWS,
+        rows=[*ROWS, BOUND],
         train=splits.train,
         facts={name: {"passed": True, "value": None, "text": "as it should be"} for name in audit.FACTS},
     )
@@ -313,10 +317,26 @@ def rows_of(**changed):
     ],
 )
 def test_rows_that_contradict_each_other_are_caught(rows, line, value):
-    assert [one.status for one in published.checks(ROWS)] == [audit.PASSED] * 5 + [audit.NOT_RUN]
+    assert [one.status for one in published.checks([*ROWS, BOUND])] == [audit.PASSED] * 6 + [audit.NOT_RUN]
     found = {one.name: one for one in published.checks(rows)}[line]
     assert (found.status, found.severity) == (audit.FAILED, audit.INVALID)
     assert found.value == pytest.approx(value)
+
+
+@pytest.mark.parametrize(
+    ("row", "bound", "value"),
+    [
+        ({}, {"macro_auc": 0.65}, 0.05),  # the floor's 0.6 is inside the ball, the 0.5 of a larger one isn't
+        ({}, {"excess": 0.02}, 0.02),
+        ({"attack": "noise", "epsilon": 0.05, "macro_auc": 0.5}, {}, 0.05),
+        ({"attack": "noise", "per_label_auc": {"mass": 0.4}}, {}, 0.1),
+        ({"attack": "noise", "per_label_auc": {"mass": None}}, {"excess": 0.02}, 0.02),
+    ],
+)
+def test_a_certificate_that_something_lies_below_is_none(row, bound, value):
+    line = published.checks([*ROWS, ROWS[1] | row, BOUND | bound])[-2]
+    assert (line.name, line.status, line.severity) == ("certified is a lower bound", audit.FAILED, audit.INVALID)
+    assert line.value == pytest.approx(value)
 
 
 def test_what_is_scored_label_by_label_may_lie_below_the_joint_score():
@@ -389,7 +409,7 @@ def test_numbers_that_are_none_fail_unless_images_cannot_tell():
 @pytest.mark.parametrize(("best_other", "severity"), [(0.5, None), (0.3, "note")])
 def test_a_range_that_fits_a_little_better_is_noted(best_other, severity):
     fits = {"0 255": 0.4, "0 1": 0.9, "-1 1": best_other}
-    facts = sweep.facts(opening.Opened(None, "sigmoid", (), 0.0, 1e-4, "0 255", fits))
+    facts = audit.facts(opening.Opened(None, "sigmoid", (), 0.0, 1e-4, "0 255", fits))
     line = lines.judged("input range", **facts["input range"])
     assert (line.status, line.severity) == (audit.PASSED, severity)
     assert f"{best_other:.3f}" in line.text

@@ -277,6 +277,17 @@ def test_a_run_chooses_no_folder_to_write_to(tmp_path):
     assert found() == (str(tmp_path / "thesis"),) * 2
 
 
+def test_a_run_chooses_no_folder_of_images_to_write_to(tmp_path):
+    run = trained(tmp_path / "run", make_splits())
+    (tmp_path / "scans").mkdir()
+    (run / "config.json").write_text(
+        config.to_json(config.BaselineConfig(data="folders", root=str(tmp_path / "scans")))
+    )
+    assert completed(config.EvaluateConfig(subject=str(run))).root is None
+    mine = config.EvaluateConfig(subject=str(run), root=str(tmp_path / "scans"))
+    assert completed(mine).root == str(tmp_path / "scans")
+
+
 @pytest.mark.parametrize(
     "option", [{"data": 5}, {"limit": "x"}, {"size": -1}, {"metadata": "yes"}, {"data_dir": []}, {"root": True}]
 )

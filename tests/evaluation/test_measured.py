@@ -8,7 +8,7 @@ from chestrobust.attacks import named
 from chestrobust.data.splits import CHEST_LABELS
 from chestrobust.evaluation import metrics, scoring
 from chestrobust.evaluation.measured import Measured
-from chestrobust.reporting import tables
+from chestrobust.reporting import cells, tables
 from chestrobust.tasks import Task
 
 MULTI = Task("multi-label")
@@ -45,6 +45,16 @@ def test_scores_that_cannot_be_are_none_and_left_out_of_the_mean(predictions):
     reported = logits >= 0
     expected = [np.mean(reported[labels[:, label] == 1, label]) for label in (1, 2)]
     assert found["macro_sensitivity"] == pytest.approx(np.mean(expected))
+
+
+def test_calibration_is_told_of_each_label(predictions):
+    labels, logits = predictions
+    found = Measured(MULTI, "abc", labels, logits, resamples=10).record()
+    squares = (1 / (1 + np.exp(-logits)) - labels) ** 2
+    np.testing.assert_allclose(list(found["per_label_brier"].values()), squares.mean(axis=0))
+    assert found["brier"] == pytest.approx(squares.mean())
+    ece = metrics.calibration_error(labels, MULTI.probabilities(logits))
+    np.testing.assert_allclose(list(found["per_label_calibration_error"].values()), ece)
 
 
 def test_shares_are_resampled_with_the_same_images_as_aucs(predictions):
@@ -165,8 +175,8 @@ def test_tables_say_what_results_hold(results):
         low, high = (f"{end:.3f}".lstrip("0") for end in pgd["intervals"][key])
         assert f"{pgd[key]:.3f} [{low}, {high}]".lstrip("0") in line
     assert f"{pgd['difference']['macro_auc']['difference']:+.3f}".replace("0.", ".") in text
-    assert tables.with_interval(0.5, None) == ".500 [-]"
-    assert tables.with_interval(None, None) == "undefined"
+    assert cells.with_interval(0.5, None) == ".500 [-]"
+    assert cells.with_interval(None, None) == "undefined"
 
 
 def test_results_of_earlier_versions_can_still_be_read(results):

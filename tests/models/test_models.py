@@ -36,6 +36,12 @@ def test_the_robust_cnn_has_as_many_parameters_as_its_layers_say(size):
     assert twin.known(models.logits(classifier))
 
 
+def test_the_certified_cnn_has_as_many_parameters_as_its_layers_say():
+    # 28 px are halved twice, to 7.
+    expected = 17 * 32 + (16 * 32 + 1) * 64 + (7 * 7 * 64 + 1) * 100 + 101 * 14
+    assert models.build("certified_cnn", (28, 28, 1), 14).count_params() == expected == 348_490
+
+
 @pytest.mark.parametrize(("size", "left", "count"), [(112, 7, 61_484_065), (28, 1, 11_152_417)])
 def test_the_covid_cnn_has_as_many_parameters_as_its_layers_say(size, left, count):
     filters = (1, 64, 128, 128, 256, 256, 256, 512, 512, 1024)
@@ -74,10 +80,10 @@ def test_attention_weights_channels_and_places(kind):
     np.testing.assert_allclose(received, expected, atol=1e-5)
 
 
-@pytest.mark.parametrize("name", ["cnn", "robust_cnn", "vgg", "covid_cnn"])
+@pytest.mark.parametrize("name", ["cnn", "robust_cnn", "vgg", "covid_cnn", "certified_cnn"])
 def test_attention_joins_the_blocks_of_hand_made_models_and_is_saved(name, tmp_path):
     classifier = models.build(name, (28, 28, 1), 3, attention="cbam")
-    blocks = {"cnn": 3, "robust_cnn": 3, "vgg": 2, "covid_cnn": 9}[name]
+    blocks = {"cnn": 3, "robust_cnn": 3, "vgg": 2, "covid_cnn": 9, "certified_cnn": 2}[name]
     assert sum(layer.name.endswith("_by_place") for layer in classifier.layers) == blocks
     classifier.save(tmp_path / "model.keras")
     images = np.random.default_rng(0).random((2, 28, 28, 1), np.float32)

@@ -206,6 +206,20 @@ def test_differences_are_paired_and_reports_counted(tmp_path):
     assert "mass 50 % \u2192 50 % 25 % \u2192 25 %" in shown
 
 
+def test_certified_and_stored_scores_stand_beside_the_attacks(tmp_path):
+    found = made.evaluation()
+    found["evaluations"] += [made.row("certified", epsilon, 0.25, unchanged=0.375) for epsilon in made.RADII]
+    for row in found["evaluations"]:
+        if row["attack"] == "pgd":
+            row["stored"] = {"macro_auc": 0.625}
+    parsed = rendered(made.folder(tmp_path / "run", made.results(), {"standard": found}))
+    assert "Macro AUC, certified at 2/255 0.250 (0.200 to 0.300)" in parsed.shown
+    assert "Reports that provably can't change at 2/255 37.5 %" in parsed.shown
+    assert "Macro AUC, worst attack at 2/255 0.500" in parsed.shown  # A bound is no attack.
+    assert "PGD-10, epsilon 2/255 0.625 (0.575 to 0.675) 0.625 25.0 % 12.5 %" in parsed.shown
+    assert "run, certified" in parsed.shown  # the lower end in the plot over the radius
+
+
 def test_several_runs_stand_for_themselves(pair, tmp_path, capsys, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "unfinished").mkdir()
@@ -218,6 +232,18 @@ def test_several_runs_stand_for_themselves(pair, tmp_path, capsys, monkeypatch):
     assert (parsed.open, parsed.wrong) == ([], [])
     assert "<h1>" not in parsed.shown and "base and robust" in parsed.shown
     assert parsed.shown.count(" met ") > 2
+
+
+def test_many_models_stand_below_each_other_and_keep_their_colours(pair, tmp_path):
+    for name in ("third", "fourth"):
+        made.folder(tmp_path / name, made.results(baseline="../base"), {"standard": made.evaluation(0.125)})
+    page.compare([*pair, tmp_path / "third", tmp_path / "fourth"], tmp_path / "all.html")
+    text = (tmp_path / "all.html").read_text()
+    assert "third 0.875 (0.825 to 0.925) 0.375 (0.325 to 0.425)" in Parsed(text).shown
+    # The gallery is that of the robust run, whose colour is the second.
+    (kept,) = re.findall(r'id="gallery-data">(.*?)</script>', text)
+    assert [model["colour"] for model in json.loads(kept)["models"]] == [0, 1]
+    assert json.loads(kept)["run"] == "robust"
 
 
 def test_runs_on_other_images_are_called_not_alike(pair, tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ import pytest
 
 from chestrobust import config, titles
 from chestrobust.attacks import named
-from chestrobust.evaluation import sweep
+from chestrobust.evaluation import combined, sweep
 from chestrobust.reporting import figures, graphs
 from chestrobust.tasks import Task
 
@@ -38,7 +38,7 @@ def test_a_row_of_several_attacks_has_as_many_restarts_as_were_asked_for(restart
     splits = SimpleNamespace(task=Task.MULTI_LABEL, label_names=("a", "b"))
     subject = SimpleNamespace(options=options, splits=splits, other="a model")
     subject._extra = lambda *arguments: sweep.Subject._extra(subject, *arguments)
-    records = {name: sweep._record(name, found, 0) for name, found in sweep.Subject.attacks(subject, 0.03).items()}
+    records = {name: combined.record(name, found, 0) for name, found in sweep.Subject.attacks(subject, 0.03).items()}
     several = {"pgd", "transfer", "apgd-bce", "apgd-margin", "label-margin", "square", "hide"}
     assert {name: records[name]["restarts"] for name in several} == dict.fromkeys(several, restarts)
     assert records["fgsm"]["restarts"] is records["noise"]["restarts"] is None

@@ -201,7 +201,16 @@ def test_a_model_that_is_made_to_collapse_is_caught_by_its_attacked_validation_s
 def test_options_that_a_method_does_not_have_are_refused():
     for method, change, message in (
         ("fast", {"train_steps": 3}, "--train-steps: expected --method online, pgd, awp, trades. Received fast"),
-        ("trades", {"adv_weight": 0.7}, "--adv-weight: expected --method online, pgd, awp, fast. Received trades"),
+        (
+            "trades",
+            {"adv_weight": 0.7},
+            "--adv-weight: expected --method online, pgd, awp, fast, certified. Received trades",
+        ),
+        (
+            "certified",
+            {"train_steps": 3},
+            "--train-steps: expected --method online, pgd, awp, trades. Received certified",
+        ),
         ("pgd", {"weight_epsilon": 0.1}, "--weight-epsilon: expected --method awp. Received pgd"),
         ("pgd", {"beta": 2.0}, "--beta: expected --method trades. Received pgd"),
     ):

@@ -59,6 +59,14 @@ def folder(source, root):
     return root
 
 
+def is_known_root(root, data_dir):
+    """Whether loading a folder makes nothing new in it: its images were decoded before, or it can't be written."""
+    root = os.path.expanduser(root)  # Pathlib's raises an error for what can't be a folder's name.
+    if not os.path.isdir(root) or not os.access(root, os.W_OK):
+        return True
+    return any(fingerprint.as_made(path, data_dir) for path in Path(root, ".decoded").glob("*.json"))
+
+
 def say(source, text):
     """Tell the user, once, what was found in a folder."""
     if devices.chief():
