@@ -12,7 +12,7 @@ continues with the fold it was at.
 import sys
 
 from chestrobust import config, data, devices, runs, startup
-from chestrobust.reporting import page, tables, verdict
+from chestrobust.reporting import card, page, tables, verdict
 
 
 def main(arguments=None):
@@ -36,6 +36,7 @@ def main(arguments=None):
             return
         results = experiment.train_baseline(options, splits, run)[1]
         page.write(run.path)
+        card.write(run.path)
         told = _told(run, results)
     print(told)
 

@@ -15,7 +15,7 @@ from chestrobust import config, data, devices, runs, startup
 from chestrobust.config import recipes
 from chestrobust.data import ranges
 from chestrobust.errors import RunError
-from chestrobust.reporting import page, tables, verdict
+from chestrobust.reporting import card, page, tables, verdict
 from chestrobust.runs import modelfile, saved
 
 
@@ -59,6 +59,7 @@ def main(arguments=None):
         startup.run_file(options.import_)
         results = experiment.train_robust(options, splits, run, source, baseline)
         page.write(run.path)
+        card.write(run.path)
         told = _told(run, results)
     print(told)
     if better := recipes.better(options.recipe):

@@ -1,7 +1,7 @@
 """Show where a trained model looks and how it errs, on clean and on attacked images.
 
     python explain.py RUN                             Grad-CAM and integrated gradients of a test image
-    python explain.py RUN RUN2                        the same in two models, with the difference of their maps
+    python explain.py RUN RUN2                        the same in two models, each attacked for itself
     python explain.py RUN --show similarity metrics   how far attacks move explanations; a table of every label
     python explain.py RUN --show boxes --boxes BBox_List_2017.csv
 
@@ -11,6 +11,7 @@ Attacks are PGD with the run's own evaluation options. Writes into RUN/explanati
 import sys
 
 from chestrobust import config, data, devices, runs, startup
+from chestrobust.config import trained
 from chestrobust.data import ranges
 from chestrobust.errors import ExpectedError
 from chestrobust.reporting import page
@@ -22,6 +23,12 @@ def main(arguments=None):
     options = config.parse(config.ExplainConfig, arguments, description=__doc__)
     if ("boxes" in options.show) != bool(options.boxes):
         raise ExpectedError("--boxes: expected together with --show boxes. Received one of them.")
+    alone = [view for view in options.show if view not in trained.OF_TWO]
+    if options.other and alone:
+        raise ExpectedError(
+            f"--show {' '.join(alone)}: expected one model. Received {options.other} too. Leave it out, or run each "
+            f"by itself; two are shown by {', '.join(trained.OF_TWO)}."
+        )
     pixel_range = ranges.chosen(options.input_range)
     subjects = [saved.find(text) for text in (options.subject, options.other) if text]
     chosen = saved.settings(subjects[0], vars(options))

@@ -1,5 +1,7 @@
 """What attacks, lengths, scores and data are called in tables and figures."""
 
+from pathlib import PurePath
+
 from chestrobust import catalogue
 
 
@@ -7,6 +9,12 @@ def data_title(data):
     """How results name their data, with a warning where one is due."""
     title = data["name"] + (" (made-up data)" if data["synthetic"] else "")
     return f"{title}, {data['note']}" if data["note"] else title
+
+
+def model(path):
+    """What figures call a saved model, by its path as results have it: its run's folder, or the file's stem."""
+    path = PurePath(path)
+    return path.parent.name if path.name == "model.keras" and path.parent.name else path.stem
 
 
 # Of several attacks, and of none.

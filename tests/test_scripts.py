@@ -146,7 +146,8 @@ def test_the_run_folder_is_complete_and_the_model_loads(both, folder):
     for name in ("base", "robust"):
         assert {path.name for path in (folder / name).iterdir()} == {
             *(".lock", "config.json", "origin.json", "history.csv", "model.keras", "last.keras", "results.json"),
-            *("chestxray.png", "gallery.json", "report.html", "logs"),
+            *("chestxray.png", "chestxray.svg", "gallery.json", "report.html", "logs"),
+            *("model_card.md", "eval_results.yaml"),
         }
         classifier = keras.models.load_model(folder / name / "model.keras")
         assert classifier.output_shape == (None, 14)

@@ -7,7 +7,8 @@ from chestrobust.commandline import ARGUMENT, count_or_all, extra_attack, file_n
 from chestrobust.config import shared
 from chestrobust.config.shared import FoldersConfig
 
-SHOWN = ("explanation", "similarity", "boxes", "gallery", "features", "confusion", "curves", "metrics")
+SHOWN = ("explanation", "similarity", "boxes", "gallery", "features", "confusion", "reliability", "curves", "metrics")
+OF_TWO = ("explanation", "similarity", "boxes", "reliability")  # views of a second model too
 
 
 @dataclass(frozen=True)

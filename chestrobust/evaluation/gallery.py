@@ -15,10 +15,10 @@ from chestrobust import devices, runs
 from chestrobust.attacks import named
 from chestrobust.data import metadata
 from chestrobust.data.splits import as_floats
-from chestrobust.evaluation import outcomes
+from chestrobust.evaluation import outcomes, patients
 
 LEVELS = (0, 1, 2, 4, 8, 16)  # radii in grey levels
-PATIENTS, CANDIDATES = 4, 256
+PATIENTS = 4
 STEPS = 10
 MAX_CHARACTERS = 5 << 19  # of the images in Base64: the page stays below 5 MB
 NAME = "gallery.json"
@@ -37,7 +37,7 @@ def write(models, splits, thresholds, folder, *, precision="auto"):
     if not devices.chief():
         return
     task, test = splits.task, splits.test
-    chosen = _chosen(models, splits, thresholds)
+    chosen = patients.chosen(models, splits, thresholds, PATIENTS)
     attacks = [named.pgd_of(level / 255, STEPS, precision=precision) for level in LEVELS[1:]]
     images, labels = as_floats(test.images[chosen]), test.labels[chosen]
     stored = {name: _attacked(model, images, labels, chosen, task, attacks) for name, model in models.items()}
@@ -45,13 +45,13 @@ def write(models, splits, thresholds, folder, *, precision="auto"):
         name: [task.probabilities(outcomes.answers(model, version)) for version in stored[name]]
         for name, model in models.items()
     }
-    patients, size = [], 0
+    found, size = [], 0
     for number, index in enumerate(chosen):
         shown = {name: [_png(version[number]) for version in versions] for name, versions in stored.items()}
         size += sum(len(text) for versions in shown.values() for text in versions)
-        if patients and size > MAX_CHARACTERS:
+        if found and size > MAX_CHARACTERS:
             break
-        patients.append(
+        found.append(
             {
                 "index": int(index),
                 "present": [name for name, label in zip(splits.label_names, labels[number], strict=True) if label],
@@ -68,33 +68,9 @@ def write(models, splits, thresholds, folder, *, precision="auto"):
         "models": [
             {"name": name, "thresholds": None if task.exclusive else _rounded(thresholds[name])} for name in models
         ],
-        "patients": patients,
+        "patients": found,
     }
     runs.Run(folder).write(NAME, json.dumps(content, allow_nan=False) + "\n")
-
-
-def _chosen(models, splits, thresholds):
-    """Numbers of test images, in file order: no pictures that are fooled more easily than others, nor harder to fool.
-
-    Of the first images with a finding those of which every model names a true one, as there an attack has something to
-    hide, evenly spaced by how sure the last model is of it; all of the first images where there are none.
-    """
-    task, test = splits.task, splits.test
-    candidates = np.flatnonzero(test.labels.any(axis=1))[:CANDIDATES]
-    if not len(candidates):
-        return np.arange(min(PATIENTS, len(test)))
-    images, labels = as_floats(test.images[candidates]), test.labels[candidates] == 1
-    named_by_all = np.ones(len(candidates), bool)
-    for name, model in models.items():
-        # Not by Keras's `predict`, for which the other workers would have to be here too.
-        pieces = [outcomes.answers(model, images[begin : begin + 16]) for begin in range(0, len(images), 16)]
-        logits = np.concatenate(pieces)
-        named_by_all &= (task.predicted(logits, thresholds[name]) & labels).any(axis=1)
-    confidence = np.where(labels, task.probabilities(logits), 0).max(axis=1)
-    left = np.flatnonzero(named_by_all) if named_by_all.any() else np.arange(len(candidates))
-    ordered = left[np.argsort(confidence[left], kind="stable")]
-    places = np.linspace(0, len(ordered) - 1, min(PATIENTS, len(ordered)) + 2)[1:-1].round().astype(int)
-    return np.sort(candidates[np.unique(ordered[places])])
 
 
 def _attacked(model, images, labels, indices, task, attacks):

@@ -164,6 +164,25 @@ def calibration_error(labels, scores, bins=15):
     return np.array(gaps) / len(scores)
 
 
+def reliability(labels, scores, bins=10):
+    """How often labels are present whose probability lies in each of equally wide bins, all labels together.
+
+    Args:
+        labels: 0 or 1, `(count, num_labels)`.
+        scores: Probabilities, `(count, num_labels)`.
+        bins: Number of bins `(i / bins, (i + 1) / bins]`; 0 falls into the first.
+
+    Returns:
+        Mean probability and frequency of positives, float64 `(bins,)`, NaN where a bin is empty; and the counts, int64.
+    """
+    scores, labels = _checked(scores).ravel(), np.asarray(labels, np.float64).ravel()
+    index = np.digitize(scores, np.linspace(0, 1, bins + 1)[1:-1], right=True)
+    counts = np.bincount(index, minlength=bins)
+    with np.errstate(invalid="ignore"):
+        means, frequencies = (np.bincount(index, values, bins) / counts for values in (scores, labels))
+    return means, frequencies, counts
+
+
 def bootstrap(labels, scores, *, resamples=RESAMPLES, seed=0, patients=None):
     """AUC and average precision of each label on data resampled with replacement.
 

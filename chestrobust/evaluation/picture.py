@@ -1,39 +1,46 @@
-"""The picture of a run: one test image, clean and attacked."""
+"""The picture of a run: one test image through each of its models, clean and attacked."""
 
 import numpy as np
 
-from chestrobust import devices, files, models, titles
+from chestrobust import devices, titles
 from chestrobust.data.splits import as_floats
-from chestrobust.evaluation import outcomes
-from chestrobust.reporting import figures
+from chestrobust.evaluation import outcomes, patients
+from chestrobust.reporting import figures, story
 
 
-def draw(classifier, splits, suite, run):
-    """Write `chestxray.png`, on the chief: one test image with a finding, clean and attacked.
+def draw(models, splits, thresholds, suite, run):
+    """Write `chestxray.png` and `.svg`, on the chief: the same patient for every model, each attacked for itself.
 
-    Of the first such images it is the one in the middle by how sure the model is of its finding: neither a picture that
-    is fooled more easily than others, nor one that is harder to fool.
+    The patient is chosen by `patients.chosen`, which knows the answers to clean images alone.
+
+    Args:
+        models: Callables that return logits, by the names of the models; an undefended one first.
+        splits: The `Splits`; an image of the test split is shown.
+        thresholds: Of each model's probabilities by the same names, `(num_labels,)`.
+        suite: `Attack`s, the clean one first; what needs more than one image is left out.
+        run: The `Run` to write into.
     """
     if not devices.chief():
         return
-    test, model = splits.test, models.logits(classifier)
-    candidates = np.flatnonzero(test.labels.any(axis=1))[:256]
-    images, labels = as_floats(test.images[candidates]), test.labels[candidates]
-    # Not by Keras's `predict`, for which the other workers would have to be here too.
-    pieces = [outcomes.answers(model, images[begin : begin + 16]) for begin in range(0, len(images), 16)]
-    confidence = (labels * splits.task.probabilities(np.concatenate(pieces))).max(axis=1)
-    chosen = int(np.argsort(confidence, kind="stable")[len(confidence) // 2])
-    image, truth = images[chosen : chosen + 1], labels[chosen : chosen + 1]
-    pictures = {
-        attack.title: attack(model, image, truth, task=splits.task, indices=candidates[chosen : chosen + 1])[0]
-        for attack in suite
-        if attack.reference is None  # One image has no AUC to be attacked for.
-    }
-    answers = splits.task.probabilities(model(np.stack(list(pictures.values())), training=False))
-    present = [name for name, label in zip(splits.label_names, truth[0], strict=True) if label]
-    heading = f"{titles.data_title(splits.summary())}, test image {candidates[chosen]}: {', '.join(present)}"
-    figure = figures.perturbation(
-        pictures, dict(zip(pictures, answers, strict=True)), splits.label_names, title=heading, present=present
+    index = patients.chosen(models, splits, thresholds, 1)
+    image, label = as_floats(splits.test.images[index]), splits.test.labels[index]
+    attacks = [attack for attack in suite if attack.reference is None]  # One image has no AUC to be attacked for.
+    told = []
+    for (name, model), colour in zip(models.items(), figures.COLOURS, strict=False):
+        pictures = {
+            attack.title: np.asarray(
+                attack(model, image, label.astype(np.float32), task=splits.task, indices=index)[0], np.float32
+            )
+            for attack in attacks
+        }
+        logits = outcomes.answers(model, np.stack(list(pictures.values())))
+        cuts = None if splits.task.exclusive else np.broadcast_to(thresholds[name], logits.shape[1:])
+        answers, reported = splits.task.probabilities(logits), splits.task.predicted(logits, cuts)
+        told.append(story.Told(name, colour, pictures, answers, reported, cuts))
+    present = label[0] == 1
+    findings = ", ".join(np.array(splits.label_names)[present]) or "no finding"
+    title = f"{titles.data_title(splits.summary())}, test image {index[0]}: {findings}"
+    figures.write(
+        story.draw(told, splits.label_names, present, title=title, note=f"The patient: {patients.RULE}."),
+        run.path / "chestxray",
     )
-    with files.writing(run.path / "chestxray.png") as temporary:
-        figures.save(figure, temporary)

@@ -24,7 +24,7 @@ from chestrobust.evaluation import (
     scoring,
 )
 from chestrobust.models import bounds, twin
-from chestrobust.reporting import figures
+from chestrobust.reporting import figures, graphs
 from chestrobust.runs import provenance
 
 CURVE_STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
@@ -106,10 +106,8 @@ def study(found, subject):
 
 
 def write(results, folder, name):
-    """Write results and their curves as `NAME.json` and `NAME.png` into a folder."""
-    figure = figures.curves(results)
-    with files.writing(folder / f"{name}.png") as temporary:
-        figures.save(figure, temporary)
+    """Write results and their curves as `NAME.json`, `NAME.png` and `NAME.svg` into a folder."""
+    figures.write(graphs.curves(results), folder / name)
     runs.Run(folder).write(f"{name}.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
 
 

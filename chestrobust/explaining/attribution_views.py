@@ -38,6 +38,9 @@ class Study:
         self.models = models.opened_all(subjects, splits, pixel_range)
         self.name = next(iter(self.models))
         self.model = self.models[self.name]
+        self.colours = dict(
+            zip(self.models, figures.model_colours([_undefended(one) for one in subjects]), strict=True)
+        )
         self.attack = named.reported_pgd(**attack)
         self.folder = subjects[0].run.path / "explanations"
         if subjects[0].run.finished and subjects[0].data.get("sha256", splits.sha256) != splits.sha256:
@@ -66,10 +69,7 @@ class Study:
 
     def save(self, figure, name):
         """Write a figure; returns a line that says where."""
-        path = self.folder / f"{name}.png"
-        with files.writing(path) as temporary:
-            figures.save(figure, temporary)
-        return f"Figure: {path}"
+        return f"Figure: {figures.write(figure, self.folder / name)}"
 
     def keep(self, name, content):
         """Write numbers as JSON."""
@@ -80,6 +80,11 @@ class Study:
     def heading(self):
         """Names of the data and the model, for titles."""
         return f"{titles.data_title(self.splits.summary())}; {self.name}"
+
+
+def _undefended(subject):
+    """Whether a model was trained on clean images alone; a stranger's counts as such."""
+    return not subject.own_run or "baseline" not in subject.run.read("results.json")
 
 
 def explained(labels, logits):
@@ -98,33 +103,48 @@ def explanation(study):
         raise ExpectedError(
             f"--image: expected a number below {len(splits.test)}, the number of test images. Received: {index}."
         )
-    image, truth, adversarial = study.attacked(np.array([index]))
+    [truth] = splits.test.labels[[index]]
     if views.label is None:
-        label = explained(truth, outcomes.answers(study.model, image))
+        clean = as_floats(splits.test.images[[index]])
+        label = explained(truth[None], outcomes.answers(study.model, clean))
     else:
         label = np.array([splits.label_names.index(views.label)])
-    finding, lines, rows = splits.label_names[label[0]], [], []
-    for version, picture in (("clean", image), (study.attack.title, adversarial)):
-        row = {version: ("image", picture[0], None)}
-        signed = {}
-        for name, model in study.models.items():
-            answer = splits.task.probabilities(outcomes.answers(model, picture))[0, label[0]]
-            cam = attributions.grad_cam(model, picture, label, layer=views.layer)[0]
-            row[f"{name}: Grad-CAM\nprobability {answer:.3f}"] = ("heat", picture[0], cam)
-            contributions, line = _contributions(model, picture, label, views.path_steps)
-            signed[name] = contributions[0].sum(axis=-1)
-            lines.append(f"{name}, {version}: {line}")
-        row |= {f"{name}:\nintegrated gradients": ("signed", None, values) for name, values in signed.items()}
-        if len(signed) == 2:
-            first, second = signed.values()
-            row["difference\n(second minus first)"] = ("difference", None, second - first)
-        rows.append(row)
-    present = ", ".join(np.array(splits.label_names)[truth[0] == 1]) or "no finding"
+    finding, lines, rows, first = splits.label_names[label[0]], [], [], None
+    for name, model in study.models.items():
+        maps, drawn, told = _explained(study, name, model, index, label)
+        rows += drawn
+        lines += told
+        if first is None:
+            first = maps
+            continue
+        for (*_, panels), ours, theirs in zip(drawn, maps, first, strict=True):
+            panels[f"difference: {name} minus {study.name}\n(each in its own scale)"] = "signed", None, ours - theirs
+    present = ", ".join(np.array(splits.label_names)[truth == 1]) or "no finding"
     title = f"{titles.data_title(splits.summary())}, test image {index} ({present}), explained: {finding}"
     if len(study.models) == 2:
-        title += f"; attacked on {study.name}"
+        title += "; each model is attacked for itself"
     where = study.save(figures.explanation(rows, title=title), files.portable(f"explanation-{index}-{finding}"))
     return "\n".join([title, *lines, where])
+
+
+def _explained(study, name, model, index, label):
+    """Of one model and test image, clean and attacked: scaled contributions, rows of the figure, lines to print."""
+    image, _, adversarial = study.attacked(np.array([index]), model)
+    maps, rows, lines = [], [], []
+    for version, picture in (("clean", image), (study.attack.title, adversarial)):
+        answer = study.splits.task.probabilities(outcomes.answers(model, picture))[0, label[0]]
+        cam = attributions.grad_cam(model, picture, label, layer=study.views.layer)[0]
+        contributions, line = _contributions(model, picture, label, study.views.path_steps)
+        maps.append(contributions[0].sum(axis=-1))
+        lines.append(f"{name}, {version}: {line}")
+        panels = {f"probability {answer:.3f}": ("image", picture[0], None), "Grad-CAM": ("heat", picture[0], cam)}
+        rows.append((f"{name}: {version}", study.colours[name], panels))
+    # Both versions in one scale, but for a few pixels: models differ in how large their logits are.
+    scale = max(1e-12, float(np.quantile(np.abs(maps), 0.995)))
+    scaled = [values / scale for values in maps]
+    for (*_, panels), values in zip(rows, scaled, strict=True):
+        panels[f"integrated gradients\nscale {scale:.2g}"] = "signed", None, values
+    return scaled, rows, lines
 
 
 def _contributions(model, picture, label, steps):

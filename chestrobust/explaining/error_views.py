@@ -14,7 +14,7 @@ from chestrobust.data.splits import selection
 from chestrobust.errors import RunError
 from chestrobust.evaluation import metrics, outcomes
 from chestrobust.explaining import attribution_views
-from chestrobust.reporting import cells, figures
+from chestrobust.reporting import cells, figures, graphs
 
 
 def gallery(study):
@@ -86,31 +86,54 @@ def features(study):
     stacked = np.concatenate([np.concatenate(parts) for parts in seen.values()])
     perplexity = min(30, (len(stacked) - 1) / 3)
     points = TSNE(perplexity=perplexity, init="pca", random_state=study.attack.seed).fit_transform(stacked)
-    if splits.task.exclusive:
-        groups = np.array(splits.label_names)[labels.argmax(axis=1)]
-    else:
-        groups = np.where(labels.any(axis=1), "with a finding", "no finding")
+    groups, names = _groups(splits, labels)
     panels = {name: points[number * count : (number + 1) * count] for number, name in enumerate(seen)}
     title = f"{study.heading}: t-SNE of the features before the logits, {count} test images"
-    return study.save(figures.features(panels, groups, title=title), "features")
+    figure = graphs.features(panels, groups, names=names, title=title, ordered=splits.task.several)
+    return study.save(figure, "features")
+
+
+def _groups(splits, labels):
+    """The group of each image, and all groups: classes; of several labels, how many an image has."""
+    if splits.task.exclusive:
+        return np.array(splits.label_names)[labels.argmax(axis=1)], splits.label_names
+    if not splits.task.several:
+        names = (f"no {splits.label_names[0]}", splits.label_names[0])
+        return np.array(names)[labels[:, 0]], names
+    names = ("no finding", "1 finding", "2 findings", "3 or more")
+    return np.array(names)[np.minimum(labels.sum(axis=1, dtype=int), 3)], names
 
 
 def confusion(study):
-    """Confusion matrices on the test split, clean and attacked."""
-    judged, splits, panels = study.judged(), study.splits, {}
+    """How reports err on the test split, clean and attacked: matrices of classes, else bars of each label."""
+    judged, splits = study.judged(), study.splits
     answers = {"clean": judged.clean, study.attack.title: judged.outcome(study.attack).logits}
     if splits.task.exclusive:
-        for name, logits in answers.items():
-            names = [name.replace("_", "\n") for name in splits.label_names]
-            panels[name] = ([metrics.confusion(splits.test.labels, logits)], names, names)
-    else:
-        matrices = [
-            metrics.classification(splits.test.labels, judged.predicted(logits))["confusion"]
-            for logits in answers.values()
-        ]
-        for name, clean, attacked in zip(splits.label_names, *matrices, strict=True):
-            panels[name] = ([clean, attacked], ("no", "yes"), ("clean:\nno", "yes", "attacked:\nno", "yes"))
-    return study.save(figures.confusion(panels, title=f"{study.heading}; {study.attack.title}"), "confusion")
+        names = [name.replace("_", "\n") for name in splits.label_names]
+        panels = {name: (metrics.confusion(splits.test.labels, logits), names) for name, logits in answers.items()}
+        return study.save(graphs.confusion(panels, title=study.heading), "confusion")
+    matrices = {
+        name: metrics.classification(splits.test.labels, judged.predicted(logits))["confusion"]
+        for name, logits in answers.items()
+    }
+    title = f"{study.heading}: missed and invented findings of {len(splits.test)} test images"
+    colour = study.colours[study.name]
+    return study.save(graphs.findings(matrices, splits.label_names, title=title, colour=colour), "confusion")
+
+
+def reliability(study):
+    """How often a finding is there that the models say with some probability, clean and attacked."""
+    task, test = study.splits.task, study.splits.test
+    panels = {}
+    for attack in (named.CLEAN, study.attack):
+        panels[attack.title] = {}
+        for name, model in study.models.items():
+            scores = task.probabilities(outcomes.run(model, task, test, attack, progress=True).logits)
+            error = metrics.macro(metrics.calibration_error(test.labels, scores))
+            found = study.colours[name], *metrics.reliability(test.labels, scores), error
+            panels[attack.title][name] = found
+    title = f"{titles.data_title(study.splits.summary())}, {len(test)} test images: {' and '.join(study.models)}"
+    return study.save(graphs.reliability(panels, title=title), "reliability")
 
 
 def curves(study):
@@ -125,7 +148,7 @@ def curves(study):
     one = study.subjects[0]
     best = one.run.read("results.json").get("training", {}).get("best_epoch") if one.own_run else None
     heading = f"{titles.data_title(one.data)}; {study.name}" if one.run.finished else study.heading
-    return study.save(figures.history(columns, best=best, title=heading), "curves")
+    return study.save(graphs.history(columns, best=best, title=heading, colour=study.colours[study.name]), "curves")
 
 
 def scores(study):
@@ -164,4 +187,11 @@ def scores(study):
     return f"{text}\n\nTable: {study.folder / 'metrics.txt'}"
 
 
-VIEWS = {"gallery": gallery, "features": features, "confusion": confusion, "curves": curves, "metrics": scores}
+VIEWS = {
+    "gallery": gallery,
+    "features": features,
+    "confusion": confusion,
+    "reliability": reliability,
+    "curves": curves,
+    "metrics": scores,
+}

@@ -28,8 +28,7 @@ def train_baseline(options, splits, run):
     results = {"model": describe(options, classifier), "training": summary}
     cuts = outcomes.thresholds(models.logits(classifier), splits)
     results |= _scored(classifier, splits, suite, cuts, options.seed)[0]
-    picture.draw(classifier, splits, suite, run)
-    _show({run.path.resolve().name: classifier}, splits, [cuts], run, options.precision)
+    _show({run.path.resolve().name: classifier}, splits, [cuts], suite, run)
     return classifier, run.finish(options, splits, **results)
 
 
@@ -104,8 +103,7 @@ def train_robust(options, splits, run, source, baseline):
             ],
         },
     }
-    picture.draw(classifier, splits, suite, run)
-    _show({"baseline": undefended, "robust": classifier}, splits, cuts[::-1], run, options.precision)
+    _show({"baseline": undefended, "robust": classifier}, splits, cuts[::-1], suite, run)
     return run.finish(options, splits, **results)
 
 
@@ -125,10 +123,12 @@ def _images_of(baseline, splits):
     return trained_on
 
 
-def _show(classifiers, splits, thresholds, run, precision):
-    """Write the gallery of classifiers by name, each with its thresholds."""
+def _show(classifiers, splits, thresholds, suite, run):
+    """Write the picture and the gallery of classifiers by name, each with its thresholds."""
     shown = {name: models.logits(classifier) for name, classifier in classifiers.items()}
-    gallery.write(shown, splits, dict(zip(shown, thresholds, strict=True)), run.path, precision=precision)
+    cuts = dict(zip(shown, thresholds, strict=True))
+    picture.draw(shown, splits, cuts, suite, run)
+    gallery.write(shown, splits, cuts, run.path, precision=suite[0].precision)
 
 
 def _trained_on(options, splits, run, classifier):

@@ -18,7 +18,7 @@ from tqdm import tqdm
 from chestrobust import config, files, interruption, locks, runs, titles
 from chestrobust.attacks import named
 from chestrobust.errors import RunError, TrainingError
-from chestrobust.reporting import figures
+from chestrobust.reporting import figures, graphs
 from chestrobust.training import experiment, loop, methods
 
 # Wide enough for fine-tuning as for training from scratch.
@@ -34,6 +34,7 @@ SPACE = {
 STATES = optuna.trial.TrialState
 ENDED = (STATES.COMPLETE, STATES.PRUNED)
 LOCK = ".study.lock"
+ENOUGH = 20  # complete trials to tell which options matter
 # What decides whether a search may be continued: a trial with other values can't be compared.
 FREE = ("trials", "run", "params", "root", "data_dir", "strategy")
 
@@ -230,12 +231,13 @@ def _summary(study, options, fixed, splits, folder):
     _best_so_far(study, options, fixed, folder)
     values = [(trial.number, trial.value) for trial in complete]
     title = f"{data}: {options.objective} validation macro AUC"
-    drawn = {"history": figures.search_history(values, title=title)}
+    drawn = {"history": graphs.search_history(values, title=title)}
     if importance := _importance(study, _searched(options, fixed)):
-        drawn["importance"] = figures.importance(importance, title=f"{title}\nImportance of the options (fANOVA)")
+        drawn["importance"] = graphs.importance(importance, title=f"{title}: importance of options (fANOVA)")
     for name, figure in drawn.items():
-        with _writing(folder / f"{name}.png") as temporary:
-            figures.save(figure, temporary)
+        for ending in figures.FORMATS:
+            with _writing(folder / f"{name}{ending}") as temporary:
+                figures.save(figure, temporary)
     lines += [f"Best, trial {study.best_trial.number}: validation macro AUC {study.best_value:.4f}"]
     lines += [f"  {name}: {value}" for name, value in study.best_params.items()]
     return "\n".join([*lines, f"For the training scripts: --params {folder / 'best.json'}"])
@@ -257,7 +259,8 @@ def _importance(study, searched):
     """Importance of each option that all complete trials have, or None while there are too few to tell."""
     complete = study.get_trials(deepcopy=False, states=(STATES.COMPLETE,))
     common = [name for name in searched if all(name in trial.params for trial in complete)]
-    if len({trial.value for trial in complete}) < 4:
+    # A constant score has no variance to explain, and few trials explain it by chance.
+    if len(complete) < ENOUGH or len({trial.value for trial in complete}) < 2:
         return None
     evaluator = optuna.importance.FanovaImportanceEvaluator(seed=0)
     return optuna.importance.get_param_importances(study, evaluator=evaluator, params=common)

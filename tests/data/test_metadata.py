@@ -21,7 +21,7 @@ from chestrobust.errors import DataError, RunError
 from chestrobust.evaluation import audit, outcomes
 from chestrobust.explaining import attributions
 from chestrobust.models import graph
-from chestrobust.reporting import figures
+from chestrobust.reporting import figures, story
 from chestrobust.tasks import Task
 from chestrobust.training import augment
 
@@ -120,7 +120,9 @@ def test_integrated_gradients_are_complete_and_pictures_show_pixels(images, mode
     np.testing.assert_allclose(pairs[:, 0], pairs[:, 1], atol=0.01)
     assert np.abs(values[..., 1:]).max() == 0
     pictures = {"clean": whole[0], "PGD": whole[0]}
-    figure = figures.perturbation(pictures, dict.fromkeys(pictures, np.ones(2)), ("a", "b"), title="", present=())
+    answers = np.ones((2, 2))
+    told = story.Told("run", figures.COLOURS[0], pictures, answers, answers == 1, None)
+    figure = story.draw([told], ("a", "b"), np.array([True, False]), title="", note="")
     np.testing.assert_array_equal(figure.axes[0].images[0].get_array(), whole[0, :, :, 0])
 
 

@@ -19,7 +19,7 @@ from chestrobust import catalogue, config, losses, models, runs
 from chestrobust.attacks import named
 from chestrobust.errors import ExpectedError
 from chestrobust.evaluation import audit, outcomes, sweep
-from chestrobust.reporting import figures, tables, verdict
+from chestrobust.reporting import figures, graphs, tables, verdict
 from chestrobust.tasks import Task
 
 QUICK = ["--epsilons", "0", "4/255", "0.1", "--steps", "3", "--resamples", "20", "--data-dir", "cache"]
@@ -130,7 +130,7 @@ def test_an_interrupted_evaluation_continues_attack_by_attack(here, monkeypatch)
     monkeypatch.setattr(outcomes, "run", lambda *a, **k: (asked.append(a[3]), attack(*a, **k))[1])
     monkeypatch.setattr(sweep.Subject, "curve_over_steps", lambda *_: {"epsilon": 0.1, "images": 0, "points": []})
     monkeypatch.setattr(sweep.Subject, "audit", lambda *_: [])
-    monkeypatch.setattr(sweep.figures, "curves", lambda *_: sweep.figures.Figure())
+    monkeypatch.setattr(sweep.graphs, "curves", lambda *_: figures.headed("", (1, 1)))
     _, found = run(*arguments)
     for spec in done:
         assert asked.count(spec) == 1
@@ -313,7 +313,7 @@ def test_extra_attacks_have_rows_of_their_own(here, capsys):
     noise = found["evaluations"][4]
     assert (noise["steps"], noise["restarts"]) == (None, None)
     assert "| NI-FGSM-2 " in capsys.readouterr().out
-    legend = figures.curves(found).axes[0].get_legend().get_texts()
+    legend = graphs.curves(found).axes[0].get_legend().get_texts()
     assert [text.get_text() for text in legend] == [
         "FGSM",
         "PGD",

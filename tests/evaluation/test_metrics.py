@@ -208,6 +208,26 @@ def test_calibration_error_weights_bins_by_their_counts():
     assert metrics.calibration_error(labels, scores, bins=1) == pytest.approx([0.5 - 0.375])
 
 
+def test_reliability_in_closed_form():
+    # Two bins, (0, 0.5] and (0.5, 1]: 0, 0.4 and 0.5 with one positive, 0.6 with one; in a third nothing.
+    labels, scores = np.uint8([[0, 0], [1, 1]]), np.array([[0.0, 0.4], [0.5, 0.6]])
+    means, frequencies, counts = metrics.reliability(labels, scores, bins=2)
+    np.testing.assert_allclose(means, [0.3, 0.6])
+    np.testing.assert_allclose(frequencies, [1 / 3, 1])
+    np.testing.assert_array_equal(counts, [3, 1])
+    means, frequencies, counts = metrics.reliability(labels, scores, bins=4)
+    np.testing.assert_array_equal(counts, [1, 2, 1, 0])
+    assert np.isnan([means[3], frequencies[3]]).all()
+
+
+def test_reliability_adds_up_to_the_calibration_error_of_one_label(predictions):
+    labels, logits = predictions
+    labels, scores = labels[:, :1], Task("multi-label").probabilities(logits[:, :1])
+    means, frequencies, counts = metrics.reliability(labels, scores, bins=15)
+    gaps = np.nansum(counts * np.abs(means - frequencies)) / counts.sum()
+    np.testing.assert_allclose(gaps, metrics.calibration_error(labels, scores), atol=1e-12)
+
+
 def test_calibration_error_is_a_sum_over_bins(predictions):
     labels, logits = predictions
     scores = Task("multi-label").probabilities(logits)
@@ -221,7 +241,7 @@ def test_calibration_error_is_a_sum_over_bins(predictions):
     np.testing.assert_allclose(metrics.calibration_error(labels, scores), expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("score", (metrics.brier, metrics.calibration_error))
+@pytest.mark.parametrize("score", (metrics.brier, metrics.calibration_error, metrics.reliability))
 def test_calibration_refuses_logits(score):
     with pytest.raises(ValueError, match=r"probabilities in \[0, 1\]"):
         score(np.uint8([[1], [0]]), np.array([[2.0], [0.5]]))

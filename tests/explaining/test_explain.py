@@ -17,6 +17,7 @@ from chestrobust.config import trained
 from chestrobust.errors import ExpectedError
 from chestrobust.evaluation import metrics
 from chestrobust.explaining import attributions, boxes
+from chestrobust.reporting import figures
 
 layers = keras.layers
 
@@ -255,8 +256,9 @@ def test_every_view_of_one_model_is_written(here, monkeypatch, capsys, boxed_fol
     explain.main(["one", "--show", *trained.SHOWN, "--boxes", listed, *quick])
     printed = capsys.readouterr().out
     folder = here / "one" / "explanations"
-    for name in ("gallery-epsilon", "gallery-step-size", "features", "confusion", "curves"):
+    for name in ("gallery-epsilon", "gallery-step-size", "features", "confusion", "reliability", "curves"):
         assert (folder / f"{name}.png").stat().st_size > 5_000
+        assert "<svg" in (folder / f"{name}.svg").read_text()
     assert (folder / "metrics.txt").read_text().strip() in printed
     similar = json.loads((folder / "similarity.json").read_text())
     assert similar["images"] == 12
@@ -280,7 +282,39 @@ def test_two_models_are_explained_side_by_side(here, monkeypatch, capsys):
     printed = capsys.readouterr().out
     assert printed.count("attributions sum to") == 4
     assert "image 3" in printed
+    assert "each model is attacked for itself" in printed
     assert (here / "one" / "explanations" / "explanation-3-mass.png").stat().st_size > 20_000
+
+
+def test_each_model_is_attacked_for_itself_and_has_a_scale_of_its_own(here, monkeypatch):
+    monkeypatch.chdir(here)
+    drawn = []
+    monkeypatch.setattr(figures, "explanation", lambda rows, title: drawn.extend(rows) or figures.headed(title, (2, 2)))
+    explain.main(["one", "two", "--image", "3", "--path-steps", "4", "--epsilon", "0.1"])
+    assert [name.partition(",")[0] for name, *_ in drawn] == ["one: clean", "one: PGD-2", "two: clean", "two: PGD-2"]
+    assert [colour for _, colour, _ in drawn] == [*[figures.COLOURS[0]] * 2, *[figures.COLOURS[1]] * 2]
+    images = [next(iter(panels.values()))[1] for *_, panels in drawn]
+    np.testing.assert_array_equal(images[0], images[2])
+    assert np.abs(images[1] - images[3]).max() > 0.01
+    assert np.abs(images[1] - images[0]).max() == pytest.approx(0.1, abs=1e-6)
+    signed = [[values for kind, _, values in panels.values() if kind == "signed"] for *_, panels in drawn]
+    for clean, attacked in (signed[:2], signed[2:]):
+        assert np.quantile(np.abs([clean[0], attacked[0]]), 0.995) == pytest.approx(1)
+    for first, (second, difference) in zip(signed[:2], signed[2:], strict=True):
+        np.testing.assert_allclose(difference, second - first[0], atol=1e-6)
+
+
+def test_the_reliability_of_two_models_is_drawn_together(here, monkeypatch, capsys):
+    monkeypatch.chdir(here)
+    explain.main(["one", "two", "--show", "reliability", "--limit", "12"])
+    assert "reliability.png" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("view", [view for view in trained.SHOWN if view not in trained.OF_TWO])
+def test_views_of_one_model_refuse_a_second(here, monkeypatch, view):
+    monkeypatch.chdir(here)
+    with pytest.raises(ExpectedError, match=rf"--show {view}: expected one model. Received two too."):
+        explain.main(["one", "two", "--show", "explanation", view])
 
 
 @pytest.mark.parametrize(

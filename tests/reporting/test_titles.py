@@ -8,7 +8,7 @@ import pytest
 from chestrobust import config, titles
 from chestrobust.attacks import named
 from chestrobust.evaluation import combined, sweep
-from chestrobust.reporting import figures
+from chestrobust.reporting import figures, graphs
 from chestrobust.tasks import Task
 
 
@@ -59,7 +59,7 @@ def test_figures_do_not_depend_on_the_users_settings(tmp_path):
         matplotlib.get_backend()  # which is only chosen when it is first asked for
         with matplotlib.rc_context(settings):
             before = matplotlib.rcParams.copy()
-            figure = figures.search_history([(0, 0.5), (1, 0.6)], title="a_title")
+            figure = graphs.search_history([(0, 0.5), (1, 0.6)], title="a_title")
             figures.save(figure, tmp_path / "figure.png")
             assert matplotlib.rcParams == before
         written.append((tmp_path / "figure.png").read_bytes())

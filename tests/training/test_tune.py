@@ -113,6 +113,8 @@ def test_a_killed_search_continues(here, monkeypatch, capsys):
     assert len(after) == 5
     assert before.items() <= after.items()
     assert json.loads((here / "runs" / "tune" / "best.json").read_text())["learning_rate"] == max(after.values())
+    assert not (here / "runs" / "tune" / "importance.png").exists()  # of so few trials
+    monkeypatch.setattr(search, "ENOUGH", 5)
     tune.main(arguments("--trials", "5"))
     assert len(trials()) == 6  # with the one that was killed, and no more
     assert (here / "runs" / "tune" / "importance.png").stat().st_size > 5_000
