@@ -43,7 +43,9 @@ class Opened:
 
     def classifier(self, task):
         """The same weights as training takes them: probabilities of a `Task`, from a layer named `logits`."""
-        logits = keras.layers.Activation("linear", name="logits")(self.model.output)
+        logits = self.model.output
+        if self.model.layers[-1].name != "logits":  # A model of ours that came as a file has one.
+            logits = keras.layers.Activation("linear", name="logits")(logits)
         probabilities = keras.layers.Activation(task.activation, name="probabilities")(logits)
         return keras.Model(self.model.inputs[0], probabilities, name=self.model.name.removesuffix("_logits"))
 
