@@ -21,6 +21,7 @@ CONFIGURATIONS = {
     "ensemble.py": config.EnsembleConfig,
     "report.py": config.ReportConfig,
     "tune.py": config.TuneConfig,
+    "report.py": config.ReportConfig,
 }
 
 
