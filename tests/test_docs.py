@@ -21,7 +21,6 @@ CONFIGURATIONS = {
     "ensemble.py": config.EnsembleConfig,
     "report.py": config.ReportConfig,
     "tune.py": config.TuneConfig,
-    "report.py": config.ReportConfig,
 }
 
 
