@@ -81,6 +81,7 @@ def test_examples_run(page, tmp_path, monkeypatch):
     """With a model and images of the reader's own; sketches with an ellipsis are left out."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.syspath_prepend(ROOT)
+    keras.utils.set_random_seed(0)
     rng = np.random.default_rng(0)
     images, labels = rng.random((12, 8, 8, 1), np.float32), rng.integers(0, 2, (12, 1))
     labels[:2, 0] = 0, 1

@@ -44,7 +44,7 @@ class Opened:
     def classifier(self, task):
         """The same weights as training takes them: probabilities of a `Task`, from a layer named `logits`."""
         logits = self.model.output
-        if self.model.layers[-1].name != "logits":  # A model of ours that came as a file has one.
+        if self.model.layers[-1].name != "logits":  # else it is a model of ours, which has that layer already
             logits = keras.layers.Activation("linear", name="logits")(logits)
         probabilities = keras.layers.Activation(task.activation, name="probabilities")(logits)
         return keras.Model(self.model.inputs[0], probabilities, name=self.model.name.removesuffix("_logits"))

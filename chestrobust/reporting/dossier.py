@@ -140,10 +140,11 @@ def _strangers(folder, evaluations):
 
 
 def _members(folder, results):
-    """A `Dossier` for each member and combination of an ensemble, whose rows stand in one list."""
+    """A `Dossier` for each member and combination of an ensemble, attacked end to end; their rows stand in one list."""
     by_model = {}
     for row in results["evaluations"]:
-        by_model.setdefault(row["model"], []).append(row)
+        if row["through"] in (None, row["model"], "end to end"):
+            by_model.setdefault(row["model"], []).append(row)
     return [Dossier(name, folder, {**results, "evaluations": rows}, rows=rows) for name, rows in by_model.items()]
 
 

@@ -92,7 +92,9 @@ class Run:
         for key, kind in KINDS.items():
             if not isinstance(results.get(key, kind()), kind):
                 raise RunError(f"{path}: expected {key} of a run. Received: {results[key]!r:.60}.")
-        if any(type(cut) not in (int, float) for cut in results.get("thresholds", {}).values()):
+        # An ensemble has some for each model.
+        cuts = {} if "members" in results else results.get("thresholds", {})
+        if any(type(cut) not in (int, float) for cut in cuts.values()):
             raise RunError(f"{path}: expected a number for each of the thresholds. Received another.")
 
     def write(self, name, text):

@@ -351,3 +351,13 @@ def test_a_loss_of_ones_own_is_no_code_in_the_model(tmp_path):
     model.compile("adam", loss=lambda labels, answers: keras.losses.binary_crossentropy(labels, answers))
     model.save(tmp_path / "a.keras")
     assert models.load(tmp_path / "a.keras").output_shape == (None, 3)
+
+
+def test_a_model_of_ours_out_of_its_run_is_trained_on_as_it_is():
+    splits = make_splits((24, 24, 24), task="binary", num_labels=1)
+    keras.utils.set_random_seed(0)
+    ours = models.build_cnn(splits.image_shape, 1)
+    classifier = models.understood(ours, splits).classifier(splits.task)
+    assert [layer.name for layer in classifier.layers].count("logits") == 1
+    images = splits.test.images.astype("float32") / 255
+    np.testing.assert_allclose(classifier(images), ours(images), atol=1e-6)

@@ -1,5 +1,6 @@
 """The report page as text: made from the files of run folders alone, in which everything may have any name."""
 
+import dataclasses
 import hashlib
 import itertools
 import json
@@ -14,6 +15,7 @@ import made
 import pytest
 
 import report
+from chestrobust import config
 from chestrobust.errors import RunError
 from chestrobust.reporting import dossier, page
 
@@ -262,11 +264,21 @@ def test_files_that_are_no_runs_are_reported_beside_their_evaluations(tmp_path):
 
 
 def test_members_of_an_ensemble_stand_side_by_side(tmp_path):
-    rows = [made.row(attack, epsilon, 0.5) | {"model": name, "through": None}
-            for name in ("a", "vote") for attack, epsilon in (("clean", 0.0), ("pgd", 4 / 255))]  # fmt: skip
-    found = made.results(evaluations=rows) | {"members": ["a", "b"]}
+    rows = [
+        made.row(attack, epsilon, auc) | {"model": name, "through": through}
+        for name, ways in (("a", ("a",)), ("vote", ("a", "end to end")))
+        for attack, epsilon, auc, through in (
+            ("clean", 0.0, 0.75, None),
+            *(("pgd", 4 / 255, 0.25 if way == "end to end" else 0.5, way) for way in ways),
+        )
+    ]
+    found = made.results(evaluations=rows, thresholds={"a": {}, "vote": {}}) | {"members": ["a", "b"]}
+    found["config"] = dataclasses.asdict(config.EnsembleConfig(members=("runs/a", "runs/b")))
+    del found["training"], found["model"]
     shown = rendered(made.folder(tmp_path / "ensemble", found)).shown
-    assert "a Clean AUC 0.500; PGD 0.50 (0.45 to 0.55) at 4/255" in shown
+    assert "a Clean AUC 0.750; PGD 0.50 (0.45 to 0.55) at 4/255" in shown
+    assert "vote Clean AUC 0.750; PGD 0.25 (0.20 to 0.30) at 4/255" in shown
+    assert "python ensemble.py runs/a runs/b" in shown
 
 
 @pytest.mark.parametrize(
