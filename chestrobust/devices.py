@@ -92,6 +92,12 @@ def silent():
     return None if chief() else True
 
 
+def under_way(text):
+    """Tell whoever waits at a terminal what is being done; files of output are spared."""
+    if chief() and sys.stderr.isatty():
+        print(text, file=sys.stderr, flush=True)
+
+
 def worker():
     """Number of this process, and how many there are."""
     return _place.worker, _place.workers
@@ -107,13 +113,13 @@ def start(**task):
         WorkersError: If another worker has ended, or is about to do something else.
     """
     global _meeting, _started
-    print("Starting TensorFlow", flush=True)
+    under_way("Starting TensorFlow")
     import_tensorflow()
     if _meeting:
         _meeting.agree(task)
         _meeting, _started = None, True
     strategy()
-    print(f"Devices: {len(_names('GPU'))} GPU, {os.cpu_count()} processor cores", flush=True)
+    under_way(f"Devices: {len(_names('GPU'))} GPU, {os.cpu_count()} processor cores")
 
 
 def import_tensorflow():
