@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from chestrobust import workers
+from chestrobust import commandline, workers
 from chestrobust.errors import ExpectedError
 
 EXAMPLE = '{"cluster": {"worker": ["host1:12345", "host2:12345"]}, "task": {"type": "worker", "index": 0}}'
@@ -92,12 +92,6 @@ def silent():
     return None if chief() else True
 
 
-def under_way(text):
-    """Tell whoever waits at a terminal what is being done; files of output are spared."""
-    if chief() and sys.stderr.isatty():
-        print(text, file=sys.stderr, flush=True)
-
-
 def worker():
     """Number of this process, and how many there are."""
     return _place.worker, _place.workers
@@ -113,13 +107,13 @@ def start(**task):
         WorkersError: If another worker has ended, or is about to do something else.
     """
     global _meeting, _started
-    under_way("Starting TensorFlow")
+    commandline.under_way("Starting TensorFlow")
     import_tensorflow()
     if _meeting:
         _meeting.agree(task)
         _meeting, _started = None, True
     strategy()
-    under_way(f"Devices: {len(_names('GPU'))} GPU, {os.cpu_count()} processor cores")
+    commandline.under_way(f"Devices: {len(_names('GPU'))} GPU, {os.cpu_count()} processor cores")
 
 
 def import_tensorflow():

@@ -306,11 +306,3 @@ def test_another_backend_is_refused_before_anything_is_written(monkeypatch, tmp_
     with pytest.raises(ExpectedError, match="KERAS_BACKEND: expected tensorflow"):
         diagnosis.main(["--data", "phantom", "--run", str(tmp_path / "run")])
     assert list(tmp_path.iterdir()) == []
-
-
-@pytest.mark.parametrize("terminal", [True, False])
-def test_what_is_under_way_is_told_at_a_terminal_alone(terminal, monkeypatch, capsys):
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
-    devices.under_way("Loading phantom")
-    assert capsys.readouterr() == ("", "Loading phantom\n" if terminal else "")
-    assert devices.silent() is None
