@@ -81,6 +81,8 @@ _UNIVERSAL = {
     "defaults": {"steps": 200},
     "extra": True,
 }
+_CORRUPTIONS = "chestrobust.attacks.corruptions"
+_CLINICAL = {"loss": None, "defaults": {"epsilon": 1.0}, "gradient": False, "radius": False}
 _SQUARE = {"function": f"{_BLACKBOX}:square", "parameters": QUERIES, "gradient": False}
 
 ATTACKS = {
@@ -133,11 +135,23 @@ ATTACKS = {
         radius=False,
         extra=True,
     ),
+    "corruption": AttackRow(
+        title="corruption",
+        function=f"{_CORRUPTIONS}:corruption",
+        parameters=_same("kind", "strength", "seed", epsilon=None),
+        **_CLINICAL,
+    ),
+    "exposure": AttackRow(
+        title="exposure",
+        function=f"{_CORRUPTIONS}:exposure",
+        parameters=_same("strength", "seed", epsilon=None),
+        **_CLINICAL,
+    ),
 }
 
 
 def attack(name):
-    """The `AttackRow` of a name as `--extra` and results have it, such as `invent=mass`; None for a sum of several."""
+    """The `AttackRow` of a name as options and results have it, such as `invent=mass`; None for a sum of several."""
     return ATTACKS.get(name.partition("=")[0])
 
 

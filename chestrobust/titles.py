@@ -25,6 +25,8 @@ BELOW = "\u2020"  # beside radii that no image file of 8 bits holds
 def name(attack):
     """Name of an attack without its parameters, as legends have it."""
     row, (_, *finding) = catalogue.attack(attack), attack.split("=")
+    if finding and row and "kind" in row.parameters:
+        return finding[0]  # E.g. `jpeg_compression`: that it is a corruption goes without saying.
     return "=".join([row.title, *finding]) if row else SUMS.get(attack, attack)
 
 
@@ -36,7 +38,10 @@ def title(entry):
     if entry["attack"] == "clean":
         return "clean"
     named = name(entry["attack"]) if entry["attack"] in SUMS else short(entry)
-    return ", ".join([named, f"epsilon {length(entry['epsilon'])}", *settings(entry)])
+    row = catalogue.attack(entry["attack"])
+    lengths = [f"epsilon {length(entry['epsilon'])}"] if row is None or row.radius else []
+    severity = [f"severity {entry['severity']}"] if "severity" in entry else []
+    return ", ".join([named, *lengths, *severity, *settings(entry)])
 
 
 def short(entry):

@@ -21,6 +21,7 @@ class Attack:
         steps: Gradient steps, or queries of a gradient-free attack.
         label: Index of the label that it is after, if it is after one.
         precision: Arithmetic of its gradients, as in `attacks.fgsm`; recorded as the data type that it means here.
+        kind, strength: Of what happens to images without an attacker, as in `attacks.corruptions`.
     """
 
     attack: str
@@ -32,6 +33,8 @@ class Attack:
     seed: int | None = None
     label: int | None = None
     precision: str = "auto"
+    kind: str | None = None
+    strength: float | tuple[float, ...] | None = None
 
     def __post_init__(self):
         if self.attack not in catalogue.ATTACKS:
@@ -51,7 +54,8 @@ class Attack:
         """The parameters as results hold them."""
         record = asdict(self)
         record["precision"] = twin.dtype(self.precision) if self.row.gradient else None
-        return record if self.label is not None else {key: record[key] for key in record if key != "label"}
+        few = ("label", "kind", "strength")  # Records of attacks without them lack the key.
+        return {key: value for key, value in record.items() if key not in few or value is not None}
 
     @property
     def reference(self):

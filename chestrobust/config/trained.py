@@ -30,9 +30,10 @@ class EvaluateConfig(FoldersConfig):
     )
     suite: str = option(
         "quick",
-        "quick: FGSM and PGD; standard: APGD, per-label and Square too",
+        "quick: FGSM and PGD; standard: APGD, per-label and Square too; clinical: quick, and what happens to X-rays "
+        "without an attacker (noise, blur, exposure)",
         group="attacks",
-        choices=("quick", "standard"),
+        choices=("quick", "standard", "clinical"),
     )
     epsilons: tuple[float, ...] = option(
         (0.0, 0.5 / 255, 1 / 255, 2 / 255, 4 / 255, 8 / 255, 0.03, 0.05),

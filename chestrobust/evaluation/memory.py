@@ -25,7 +25,7 @@ from chestrobust.config import EvaluateConfig
 from chestrobust.data import arrays
 from chestrobust.evaluation import sweep
 from chestrobust.models import bounds
-from chestrobust.reporting import tables
+from chestrobust.reporting import tables, verdict
 
 
 @dataclass(frozen=True)
@@ -49,9 +49,12 @@ class Evaluation:
         """One sentence: what is left of the macro AUC under the worst attack at the largest radius, and the audit."""
         rows = self.results["evaluations"]
         clean = rows[0]
-        largest = max(row["epsilon"] for row in rows)
-        apart = ("clean", "floor", "certified")
-        attacked = [row for row in rows if row["epsilon"] == largest and row["attack"] not in apart]
+        largest = max((row["epsilon"] for row in rows if verdict.has_radius(row)), default=0.0)
+        attacked = [
+            row
+            for row in rows
+            if row["epsilon"] == largest and verdict.has_radius(row) and row["attack"] not in ("floor", "certified")
+        ]
         audit = tables.verdict(self.audit).removesuffix(".")
         if not attacked or clean["macro_auc"] is None:
             return f"Macro AUC on clean images: {clean['macro_auc']}. {audit}."

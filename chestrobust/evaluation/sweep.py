@@ -16,6 +16,7 @@ from chestrobust.evaluation import (
     audit,
     cache,
     certification,
+    clinical,
     combined,
     gallery,
     metrics,
@@ -49,6 +50,8 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
     """
     if options.save_images:
         saving.check(splits)
+    if options.suite == "clinical":
+        clinical.check(splits)
     pixel_range = ranges.chosen(options.input_range)
     found = models.opened(path, splits, pixel_range)
     if options.certify:
@@ -201,7 +204,7 @@ class Subject(scoring.Scores):
                     for attack in together:
                         found.append(self.outcome(attack))
                         bar.update()
-                    rows.append(self._attacked(name, together, found))
+                    rows.append(self.attacked(name, together, found))
                     for answers, logits in ((candidates, [one.logits for one in found]), (kept, combined.kept(found))):
                         answers += logits
                         if len(logits) > 1 and not combined.each_label(together):
@@ -213,10 +216,10 @@ class Subject(scoring.Scores):
         # Apart from the others: what they change may change as much as it likes.
         for name in dict.fromkeys(extra for extra in self.options.extra if not catalogue.attack(extra).radius):
             attack = self._extra(name, {"seed": self.options.seed})
-            rows.append(self._attacked(name, [attack], [self.outcome(attack)]))
-        return rows
+            rows.append(self.attacked(name, [attack], [self.outcome(attack)]))
+        return rows + clinical.rows(self) if self.options.suite == "clinical" else rows
 
-    def _attacked(self, name, attacks, found):
+    def attacked(self, name, attacks, found):
         """The row of attacks that are scored together, from their outcomes."""
         record, logits = (
             combined.record(name, attacks, max(outcome.largest for outcome in found)),

@@ -32,6 +32,9 @@ ATTACKS = {
                 "Conference on Learning Representations", 2020, "1908.06281"),
     "one-pixel": ("su2019", "Su, Jiawei and Vargas, Danilo Vasconcellos and Sakurai, Kouichi", "One Pixel Attack for "
                   "Fooling Deep Neural Networks", "IEEE Transactions on Evolutionary Computation", 2019, "1710.08864"),
+    "corruption": ("disalvo2024", "Di Salvo, Francesco and Doerrich, Sebastian and Ledig, Christian", "MedMNIST-C: "
+                   "Comprehensive benchmark and improved classifier robustness by simulating realistic image "
+                   "corruptions", "arXiv preprint", 2024, "2406.17536"),
 }  # fmt: skip
 METHODS = {
     "online": _MADRY,

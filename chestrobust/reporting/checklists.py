@@ -83,7 +83,7 @@ def _versions(versions):
 
 
 def _radii(rows):
-    radii = sorted({row["epsilon"] for row in rows if row["epsilon"] > 0})
+    radii = sorted({row["epsilon"] for row in rows if verdict.has_radius(row)})
     return f"L-infinity within [0, 1], epsilon {', '.join(map(titles.radius, radii))}" if radii else None
 
 

@@ -64,7 +64,7 @@ def _of_attacks(dossier):
     if radius is None:
         return ""
     rows = verdict.attacks_at(results["evaluations"], radius)
-    radii = sorted({row["epsilon"] for row in results["evaluations"] if row["epsilon"] > 0})
+    radii = sorted({row["epsilon"] for row in results["evaluations"] if verdict.has_radius(row)})
     at = f", epsilon {titles.length(radius)}"
     attacks = "; ".join(titles.title(row).replace(at, "") for row in rows)
     return (

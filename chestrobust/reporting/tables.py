@@ -13,8 +13,9 @@ a dash then.
 import sys
 from collections import Counter
 
-from chestrobust.reporting import brackets
+from chestrobust.reporting import brackets, severities
 from chestrobust.reporting.cells import NONE, digits, markdown, paired, with_interval
+from chestrobust.reporting.verdict import has_radius
 from chestrobust.tasks import Task
 from chestrobust.titles import BELOW, data_title, is_below_a_level, length, radius, settings, short, title
 
@@ -98,6 +99,7 @@ def evaluation(results, verbose=True):
         *_by_group(results),
         *(line for header, rows in brackets.tables(results) for line in ("", *markdown(header, rows))),
         *brackets.note(results),
+        *_by_severity(results),
         "",
         *(audit_line(line) for line in results["audit"] if verbose or _is_told(line)),
         verdict(results["audit"]),
@@ -149,11 +151,11 @@ def _scores(entries, **columns):
 
 def _by_attack(entries, header, rows, first="Attack"):
     """A table with a row for each entry; radii have a column where there are several."""
-    several = len({entry["epsilon"] for entry in entries} - {0.0}) > 1
+    several = len({entry["epsilon"] for entry in entries if has_radius(entry)}) > 1
     return markdown(
         [first, *(["epsilon"] if several else []), *header],
         [
-            [short(entry), *([radius(entry["epsilon"]) if entry["epsilon"] else ""] if several else []), *row]
+            [short(entry), *([radius(entry["epsilon"]) if has_radius(entry) else ""] if several else []), *row]
             for entry, row in zip(entries, rows, strict=True)
         ],
     )
@@ -162,7 +164,7 @@ def _by_attack(entries, header, rows, first="Attack"):
 def _settings(entries):
     """What the names of attacks in a table don't say, in a line for each that differs."""
     attacked = [entry for entry in entries if entry["attack"] != "clean"]
-    radii = sorted({entry["epsilon"] for entry in attacked})
+    radii = sorted({entry["epsilon"] for entry in attacked if has_radius(entry)})
     one = [f"Attacked at epsilon {length(radii[0])}."] if len(radii) == 1 else []
     said = {}
     for entry in attacked:
@@ -215,8 +217,9 @@ def _is_told(line):
 def _clean_and_worst(results):
     """The clean row, and the worst of the radius in the middle if there is one."""
     middle = results["steps_curve"]["epsilon"]
-    clean, *attacked = [
-        entry for entry in results["evaluations"] if entry["epsilon"] in (0, middle) and entry["attack"] != "certified"
+    clean, *others = results["evaluations"]
+    attacked = [
+        entry for entry in others if entry["epsilon"] == middle and has_radius(entry) and entry["attack"] != "certified"
     ]
     return [clean, *sorted(attacked, key=lambda entry: 1 if entry["macro_auc"] is None else entry["macro_auc"])[:1]]
 
@@ -266,6 +269,12 @@ def _by_group(results):
         note = ["", f"Means of the labels that have an AUC: {'; '.join(missing)}."] if missing else []
         lines += ["", *markdown(header, rows), *note]
     return lines
+
+
+def _by_severity(results):
+    """Of each corruption the scores of all severities."""
+    found = severities.table(results)
+    return ["", *markdown(*found), "", severities.NOTE] if found else []
 
 
 def _put_around(results):

@@ -95,7 +95,7 @@ def clean_of(rows):
 
 def attacks_at(rows, epsilon):
     """Rows of the attacks at one radius, without those that sum up others."""
-    return [row for row in rows if row["epsilon"] == epsilon and row["attack"] not in ("clean", *SUMS)]
+    return [row for row in rows if row["epsilon"] == epsilon and has_radius(row) and row["attack"] not in SUMS]
 
 
 def number_of_attacks(rows, epsilon):
@@ -127,7 +127,10 @@ def worst(results, epsilon=None):
     rows = [
         row
         for row in results["evaluations"]
-        if row["epsilon"] == epsilon and row["macro_auc"] is not None and row["attack"] not in PER_LABEL
+        if row["epsilon"] == epsilon
+        and has_radius(row)
+        and row["macro_auc"] is not None
+        and row["attack"] not in PER_LABEL
     ]
     return min(rows, key=lambda row: row["macro_auc"], default=None) if epsilon else None
 
@@ -145,7 +148,7 @@ def operating(row, name):
 
 
 def has_radius(row):
-    """Whether a row is of images in a ball: one pixel may change altogether, and clean images don't."""
+    """Whether a row is of images in a ball: one pixel or a corruption may change altogether, and clean images don't."""
     known = catalogue.attack(row["attack"])
     return row["epsilon"] > 0 and (known is None or known.radius)
 
