@@ -254,6 +254,23 @@ def test_the_reader_fools_the_baseline_but_not_the_robust_model(browser, whole):
     assert "mass 26.9 % \u2192 26.9 %, still not found" in attack(browser)
 
 
+def test_what_every_model_finds_is_the_first_to_be_hidden(browser, tmp_path):
+    kept = made.gallery()
+    for model, weight in zip(kept["models"], (10, 1), strict=True):
+        model["network"] = made.network(weight)
+    first, second = kept["patients"]
+    first["present"] = second["present"] = ["mass", "effusion"]
+    second["answers"] = [[[0.4, 0.9, 0.1]] * 3, [[0.9, 0.9, 0.1]] * 3]
+    shown(browser, written(tmp_path, kept))
+    offered = [texts(browser, "#fool-goal option")]
+    Select(browser.find_element(By.ID, "fool-patient")).select_by_visible_text("test image 7")
+    offered.append(texts(browser, "#fool-goal option"))
+    assert offered == [
+        ["hide effusion", "hide mass", "invent hernia"],
+        ["hide mass", "hide effusion", "invent hernia"],
+    ]
+
+
 def test_models_that_cannot_be_attacked_there_have_no_such_section(browser, path):
     shown(browser, path)
     assert browser.find_elements(By.CSS_SELECTOR, "#fool, [href='#fool']") == []

@@ -55,7 +55,10 @@ function showFool(gallery) {
   const offer = () => {
     const one = gallery.patients[patient.value];
     const there = (name) => one.present.includes(name);
-    const labels = gallery.label_names.map((name, label) => [name, label]).sort((a, b) => there(b[0]) - there(a[0]));
+    const found = (label) => gallery.models.every((model, number) => one.answers[number][0][label] >= model.thresholds[label]);
+    // First what every model finds: what is missed already can't be hidden.
+    const rank = ([name, label]) => there(name) * (2 + found(label));
+    const labels = gallery.label_names.map((name, label) => [name, label]).sort((a, b) => rank(b) - rank(a));
     goal.replaceChildren(...labels.map(([name, label]) => new Option(`${there(name) ? "hide" : "invent"} ${name}`, label)));
     clear();
   };
