@@ -4,9 +4,9 @@
     python diagnosis.py --data phantom     built-in made-up data, nothing to download
     python diagnosis.py --folds 5          cross-validation by patient: mean and spread of the scores
 
-Writes RUN/model.keras, RUN/results.json, RUN/history.csv, RUN/chestxray.png and the page RUN/report.html, and prints a
-table. With --folds, a run for each fold in RUN/fold1of5 ..., and RUN/kfold.json; interrupted, the same command
-continues with the fold it was at.
+Writes RUN/model.keras, RUN/results.json, RUN/history.csv, RUN/chestxray.png, RUN/model_card.md and the page
+RUN/report.html, and prints a table. With --folds, a run for each fold in RUN/fold1of5 ..., and RUN/kfold.json;
+interrupted, the same command continues with the fold it was at.
 """
 
 import sys

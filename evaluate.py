@@ -7,8 +7,8 @@
     python evaluate.py RUN --data nih --root DIR             other data than the model's own, on the labels they share
     python evaluate.py RUN --by sex age view                 broken down by what is known of the patients
 
-Writes RUN/evaluations/NAME.json and NAME.png and the page RUN/report.html, prints tables and what the audit found.
-Interrupted, the same command continues.
+Writes RUN/evaluations/NAME.json, NAME.png, NAME.svg and the page RUN/report.html, prints tables and what the audit
+found. Interrupted, the same command continues.
 """
 
 import dataclasses

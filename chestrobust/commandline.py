@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import math
+import sys
 
 from chestrobust import __version__, catalogue, files
 from chestrobust.errors import did_you_mean, printable
@@ -227,3 +228,9 @@ def as_arguments(values, config_class):
         elif value or fields[name].default is not False:
             arguments.append(dashed(name) if value else dashed(f"no_{name}"))
     return arguments
+
+
+def under_way(text):
+    """Tell whoever waits at a terminal what is being done; files of output are spared."""
+    if sys.stderr.isatty():
+        print(text, file=sys.stderr, flush=True)

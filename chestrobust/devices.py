@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
-from chestrobust import workers
+from chestrobust import commandline, workers
 from chestrobust.errors import ExpectedError
 
 EXAMPLE = '{"cluster": {"worker": ["host1:12345", "host2:12345"]}, "task": {"type": "worker", "index": 0}}'
@@ -107,13 +107,13 @@ def start(**task):
         WorkersError: If another worker has ended, or is about to do something else.
     """
     global _meeting, _started
-    print("Starting TensorFlow", flush=True)
+    commandline.under_way("Starting TensorFlow")
     import_tensorflow()
     if _meeting:
         _meeting.agree(task)
         _meeting, _started = None, True
     strategy()
-    print(f"Devices: {len(_names('GPU'))} GPU, {os.cpu_count()} processor cores", flush=True)
+    commandline.under_way(f"Devices: {len(_names('GPU'))} GPU, {os.cpu_count()} processor cores")
 
 
 def import_tensorflow():

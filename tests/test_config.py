@@ -274,3 +274,10 @@ def test_all_but_the_best_recipe_name_it_and_that_for_another_end():
     ends = ("best", "certified")
     assert [recipes.better(name) for name in ends] == [None, None]
     assert all("--recipe best" in recipes.better(name) for name in (None, *recipes.RECIPES) if name not in ends)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_what_is_under_way_is_told_at_a_terminal_alone(terminal, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    commandline.under_way("Loading phantom")
+    assert capsys.readouterr() == ("", "Loading phantom\n" if terminal else "")

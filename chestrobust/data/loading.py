@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 from tqdm import tqdm
 
-from chestrobust import catalogue
+from chestrobust import catalogue, commandline
 from chestrobust.catalogue import resolve
 from chestrobust.config import DATA_DIR
 from chestrobust.data.metadata import beside
@@ -16,7 +16,7 @@ from chestrobust.errors import DataError, did_you_mean
 
 def load_for(*, data, **given) -> Splits:
     """`load` what a script's options of `config.DATA` ask for, and say so."""
-    print(f"Loading {data}", flush=True)
+    commandline.under_way(f"Loading {data}")
     return load(data, **given)
 
 

@@ -1,7 +1,7 @@
 """The gallery of the report page: the same test images through each model, clean and attacked at growing radii.
 
 Radii are whole grey levels, and attacked images are rounded to such inside the ball, so that what is shown as 8-bit PNG
-is to the last bit what the probabilities beside it are of.
+is to the last bit what the probabilities beside it are of. Small models come along, for the page's readers to attack.
 """
 
 import base64
@@ -16,11 +16,12 @@ from chestrobust.attacks import named
 from chestrobust.data import metadata
 from chestrobust.data.splits import as_floats
 from chestrobust.evaluation import outcomes, patients
+from chestrobust.models import transcript
 
 LEVELS = (0, 1, 2, 4, 8, 16)  # radii in grey levels
 PATIENTS = 4
 STEPS = 10
-MAX_CHARACTERS = 5 << 19  # of the images in Base64: the page stays below 5 MB
+MAX_CHARACTERS = 5 << 19  # of images and models in Base64: the page stays below 5 MB
 NAME = "gallery.json"
 
 
@@ -45,7 +46,8 @@ def write(models, splits, thresholds, folder, *, precision="auto"):
         name: [task.probabilities(outcomes.answers(model, version)) for version in stored[name]]
         for name, model in models.items()
     }
-    found, size = [], 0
+    described = [_described(name, model, thresholds[name], task) for name, model in models.items()]
+    found, size = [], len(json.dumps(described))
     for number, index in enumerate(chosen):
         shown = {name: [_png(version[number]) for version in versions] for name, versions in stored.items()}
         size += sum(len(text) for versions in shown.values() for text in versions)
@@ -65,12 +67,18 @@ def write(models, splits, thresholds, folder, *, precision="auto"):
         "attack": f"PGD-{STEPS}",
         "radii": [level / 255 for level in LEVELS],
         "label_names": list(splits.label_names),
-        "models": [
-            {"name": name, "thresholds": None if task.exclusive else _rounded(thresholds[name])} for name in models
-        ],
+        "models": described,
         "patients": found,
     }
     runs.Run(folder).write(NAME, json.dumps(content, allow_nan=False) + "\n")
+
+
+def _described(name, model, thresholds, task):
+    """What the page says of a model, with its layers if they are few: those of classes aren't attacked there."""
+    if task.exclusive:
+        return {"name": name, "thresholds": None}
+    layers = transcript.of(model)
+    return {"name": name, "thresholds": _rounded(thresholds)} | ({"network": layers} if layers else {})
 
 
 def _attacked(model, images, labels, indices, task, attacks):

@@ -76,7 +76,7 @@ class Evaluation:
         return json.dumps(self.results, indent=2, allow_nan=False)
 
     def save(self, folder):
-        """Write `evaluation.json` and `evaluation.png` into a folder, which is made if need be; returns its path."""
+        """Write `evaluation.json`, `.png` and `.svg` into a folder, which is made if need be; returns its path."""
         folder = Path(folder).expanduser()
         with files.explained(folder):
             files.make_folder(folder)

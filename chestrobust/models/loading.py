@@ -48,6 +48,7 @@ def load(path, custom_objects=None):
     Raises:
         ModelError: If the file can't be loaded.
     """
+    path = Path(path)
     stored = modelfile.check(path, custom_objects or ())
     try:
         if path.suffix == ".keras":

@@ -5,6 +5,7 @@ import numpy as np
 from chestrobust import catalogue, titles
 from chestrobust.reporting import figures, verdict
 
+ATTACKS = (*figures.COLOURS[2:], figures.INK, figures.SOFT)  # the first two are a baseline's and a robust model's
 ORDERED = ("#c6dbef", "#6baed6", "#2171b5", "#08306b")  # more of the same thing is darker
 
 
@@ -62,7 +63,7 @@ def _lines(ax, clean, entries):
         x = [entry["epsilon"] for entry in line]
         y = np.array([np.nan if entry["macro_auc"] is None else entry["macro_auc"] for entry in line])
         style = {"marker": _of(figures.MARKERS, number), "linestyle": _of(figures.DASHES, number // 6)}
-        colour = _of(figures.COLOURS, number)
+        colour = _of(ATTACKS, number)
         ax.plot(x, y, **style, color=colour, markersize=5, linewidth=1.2, label=titles.name(name))
         ends = [verdict.interval(entry, "macro_auc") or [np.nan, np.nan] for entry in line]
         ax.fill_between(x, *np.array(ends).T, color=colour, alpha=0.12, linewidth=0)

@@ -155,7 +155,8 @@ def _gallery(dossiers, found):
             colours = [*[0] * (len(kept["models"]) - 1), colour]
             models = [{**model, "colour": its} for model, its in zip(kept["models"], colours, strict=True)]
             steps = [titles.radius(radius) for radius in kept["radii"]]
-            return {**kept, "models": models, "steps": steps, "run": name}
+            attackable = sum("network" in model for model in models)
+            return {**kept, "models": models, "steps": steps, "run": name, "attackable": attackable}
     return None
 
 

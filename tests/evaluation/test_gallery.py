@@ -11,8 +11,9 @@ from conftest import make_splits
 from PIL import Image
 from scipy.special import expit
 
-from chestrobust import devices
+from chestrobust import devices, models
 from chestrobust.evaluation import gallery
+from chestrobust.models import transcript
 
 
 def linear(sign):
@@ -85,6 +86,17 @@ def test_classes_have_no_thresholds(tmp_path):
     found = json.loads((tmp_path / "gallery.json").read_text())
     assert found["models"] == [{"name": "model", "thresholds": None}]
     assert sum(found["patients"][0]["answers"][0][0]) == pytest.approx(1, abs=1e-3)
+
+
+@pytest.mark.parametrize(("task", "activation"), [("multi-label", "sigmoid"), ("multi-class", "softmax")])
+def test_small_models_of_findings_come_along(tmp_path, task, activation):
+    splits = make_splits((12, 12, 40), task=task)
+    small = models.logits(models.build_cnn((8, 8, 1), 3, activation=activation))
+    cuts = dict.fromkeys(("other", "small"), np.full(3, 0.5))
+    gallery.write({"other": linear(1), "small": small}, splits, cuts, tmp_path)
+    kept = [model.get("network") for model in json.loads((tmp_path / "gallery.json").read_text())["models"]]
+    assert kept == [None, None if task == "multi-class" else transcript.of(small)]
+    assert transcript.of(small) is not None
 
 
 def test_large_images_are_fewer(tmp_path, monkeypatch):

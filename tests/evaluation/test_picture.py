@@ -10,7 +10,7 @@ from conftest import make_splits
 from chestrobust import devices, runs
 from chestrobust.attacks import named
 from chestrobust.evaluation import patients, picture
-from chestrobust.reporting import story
+from chestrobust.reporting import figures, story
 
 SUITE = named.quick_suite(named.pgd_of(0.1, 2), several=True)
 
@@ -57,6 +57,18 @@ def test_both_models_show_the_same_patient_each_attacked_for_itself(drawn):
         np.testing.assert_allclose(one.answers, 1 / (1 + np.exp(-logits)), atol=1e-5)
         assert (one.reported == (one.answers >= 0.5)).all()
         assert max(np.abs(image - first[0]).max() for image in one.pictures.values()) == pytest.approx(0.1, abs=1e-6)
+
+
+def test_each_model_is_attacked_for_itself(tmp_path, monkeypatch):
+    kept = []
+    monkeypatch.setattr(story, "draw", lambda models, *_, **__: kept.extend(models) or figures.headed("", (1, 1)))
+    models = {"upright": linear(1), "turned": linear(-1)}
+    picture.draw(models, make_splits((12, 12, 40)), dict.fromkeys(models, np.zeros(3)), SUITE, runs.Run(tmp_path))
+    (clean, upright, _), (_, turned, _) = (list(one.pictures.values()) for one in kept)
+    # FGSM goes the other way where the weights do, if it isn't at the end of the pixel range.
+    product = ((upright - clean) * (turned - clean))[:6:2]
+    assert product.max() <= 0
+    assert product.min() == pytest.approx(-0.01, abs=1e-6)
 
 
 def test_the_rule_is_told_under_the_picture(drawn):

@@ -49,6 +49,17 @@ def pixels(splits):
     return splits.test.images.astype(np.float32) / 255
 
 
+@pytest.mark.parametrize("kind", [str, lambda path: path])
+def test_a_model_of_ours_is_a_classifier_again_when_it_comes_as_a_file(splits, tmp_path, kind):
+    made = models.build_cnn((SIZE, SIZE, 1), 3)
+    made.save(tmp_path / "file.keras")
+    again = models.opened(tmp_path / "file.keras", splits).classifier(splits.task)
+    loaded = models.load(kind(tmp_path / "file.keras"))
+    for one in (again, loaded):
+        np.testing.assert_allclose(one(pixels(splits)), made(pixels(splits)), atol=1e-6)
+        assert [layer.name for layer in one.layers].count("logits") == 1
+
+
 def shared(x):
     activation = layers.Activation("sigmoid")
     gate = layers.Dense(SIZE * SIZE, kernel_initializer="zeros", bias_initializer=keras.initializers.Constant(40.0))

@@ -248,6 +248,20 @@ def test_many_models_stand_below_each_other_and_keep_their_colours(pair, tmp_pat
     assert json.loads(kept)["run"] == "robust"
 
 
+def test_only_models_that_came_along_can_be_fooled_on_the_page(tmp_path):
+    shown = made.gallery()
+    made.folder(tmp_path / "none", made.results(), gallery=shown)
+    text = page.write(tmp_path / "none").read_text()
+    assert "fool" not in re.sub(r"<style>.*?</style>", "", text, flags=re.DOTALL) and "readNetwork" not in text
+    shown["models"][1]["network"] = made.network(1)
+    made.folder(tmp_path / "one", made.results(), gallery=shown)
+    text = page.write(tmp_path / "one").read_text()
+    assert "by this model, and nothing is loaded" in Parsed(text).shown
+    assert text.count("<script") == 3 and 'href="#fool"' in text
+    kept = json.loads(re.search(r'id="gallery-data">(.*?)</script>', text)[1])
+    assert [model.get("network") for model in kept["models"]] == [None, made.network(1)]
+
+
 def test_runs_on_other_images_are_called_not_alike(pair, tmp_path, monkeypatch):
     other = made.data(sha256="cd" * 32)
     made.folder(tmp_path / "other", made.results(data=other), {"standard": made.evaluation(data=other)})

@@ -1,12 +1,20 @@
 """The report page in a real browser: what moves, what is said to a screen reader, and that nothing is loaded."""
 
+import base64
+import io
 import json
 import shutil
 import statistics
 
 import made
+import numpy as np
 import pytest
+from conftest import make_splits
+from PIL import Image
+from test_network import shaken
 
+from chestrobust import models
+from chestrobust.evaluation import gallery
 from chestrobust.reporting import page
 
 pytestmark = pytest.mark.browser
@@ -46,15 +54,28 @@ def browser():
     found.quit()
 
 
-@pytest.fixture(scope="module")
-def path(tmp_path_factory):
+def written(folder, kept):
     """The page of a robust run with its baseline, its evaluation and a gallery."""
-    folder = tmp_path_factory.mktemp("page")
     rows = made.evaluation()
     rows["evaluations"][0]["per_label_auc"]["mass"] = None
     rows["audit"] += [made.line("gradients", "failed", "invalid"), made.line("corners", "passed", "note")]
-    made.folder(folder / "run", made.results(baseline="../base"), {"standard": rows}, gallery=made.gallery())
+    made.folder(folder / "run", made.results(baseline="../base"), {"standard": rows}, gallery=kept)
     return page.write(folder / "run")
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory):
+    """A page whose models can't be attacked on it."""
+    return written(tmp_path_factory.mktemp("page"), made.gallery())
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A page that has every section: a baseline that is easily fooled, and a robust model that isn't."""
+    shown = made.gallery()
+    for model, weight in zip(shown["models"], (10, 1), strict=True):
+        model["network"] = made.network(weight)
+    return written(tmp_path_factory.mktemp("whole"), shown)
 
 
 def shown(browser, path, *, theme="light", width=1200):
@@ -78,15 +99,23 @@ def column(table, number):
     ]
 
 
-def test_nothing_is_loaded_and_the_console_is_silent(browser, path):
+def attack(browser):
+    """Press the button, and wait for what is said in the end."""
+    browser.find_element(By.ID, "fool-attack").send_keys(Keys.ENTER)
+    WebDriverWait(browser, 30).until(lambda _: texts(browser, "#fool-told") != [""])
+    return texts(browser, "#fool-told")[0]
+
+
+def test_nothing_is_loaded_and_the_console_is_silent(browser, whole):
     browser.get_log("performance"), browser.get_log("browser")
-    shown(browser, path)
+    shown(browser, whole)
     slider = browser.find_element(By.ID, "radius")
     slider.send_keys(Keys.END)
+    attack(browser)
     events = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     asked = [event["params"]["request"]["url"] for event in events if event["method"] == "Network.requestWillBeSent"]
     assert {url.partition(":")[0] for url in asked} <= {"file", "data"}
-    assert [url for url in asked if url.startswith("file:")] == [path.as_uri()]
+    assert [url for url in asked if url.startswith("file:")] == [whole.as_uri()]
     assert browser.get_log("browser") == []
 
 
@@ -147,8 +176,8 @@ def test_tables_are_sorted_by_a_press_and_say_so(browser, path):
 
 @pytest.mark.parametrize("theme", THEMES)
 @pytest.mark.parametrize("width", WIDTHS)
-def test_axe_finds_nothing_serious(browser, path, theme, width):
-    shown(browser, path, theme=theme, width=width)
+def test_axe_finds_nothing_serious(browser, whole, theme, width):
+    shown(browser, whole, theme=theme, width=width)
     browser.execute_script("document.querySelectorAll('details').forEach((one) => { one.open = true; })")
     found = axe.Axe().run(browser)["violations"]
     told = [(one["id"], one["impact"], [node["html"][:90] for node in one["nodes"]][:3]) for one in found]
@@ -157,8 +186,8 @@ def test_axe_finds_nothing_serious(browser, path, theme, width):
 
 
 @pytest.mark.parametrize("width", (320, *WIDTHS))
-def test_the_page_fits_every_width(browser, path, width):
-    shown(browser, path, width=width)
+def test_the_page_fits_every_width(browser, whole, width):
+    shown(browser, whole, width=width)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= width
 
 
@@ -178,8 +207,8 @@ def test_both_themes_have_their_own_paper(browser, path):
     assert grey[0] > 230 and grey[1] < 40
 
 
-def test_all_can_be_reached_by_keyboard(browser, path):
-    shown(browser, path)
+def test_all_can_be_reached_by_keyboard(browser, whole):
+    shown(browser, whole)
     body, reached = browser.find_element(By.TAG_NAME, "body"), set()
     body.send_keys(Keys.TAB)
     for _ in range(160):
@@ -187,6 +216,7 @@ def test_all_can_be_reached_by_keyboard(browser, path):
         reached.add(active.get_attribute("id") or active.tag_name)
         active.send_keys(Keys.TAB)
     assert {"patient", "radius", "button", "summary", "methods-1", "a"} <= reached
+    assert {f"fool-{name}" for name in ("patient", "goal", "steps", "radius", "attack")} <= reached
 
 
 def test_what_is_copied_is_the_text(browser, path):
@@ -195,3 +225,57 @@ def test_what_is_copied_is_the_text(browser, path):
     selected = browser.execute_script("return getSelection().toString()")
     assert selected.strip() == browser.find_element(By.ID, "methods-1").text.strip()
     assert selected.startswith("We used chestmnist")
+
+
+def test_the_reader_fools_the_baseline_but_not_the_robust_model(browser, whole):
+    shown(browser, whole)
+    radius = browser.find_element(By.ID, "fool-radius")
+    for _ in range(4):
+        radius.send_keys(Keys.ARROW_RIGHT)
+    assert texts(browser, "#fool-radius-shown") == ["8/255"]
+    assert radius.get_attribute("aria-valuetext") == "epsilon 8/255"
+    # Twelve pixels go down by 8/255 and four are 0 already: a logit of 2 falls by 10 or 1 times 96/255.
+    expected = (
+        "baseline: effusion 88.1 % \u2192 14.6 %, no longer found.\nrobust: effusion 88.1 % \u2192 83.5 %, still found."
+    )
+    assert attack(browser) == expected
+    rows = texts(browser, "#fool-views .answers li:first-child")
+    assert [row.split("\n")[-1] for row in rows] == ["14.6 % missed", "83.5 % found"]
+    captions = texts(browser, "#fool-views figcaption")
+    assert captions[:3] == ["clean", "attacked, 8/255", "perturbation, \u00d716"]
+    change = "return [...document.querySelector('#fool-views canvas').getContext('2d').getImageData(0, 0, 2, 1).data]"
+    # The first pixel is black and stays, the next one is darker by the whole radius.
+    assert browser.execute_script(change)[::4] == [128, 1]
+    Select(browser.find_element(By.ID, "fool-steps")).select_by_visible_text("FGSM")
+    WebDriverWait(browser, 30).until(lambda _: texts(browser, "#fool-views figcaption").count("not attacked") == 2)
+    assert texts(browser, "#fool-told") == [""]
+    assert attack(browser) == expected  # one step is enough for what is linear
+    Select(browser.find_element(By.ID, "fool-goal")).select_by_visible_text("invent mass")
+    assert "mass 26.9 % \u2192 26.9 %, still not found" in attack(browser)
+
+
+def test_models_that_cannot_be_attacked_there_have_no_such_section(browser, path):
+    shown(browser, path)
+    assert browser.find_elements(By.CSS_SELECTOR, "#fool, [href='#fool']") == []
+
+
+def test_the_page_answers_what_keras_answers(browser, tmp_path):
+    splits = make_splits((12, 12, 24), size=28)
+    model = shaken(models.build_cnn((28, 28, 1), 3))
+    kept = tmp_path / "kept"
+    kept.mkdir()
+    gallery.write({"robust": model}, splits, {"robust": np.full(3, 0.5)}, kept, precision="float32")
+    content = json.loads((kept / "gallery.json").read_text())
+    shown(browser, written(tmp_path, content))
+    found = browser.execute_async_script("""
+        const finish = arguments[0], data = JSON.parse(document.getElementById("gallery-data").textContent);
+        const network = readNetwork(data.models[0].network);
+        Promise.all(data.patients.map((one) => pixelsOf(one.attacked[0][4], network.shape))).then((images) =>
+          finish(images.map((image) => [[...image], [...logitsOf(network, image)]])));
+    """)
+    stored = [one["attacked"][0][4] for one in content["patients"]]
+    for text, (pixels, logits) in zip(stored, found, strict=True):
+        levels = np.asarray(Image.open(io.BytesIO(base64.b64decode(text))), np.float32)
+        np.testing.assert_array_equal(np.rint(255 * np.array(pixels)), levels.ravel())
+        np.testing.assert_allclose(logits, model(levels[None, ..., None] / 255, training=False)[0], atol=1e-4)
+    assert attack(browser).startswith("robust: ")

@@ -114,7 +114,7 @@ function drawAnswers(view, data, one, answers, clean) {
   const cuts = view.model.thresholds, most = answers.indexOf(Math.max(...answers));
   // The same order at every radius: what is there, then what the strongest attack changes most.
   const last = one.answers[data.models.indexOf(view.model)].at(-1);
-  const order = names.map((_, label) => label).sort((a, b) => present.has(names[b]) - present.has(names[a])
+  const order = one.order ?? names.map((_, label) => label).sort((a, b) => present.has(names[b]) - present.has(names[a])
     || Math.abs(last[b] - clean[b]) - Math.abs(last[a] - clean[a]));
   view.answers.replaceChildren(...order.slice(0, 7).map((label) => {
     const item = made("li"), there = present.has(names[label]), track = made("span", "track");
