@@ -2,6 +2,7 @@
 
     python evaluate.py runs/robust                           FGSM and PGD over a range of radii
     python evaluate.py runs/robust --suite standard          APGD, each label alone, and the gradient-free Square attack
+    python evaluate.py runs/robust --suite clinical          noise, blur and exposure, as they happen to X-rays
     python evaluate.py model.keras --data chestmnist         any Keras model with sigmoid, softmax or logit outputs
     python evaluate.py runs/robust --verify                  do the numbers in the run's results.json hold?
     python evaluate.py RUN --data nih --root DIR             other data than the model's own, on the labels they share
