@@ -86,7 +86,15 @@ def test_examples_run(page, tmp_path, monkeypatch):
     images, labels = rng.random((12, 8, 8, 1), np.float32), rng.integers(0, 2, (12, 1))
     labels[:2, 0] = 0, 1
     model = keras.Sequential([keras.Input((8, 8, 1)), keras.layers.Flatten(), keras.layers.Dense(1, "sigmoid")])
-    given = {"model": model, "images": images, "labels": labels, "val_images": images, "val_labels": labels}
+    given = {
+        "model": model,
+        "images": images,
+        "labels": labels,
+        "train_images": images,
+        "train_labels": labels,
+        "val_images": images,
+        "val_labels": labels,
+    }
     for example in blocks(page, "python"):
         if "..." not in example:
             exec(compile(example, page.name, "exec"), dict(given))

@@ -161,7 +161,7 @@ def facts(found):
     Args:
         found: A `models.Opened`.
     """
-    others = [loss for name, loss in found.fits.items() if name != found.pixel_range]
+    others = {name: loss for name, loss in found.fits.items() if name != found.pixel_range}
     known = {
         "logits give the answers": {
             "passed": found.agreement <= found.tolerance,
@@ -171,13 +171,13 @@ def facts(found):
         }
     }
     if others:
-        own = found.fits[found.pixel_range]
+        own, best = found.fits[found.pixel_range], min(others, key=others.get)
         known["input range"] = {
-            "passed": own <= min(others),
+            "passed": own <= others[best],
             "severity": NOTE,
             "value": own,
             "text": f"validation loss with pixels in {ranges.shown(found.pixel_range)}; "
-            f"the best of other ranges has {min(others):.3f}",
+            f"the best of other ranges, {ranges.shown(best)} (--input-range {best}), has {others[best]:.3f}",
         }
     return known
 

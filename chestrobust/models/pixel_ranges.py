@@ -10,6 +10,7 @@ from chestrobust.models import graph
 
 BETTER = 0.8  # of the validation loss: what a range must reach to be clearly the better one
 AUC_SLACK, CLEARLY = 0.01, 0.05  # of the AUC: what may be chance, and what isn't
+NONSENSE = 2  # times the loss of who knows the labels' frequencies alone: no model of these pixels is that wrong
 DESPITE = 0.15  # of the AUC: what outweighs a range that the user gave
 # From which divisor or mean on pixels can't have been in [0, 1].
 BYTES = 50
@@ -66,11 +67,12 @@ def check(losses, declared, first_layers=None, *, given=False):
     # Stretched pixels make an unsure model surer, and nonsense is no better than other nonsense. So the one must know
     # less than how frequent the labels are, or rank clearly worse, and the other must know more than that. On images
     # from elsewhere a model may know less in its own range too, so that the user's word counts for more.
+    nonsense = not given and loss >= NONSENSE * losses[declared][2]
     better = [
         name
         for name, (other, other_auc, chance) in sorted(losses.items(), key=lambda item: item[1][0])
         if (other_auc >= auc + DESPITE if given else loss >= chance or other_auc >= auc + CLEARLY)
-        and other < min(BETTER * loss, chance)
+        and (other < min(BETTER * loss, chance) or (nonsense and other <= loss / NONSENSE))
         and other_auc >= auc - AUC_SLACK
     ]
     if better:

@@ -5,7 +5,7 @@ NONE = "-"
 
 def markdown(header, rows):
     """A table, a list of lines: the first column to the left, the others to the right."""
-    widths = [max(len(row[column]) for row in [header, *rows]) for column in range(len(header))]
+    widths = [max(2, *(len(row[column]) for row in [header, *rows])) for column in range(len(header))]
     ruler = ["-" * (width - bool(column)) + ":" * bool(column) for column, width in enumerate(widths)]
     return [
         "| "

@@ -2,8 +2,10 @@
 
 import shlex
 from collections import Counter
+from pathlib import Path
 
-from chestrobust import catalogue, titles
+from chestrobust import catalogue, commandline, titles
+from chestrobust.config import DATA, DATA_DIR, EvaluateConfig
 
 SUMS = ("joint", "floor", "certified")  # rows that are no attack's: the worst of several, and a bound for all
 # An attacker has one image for all labels: what has another one for each can't be the worst.
@@ -74,11 +76,20 @@ def after_evaluation(subject, results, page):
         page: Path of the report, or None.
     """
     options = results["config"]
-    command = ["python", "evaluate.py", subject, "--suite", "standard"]
+    # A run tells its data, a file doesn't.
+    data = _data_of(options) if Path(subject).is_file() else []
+    command = ["python", "evaluate.py", subject, *data, "--suite", "standard"]
     if options["suite"] == "standard":
         more = [*command, "--steps", PUBLISHED_STEPS, "--restarts", 5]
-        command = more if options["steps"] < PUBLISHED_STEPS else ["python", "explain.py", subject]
+        command = more if options["steps"] < PUBLISHED_STEPS else ["python", "explain.py", subject, *data]
     return _closing(sentence(results), [page] if page else [], command)
+
+
+def _data_of(settings):
+    """The arguments that say which data and pixels, as far as they are set."""
+    given = {name: settings[name] for name in DATA if settings.get(name) and settings[name] != DATA_DIR}
+    pixels = ["--input-range", *settings["input_range"]] if settings.get("input_range") else []
+    return [*commandline.as_arguments(given, EvaluateConfig), *pixels]
 
 
 def _closing(sentence, paths, command):

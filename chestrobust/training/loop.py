@@ -17,6 +17,7 @@ import tensorflow as tf
 from chestrobust import devices, files, interruption, losses, models, titles
 from chestrobust.attacks import named
 from chestrobust.data import batching, sampling
+from chestrobust.data.lazy import Lazy
 from chestrobust.errors import TrainingError
 from chestrobust.evaluation import metrics, outcomes
 from chestrobust.evaluation.certification import Certified
@@ -234,13 +235,13 @@ def _compiled_step(model, splits, examples, running, recipe, average):
     strategy = devices.strategy()
     activate = splits.task.activate
     mean, accuracy, auc = running
-    forward = twin.of(model, twin.dtype(recipe.precision))
+    forward, white = twin.of(model, twin.dtype(recipe.precision)), _white(splits.train.images)
     loss = losses.for_training(recipe.loss, splits.task, splits.train.labels)
     loss = _smoothed(loss, recipe.label_smoothing, splits.task.exclusive)
 
     def replica_step(images, labels, indices, count, seed):
         images, labels, indices, positions = devices.deal(count, images, labels, indices)
-        images, labels = _in_pixel_units(images), tf.cast(labels, tf.float32)
+        images, labels = tf.cast(images, tf.float32) / white, tf.cast(labels, tf.float32)
         images = augment.augmented(images, recipe.augmentation, seed=seed, indices=indices)
         made = examples(images, labels, seed, indices, positions, count)
 
@@ -293,8 +294,9 @@ def _smoothed(loss, share, exclusive):
     return lambda labels, logits: (1 - share / 2) * loss(labels, logits) + share / 2 * loss(1 - labels, logits)
 
 
-def _in_pixel_units(images):
-    return tf.cast(images, tf.float32) / 255 if images.dtype == tf.uint8 else images
+def _white(images):
+    """What white is in the images of a split: 255 whatever their type, but 1 in crafted ones, which are made lazily."""
+    return 1 if isinstance(images, Lazy) and images.dtype != np.uint8 else 255
 
 
 def _synchronize(model):

@@ -571,6 +571,7 @@ def test_explaining_takes_the_folder_of_the_run_unless_it_has_moved(tmp_path):
     run.start(options)
     for name in ("results.json", "model.keras"):
         run.write(name, "{}")
+    data.load("nih", root=root, data_dir=tmp_path / "data")
     subject = saved.find(str(run.path))
     splits = loaded(saved.settings(subject, vars(config.ExplainConfig(subject="run", other=None))))
     assert splits.summary()["counts"] == {"train": 31, "val": 2, "test": 4}

@@ -176,3 +176,13 @@ def test_the_examples_of_the_docstrings_run(tmp_path, monkeypatch):
         exec(compile(text, module.__name__, "exec"), dict(known))
     assert (tmp_path / "evaluation" / "evaluation.json").is_file()
     assert (tmp_path / "robust.keras").is_file()
+
+
+def test_floats_train_as_bytes_do():
+    options = {"val_images": VAL[0], "val_labels": VAL[1], "epochs": 1, "train_steps": 1, "learning_rate": 0.01}
+    model, found = trained("sequential"), []
+    for images, val in ((TRAIN[0], VAL[0]), (TRAIN[0] / 255, VAL[0] / 255)):
+        robust = chestrobust.harden(model, images, TRAIN[1], 8 / 255, **options | {"val_images": val})
+        found.append(robust.get_weights())
+    for of_bytes, of_floats in zip(*found, strict=True):
+        np.testing.assert_allclose(of_floats, of_bytes, atol=1e-5)

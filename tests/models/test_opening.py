@@ -361,3 +361,12 @@ def test_a_model_of_ours_out_of_its_run_is_trained_on_as_it_is():
     assert [layer.name for layer in classifier.layers].count("logits") == 1
     images = splits.test.images.astype("float32") / 255
     np.testing.assert_allclose(classifier(images), ours(images), atol=1e-6)
+
+
+def test_a_model_that_is_sure_of_nonsense_takes_other_pixels():
+    """Sure of too much in its own range as well: its loss is above that of the labels' frequencies, 0.238."""
+    fits = {"0 1": (0.673, 0.745, 0.238), "0 255": (0.25, 0.769, 0.238)}
+    with pytest.raises(ModelError, match="--input-range 0 255"):
+        pixel_ranges.check(fits, "0 1")
+    pixel_ranges.check(fits, "0 1", given=True)
+    pixel_ranges.check(fits | {"0 1": (0.4, 0.745, 0.238)}, "0 1")

@@ -1,9 +1,12 @@
 """The sentence that an evaluation comes to, and the list of runs: from results alone."""
 
+import dataclasses
+
 import made
 import pytest
 
 from chestrobust import __main__ as listing
+from chestrobust import config
 from chestrobust.errors import RunError
 from chestrobust.reporting import tables, verdict
 
@@ -146,3 +149,13 @@ def test_a_folder_without_runs_is_one_line(tmp_path, make):
     make(tmp_path / "runs")
     with pytest.raises(RunError, match=r"runs: expected .*Received none\. Train a model"):
         listing.main(["runs", str(tmp_path / "runs")])
+
+
+def test_after_a_file_the_next_command_names_its_data(tmp_path):
+    (tmp_path / "mine.keras").write_bytes(b"")
+    found = made.evaluation()
+    found["config"] = dataclasses.asdict(config.EvaluateConfig("x", data="a.npz", limit=50, input_range=("0", "255")))
+    told = verdict.after_evaluation(tmp_path / "mine.keras", found, None).splitlines()[-1]
+    wanted = "mine.keras --data=a.npz --limit=50 --input-range 0 255 --suite standard"
+    assert told.endswith(wanted)
+    assert "--data" not in verdict.after_evaluation(tmp_path, found, None)

@@ -8,6 +8,7 @@ import pytest
 import tensorflow as tf
 
 from chestrobust.tasks import Task
+from chestrobust.training import gradients as gradients_of
 from chestrobust.training import loop, schedules
 
 
@@ -44,10 +45,10 @@ def test_the_ramp_follows_the_steps_of_the_optimizer_and_stays_at_its_end():
 
 def test_gradients_are_shortened_together_and_short_ones_stay():
     gradients = [tf.constant([3.0, 0.0]), tf.constant([4.0])]
-    np.testing.assert_allclose(loop._clipped(gradients, 1.0)[0], [0.6, 0], rtol=1e-6)
-    np.testing.assert_allclose(loop._clipped(gradients, 1.0)[1], [0.8], rtol=1e-6)
-    np.testing.assert_array_equal(loop._clipped(gradients, 6.0)[1], [4.0])
-    assert loop._clipped(gradients, 0) is gradients
+    np.testing.assert_allclose(gradients_of._clipped(gradients, 1.0)[0], [0.6, 0], rtol=1e-6)
+    np.testing.assert_allclose(gradients_of._clipped(gradients, 1.0)[1], [0.8], rtol=1e-6)
+    np.testing.assert_array_equal(gradients_of._clipped(gradients, 6.0)[1], [4.0])
+    assert gradients_of._clipped(gradients, 0) is gradients
 
 
 @pytest.mark.parametrize(

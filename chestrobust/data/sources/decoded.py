@@ -64,6 +64,7 @@ def is_known_root(root, data_dir):
     root = os.path.expanduser(root)  # Pathlib's raises an error for what can't be a folder's name.
     if not os.path.isdir(root) or not os.access(root, os.W_OK):
         return True
+    data_dir = os.path.expanduser(data_dir)
     return any(fingerprint.as_made(path, data_dir) for path in Path(root, ".decoded").glob("*.json"))
 
 
