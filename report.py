@@ -31,7 +31,8 @@ def _reportable(folders):
     found = [folder for folder in folders if dossier.holds(folder)]
     if not found:
         raise RunError(f"{folders[0]} and {len(folders) - 1} others: expected a finished run. Received none.")
-    if left_out := [str(folder) for folder in folders if folder not in found]:
+    # A file among `runs/*` is the page itself.
+    if left_out := [str(folder) for folder in folders if folder not in found and not folder.is_file()]:
         print(f"Left out, as no finished run is there: {', '.join(left_out)}")
     return found
 

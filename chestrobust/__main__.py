@@ -41,7 +41,7 @@ def main(arguments=None):
     for name, line in found.items():
         print(f"python {name:<18}{line}")
     if found:
-        print("\nEach has --help.")
+        print("\nEach has --help. python -m chestrobust runs lists what has run.")
     else:
         print("The scripts are in the project's checkout. In Python: from chestrobust import attacks, data, models")
 
