@@ -20,7 +20,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from chestrobust import files, models, runs, titles
+from chestrobust import files, models, runs
 from chestrobust.config import EvaluateConfig
 from chestrobust.data import arrays
 from chestrobust.evaluation import sweep
@@ -46,23 +46,8 @@ class Evaluation:
 
     @property
     def verdict(self):
-        """One sentence: what is left of the macro AUC under the worst attack at the largest radius, and the audit."""
-        rows = self.results["evaluations"]
-        clean = rows[0]
-        largest = max((row["epsilon"] for row in rows if verdict.has_radius(row)), default=0.0)
-        attacked = [
-            row
-            for row in rows
-            if row["epsilon"] == largest and verdict.has_radius(row) and row["attack"] not in ("floor", "certified")
-        ]
-        audit = tables.verdict(self.audit).removesuffix(".")
-        if not attacked or clean["macro_auc"] is None:
-            return f"Macro AUC on clean images: {clean['macro_auc']}. {audit}."
-        worst = min(attacked, key=lambda row: row["macro_auc"])
-        return (
-            f"Macro AUC falls from {clean['macro_auc']:.4f} to {worst['macro_auc']:.4f} under {titles.title(worst)}. "
-            f"{audit}."
-        )
+        """One sentence, as `evaluate.py` ends in; at the radius in the middle if there are several."""
+        return verdict.sentence(self.results)
 
     def tables(self):
         """The tables and the audit, as text."""

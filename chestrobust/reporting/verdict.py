@@ -49,6 +49,8 @@ def trust(audit):
         failed = [line["name"] for line in audit if line["status"] == "failed" and line.get("severity") == severity]
         if failed:
             parts.append(f"{severity}: {', '.join(failed)}")
+    if notes := [line["name"] for line in audit if line["status"] == "passed" and line.get("severity") == "note"]:
+        parts.append(f"note: {', '.join(notes)}")
     if count["not run"]:
         parts.append(f"{count['not run']} not run")
     return f"{'; '.join(parts)}."

@@ -69,7 +69,7 @@ def test_undefined_scores_and_single_radii_are_said_so():
 @pytest.mark.parametrize(
     ("lines", "text"),
     [
-        ([("a", "passed", None), ("b", "passed", "note")], "Trust: 2 of 2 checks."),
+        ([("a", "passed", None), ("b", "passed", "note")], "Trust: 2 of 2 checks; note: b."),
         ([("a", "failed", "invalid"), ("b", "passed", None)], "Trust: 1 of 2 checks; invalid: a."),
         (
             [("a", "failed", "weak model"), ("b", "failed", "invalid"), ("c", "not run", None)],
