@@ -18,6 +18,7 @@ from chestrobust.reporting import card, page, tables, verdict
 def main(arguments=None):
     """Train, attack, report."""
     options = config.parse(config.BaselineConfig, arguments, description=__doc__)
+    data.check_name(options.data)
     devices.join(options.strategy)
     run = None if options.folds else runs.claim(options)
     if run and run.finished and options.resume:

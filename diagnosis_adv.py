@@ -22,6 +22,7 @@ from chestrobust.runs import modelfile, saved
 def main(arguments=None):
     """Train adversarially, attack both models, report."""
     options = config.parse(config.AdversarialConfig, arguments, description=__doc__)
+    data.check_name(options.data)
     devices.join(options.strategy)
     ranges.chosen(options.input_range)
     run = runs.claim(options)

@@ -15,8 +15,10 @@ import pytest
 from conftest import make_splits
 from matplotlib import image
 
+import diagnosis
+import diagnosis_adv
 import evaluate
-from chestrobust.errors import RunError
+from chestrobust.errors import DataError, RunError
 from chestrobust.reporting import verdict
 from chestrobust.runs import provenance
 
@@ -447,3 +449,11 @@ def test_memory_grows_by_the_uint8_bytes_alone(tmp_path):
         peaks[count] = int(done.stdout.split()[-1]) * 1024
     added = 900 * 224 * 224
     assert peaks[1000] - peaks[100] <= added + 150e6, peaks
+
+
+@pytest.mark.parametrize("main", [diagnosis.main, diagnosis_adv.main])
+def test_a_mistyped_data_set_is_told_before_a_run_that_is_there(main, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "results.json").write_text("{}")
+    with pytest.raises(DataError, match="Did you mean phantom"):
+        main(["--data", "phantm", "--run", str(tmp_path / "run")])

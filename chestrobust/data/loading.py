@@ -48,6 +48,7 @@ def load(
     Raises:
         DataError: With one line that says what is wrong, where, what was expected and what to do.
     """
+    check_name(data)
     data_dir, name = Path(data_dir).expanduser(), data.lower()
     subsets = {"train": train_subset, "val": val_subset, "test": None}
     limits = {part: min(filter(None, (limit, subset)), default=None) for part, subset in subsets.items()}
@@ -65,15 +66,19 @@ def load(
             "progress": lambda chunks: tqdm(chunks, f"Drawing the {name}", leave=False, disable=None),
         }
         splits = resolve(row.loader)(**{parameter: known[parameter] for parameter in row.parameters})
-    elif is_path(data):
-        splits = medmnist_npz.load_path(Path(data).expanduser(), size=size, labels=labels, data_dir=data_dir)
     else:
-        raise DataError(
-            f"Unknown data set {name!r}. Expected one of {', '.join(catalogue.SOURCES)}, or a path to an .npz file."
-            f"{did_you_mean(name, catalogue.SOURCES)}"
-        )
+        splits = medmnist_npz.load_path(Path(data).expanduser(), size=size, labels=labels, data_dir=data_dir)
     splits = splits.limited(limits)
     return beside(splits) if metadata else splits
+
+
+def check_name(data):
+    """Refuse what is neither the name of a data set nor the path of a file."""
+    if data.lower() not in catalogue.SOURCES and not is_path(data):
+        raise DataError(
+            f"Unknown data set {data.lower()!r}. Expected one of {', '.join(catalogue.SOURCES)}, or a path to an .npz "
+            f"file.{did_you_mean(data.lower(), catalogue.SOURCES)}"
+        )
 
 
 def is_path(data):
