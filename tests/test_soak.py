@@ -26,7 +26,8 @@ def test_killed_scripts_end_as_if_they_had_not_been():
 
 def test_every_script_is_killed():
     scripts = {path.stem for path in ROOT.glob("*.py") if "startup.run_script(main" in path.read_text()}
-    assert scripts == set(soak.COMMANDS)
+    # A killed report.py loses nothing: it takes a second, and replaces its page whole or not at all.
+    assert scripts == {*soak.COMMANDS, "report"}
 
 
 SCRIPT = """

@@ -30,10 +30,12 @@ def of(model):
         and dense layers, float32 `kernel` and `bias`, little-endian in Base64, with the kernel's `shape` as in Keras.
     """
     found = graph.of(model)
-    if found is None or not len(found.inputs) == len(found.outputs) == 1 or len(found.inputs[0].shape) != 4:
+    if found is None or not len(found.inputs) == len(found.outputs) == 1:
         return None
     written, last, products = [], found.inputs[0], 0
     shape = list(last.shape[1:])
+    if len(shape) != 3 or None in shape:
+        return None
     for operation, arguments, options, result in found.calls:
         rule = RULES.get(type(operation))
         chained = len(arguments) == 1 and arguments[0] is last and not any(options.values())
@@ -43,7 +45,7 @@ def of(model):
             products += math.prod(result.shape[1:-1]) * math.prod(operation.kernel.shape)
         last = result
     weights = sum(layer[name].size for layer in written for name in ("kernel", "bias") if name in layer)
-    if last is not found.outputs[0] or None in shape or weights > MAX_WEIGHTS or products > MAX_PRODUCTS:
+    if last is not found.outputs[0] or weights > MAX_WEIGHTS or products > MAX_PRODUCTS:
         return None
     return {"input": shape, "layers": [_as_text(layer) for layer in written]}
 

@@ -85,7 +85,7 @@ def test_any_keras_file_gets_rows_intervals_curves_and_an_audit(here, capsys):
         "",
         f"Verdict: {verdict.sentence(found)}",
         f"Files:   {Path('evaluations', 'report.html')}",
-        "Next:    python evaluate.py model.keras --suite standard",
+        "Next:    python evaluate.py model.keras --data=data.npz --data-dir=cache --suite standard",
     ]
     assert lines[-5].startswith("Audit: ")
     assert not [line for line in lines if line.startswith(" passed")]
