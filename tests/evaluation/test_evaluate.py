@@ -321,8 +321,9 @@ def test_extra_attacks_have_rows_of_their_own(here, capsys):
     noise = found["evaluations"][4]
     assert (noise["steps"], noise["restarts"]) == (None, None)
     assert "| NI-FGSM-2 " in capsys.readouterr().out
-    legend = graphs.curves(found).axes[0].get_legend().get_texts()
-    assert [text.get_text() for text in legend] == [
+    rows = graphs.curves(found).axes[0].get_yticklabels()
+    assert [text.get_text() for text in rows] == [
+        "clean",
         "FGSM",
         "PGD",
         "PGD-AUC",
