@@ -331,6 +331,7 @@ def test_extra_attacks_have_rows_of_their_own(here, capsys):
         "invent=mass",
         "invent=nodule",
         "NI-FGSM",
+        "one-pixel",
     ]
 
 
