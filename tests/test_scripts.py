@@ -193,6 +193,7 @@ def test_a_finished_run_is_refused_and_resuming_it_prints_its_table(both, folder
     ]
 
 
+@pytest.mark.slow
 def test_the_numbers_of_a_run_can_be_verified(both, folder):
     done = script("evaluate.py", "robust", "--verify", cwd=folder)
     assert done.returncode == 0, done.stderr
@@ -286,6 +287,7 @@ def test_debug_shows_where_an_expected_error_arose(folder):
     assert (done.returncode, done.stderr.startswith("Traceback")) == (2, True)
 
 
+@pytest.mark.slow
 def test_without_a_baseline_one_is_trained_and_fine_tuning_starts_from_a_run(both, folder):
     common = ["--data", "data.npz", "--data-dir", "cache", *QUICK, "--train-steps", 2]
     done = script("diagnosis_adv.py", *common, "--run", "own", "--init-from", "base", cwd=folder)

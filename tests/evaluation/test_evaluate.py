@@ -95,6 +95,7 @@ def test_any_keras_file_gets_rows_intervals_curves_and_an_audit(here, capsys):
     assert (here / "evaluations" / "first.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_the_floor_is_below_every_attack_and_the_joint_row_above_the_floor(here):
     _, found = run(
         "model.keras", "--data", "data.npz", "--suite", "standard", "--queries", "20", "--extra", "noise", "hide"
