@@ -14,15 +14,7 @@ from chestrobust.errors import ExpectedError
 from chestrobust.tasks import Task
 
 ROOT = Path(__file__).resolve().parents[1]
-SCRIPTS = {
-    "diagnosis.py": config.BaselineConfig,
-    "diagnosis_adv.py": config.AdversarialConfig,
-    "evaluate.py": config.EvaluateConfig,
-    "explain.py": config.ExplainConfig,
-    "tune.py": config.TuneConfig,
-    "ensemble.py": config.EnsembleConfig,
-    "report.py": config.ReportConfig,
-}
+SCRIPTS = config.SCRIPTS
 
 
 @pytest.mark.parametrize(

@@ -13,15 +13,6 @@ from chestrobust import config
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 MOST_WORDS = 900
-CONFIGURATIONS = {
-    "diagnosis.py": config.BaselineConfig,
-    "diagnosis_adv.py": config.AdversarialConfig,
-    "evaluate.py": config.EvaluateConfig,
-    "explain.py": config.ExplainConfig,
-    "ensemble.py": config.EnsembleConfig,
-    "report.py": config.ReportConfig,
-    "tune.py": config.TuneConfig,
-}
 
 
 def blocks(page, language):
@@ -36,7 +27,7 @@ def commands():
         between = re.findall(r"`([^`]+)`", re.sub(r"(?ms)^```.*?^```", "", page.read_text()))
         for text in [*(line.partition("#")[0] for line in fenced.splitlines()), *between]:
             line = " ".join(text.split())
-            ours = re.match(rf"python ({'|'.join(CONFIGURATIONS)})( |$)", line)
+            ours = re.match(rf"python ({'|'.join(config.SCRIPTS)})( |$)", line)
             if ours and not re.search(r"\.\.\.|\(|\||--help|--params", line):
                 yield pytest.param(line, id=f"{page.name}: {line}")
 
@@ -73,7 +64,7 @@ def test_every_page_can_be_reached_from_the_readme():
 @pytest.mark.parametrize("line", list(commands()))
 def test_commands_have_options_that_exist(line):
     _, script, *arguments = shlex.split(line)
-    config.parse(CONFIGURATIONS[script], arguments, description="")
+    config.parse(config.SCRIPTS[script], arguments, description="")
 
 
 @pytest.mark.parametrize("page", [page for page in PAGES if blocks(page, "python")], ids=lambda page: page.name)

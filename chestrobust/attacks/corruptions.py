@@ -18,6 +18,7 @@ import numpy as np
 from PIL import Image, ImageEnhance
 from scipy import ndimage
 
+from chestrobust.attacks import storage
 from chestrobust.data import metadata
 from chestrobust.data.splits import as_floats
 
@@ -149,7 +150,7 @@ def corrupt(images, kind, strength, *, seed=0, indices=None):
     """
     found, gray = np.empty_like(images), images.shape[-1] == 1
     for place, generator in enumerate(_generators(len(images), seed, indices)):
-        before = Image.fromarray(images[place, ..., 0] if gray else images[place]).convert("RGB")
+        before = storage.picture(images[place]).convert("RGB")
         after = CORRUPTIONS[kind].function(before, strength, generator)
         found[place] = np.asarray(after.convert("L"))[..., None] if gray else np.asarray(after)
     return found

@@ -4,6 +4,7 @@ Rounding alone would do harm: a change of 0.4 levels is gone, one of 1.5 levels 
 """
 
 import numpy as np
+from PIL import Image
 
 LEVELS = 255  # steps between the grey levels of 8 bits
 
@@ -43,3 +44,8 @@ def changed_levels(images, clean):
     """The largest change of a pixel in grey levels, an integer; images of 8 bits, the clean ones as in `stored`."""
     before = np.rint(LEVELS * np.asarray(clean, np.float64)).astype(np.int64)
     return int(np.abs(images.astype(np.int64) - before).max(initial=0))
+
+
+def picture(pixels):
+    """A PIL image of uint8 pixels, gray `(height, width, 1)` or RGB `(height, width, 3)`."""
+    return Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels)

@@ -7,8 +7,8 @@ report at a fixed threshold does.
 import numpy as np
 import tensorflow as tf
 
-from chestrobust import interruption
-from chestrobust.attacks import gradient
+from chestrobust import interruption, titles
+from chestrobust.attacks import gradient, storage
 from chestrobust.data.splits import as_floats
 from chestrobust.losses import binary_cross_entropy, toward
 
@@ -39,13 +39,13 @@ def fit(model, images, *, wanted, epsilon, steps, seed=0, precision="auto"):
     shape, size = images.shape[1:], min(BATCH, len(images))
     labels = np.full((size, model(tf.zeros((1, *shape)), training=False).shape[-1]), wanted, np.float32)
     climbed, _ = gradient.compiled(model, toward(binary_cross_entropy), shape, labels.shape[1:], precision)
-    change, length = np.zeros(shape, np.float32), 2.5 * epsilon / steps
+    change, length = np.zeros(shape, np.float32), titles.usual_step(epsilon, steps)
     for step in range(steps):
         interruption.check()
         batch = as_floats(images[_drawn(len(images), size, step, seed)])
         _, slope = climbed(added(batch, change), labels)
         change = np.clip(change + length * np.sign(slope.numpy().mean(axis=0)), -epsilon, epsilon).astype(np.float32)
-    levels = np.floor(255 * epsilon + 1e-6)
+    levels = storage.whole_levels(epsilon)
     return (np.clip(np.round(255 * change), -levels, levels) / 255).astype(np.float32)
 
 

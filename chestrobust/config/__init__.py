@@ -28,6 +28,17 @@ from chestrobust.config.training import (
     check_task,
 )
 
+# What each script's command line is read into.
+SCRIPTS = {
+    "diagnosis.py": BaselineConfig,
+    "diagnosis_adv.py": AdversarialConfig,
+    "evaluate.py": EvaluateConfig,
+    "explain.py": ExplainConfig,
+    "ensemble.py": EnsembleConfig,
+    "report.py": ReportConfig,
+    "tune.py": TuneConfig,
+}
+
 __all__ = [
     "ATTACK",
     "DATA",
@@ -37,6 +48,7 @@ __all__ = [
     "MODEL",
     "OF_ONE_RUN",
     "RESAMPLES",
+    "SCRIPTS",
     "SIZE",
     "SIZES",
     "AdversarialConfig",

@@ -9,10 +9,9 @@ import io
 import json
 
 import numpy as np
-from PIL import Image
 
 from chestrobust import devices, runs
-from chestrobust.attacks import named
+from chestrobust.attacks import named, storage
 from chestrobust.data import metadata
 from chestrobust.data.splits import as_floats
 from chestrobust.evaluation import outcomes, patients
@@ -83,18 +82,17 @@ def _described(name, model, thresholds, task):
 
 def _attacked(model, images, labels, indices, task, attacks):
     """The images as they are stored, clean and under each attack: floats of whole grey levels, inside the ball."""
-    clean, versions = np.rint(255 * images), [images]
-    for level, attack in zip(LEVELS[1:], attacks, strict=True):
-        found = np.asarray(attack(model, images, labels.astype(np.float32), task=task, indices=indices))
-        inside = np.clip(np.rint(255 * found), clean - level, clean + level)
-        versions.append(as_floats(inside.astype(np.uint8)))
+    versions = [images]
+    for attack in attacks:
+        found = attack(model, images, labels.astype(np.float32), task=task, indices=indices)
+        versions.append(as_floats(storage.stored(found, images, attack.epsilon)))
     return versions
 
 
 def _png(image):
     """A PNG of an image's pixels, in Base64."""
     levels, file = np.rint(255 * metadata.pixels(image)).astype(np.uint8), io.BytesIO()
-    Image.fromarray(levels.squeeze(-1) if levels.shape[-1] == 1 else levels).save(file, "PNG", optimize=True)
+    storage.picture(levels).save(file, "PNG", optimize=True)
     return base64.b64encode(file.getvalue()).decode("ascii")
 
 

@@ -122,10 +122,10 @@ class Measured:
         """
         few, found = len(self.labels) < FEW, {}
         for name in SCORES:
-            both = [metrics.macro_of(one.resampled[name]) for one in (self, other)]
-            difference = metrics.macro(self.values[name]) - metrics.macro(other.values[name])
-            low, high = (np.nan, np.nan) if few else metrics.interval(both[0] - both[1])
-            found[f"macro_{name}"] = _difference(difference, low, high)
+            both = ((one.values[name], one.resampled[name]) for one in (self, other))
+            (values, others), resampled = zip(*both, strict=True)
+            difference, *ends = metrics.macro_difference(values, others, *resampled)
+            found[f"macro_{name}"] = _difference(difference, *([np.nan, np.nan] if few else ends))
         return found | {"per_label_auc": dict(zip(self.names, self._of_labels(other, few), strict=True))}
 
     def _of_labels(self, other, few):

@@ -315,10 +315,23 @@ def paired_difference(labels, scores_a, scores_b, *, resamples=RESAMPLES, seed=0
     )
     result = {}
     for name, score in (("auc", auc), ("ap", average_precision)):
-        low, high = interval(macro_of(b[name]) - macro_of(a[name]))
-        difference = macro(score(labels, scores_b)) - macro(score(labels, scores_a))
+        difference, low, high = macro_difference(score(labels, scores_b), score(labels, scores_a), b[name], a[name])
         result[f"macro_{name}"] = {"difference": difference, "low": float(low), "high": float(high)}
     return result
+
+
+def macro_difference(values, others, resampled, others_resampled):
+    """How much the mean over labels of one model's scores is above another's, with its 95% interval.
+
+    Args:
+        values, others: `(num_labels,)`, NaN where a label has no score.
+        resampled, others_resampled: Likewise on the same resamples, `(resamples, num_labels)`.
+
+    Returns:
+        Difference, low end, high end.
+    """
+    low, high = interval(macro_of(resampled) - macro_of(others_resampled))
+    return macro(values) - macro(others), low, high
 
 
 def _defined(labels):

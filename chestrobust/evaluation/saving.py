@@ -3,7 +3,6 @@
 import csv
 
 import numpy as np
-from PIL import Image
 
 from chestrobust import catalogue, files
 from chestrobust.attacks import storage
@@ -99,7 +98,7 @@ def _write_pictures(folder, indices, clean, attacked, levels):
     for kind, pictures in kinds.items():
         for number, pixels in zip(indices, metadata.pixels(pictures), strict=True):
             with files.writing(folder / f"{number:05d}-{kind}.png") as temporary:
-                Image.fromarray(pixels[..., 0] if pixels.shape[-1] == 1 else pixels).save(temporary, "PNG")
+                storage.picture(pixels).save(temporary, "PNG")
 
 
 def _findings(subject, indices, labels, before, after):

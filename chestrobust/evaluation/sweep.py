@@ -25,7 +25,7 @@ from chestrobust.evaluation import (
     scoring,
 )
 from chestrobust.models import bounds, twin
-from chestrobust.reporting import figures, graphs
+from chestrobust.reporting import figures, graphs, verdict
 from chestrobust.runs import provenance
 
 CURVE_STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
@@ -116,8 +116,7 @@ def write(results, folder, name):
 
 def reference_epsilon(epsilons):
     """The radius that audit and curve over steps use: the one in the middle of those above 0."""
-    positive = sorted(epsilon for epsilon in epsilons if epsilon > 0)
-    return positive[(len(positive) - 1) // 2] if positive else 4 / 255
+    return verdict.middle(epsilons) or 4 / 255
 
 
 class Subject(scoring.Scores):
@@ -221,11 +220,9 @@ class Subject(scoring.Scores):
 
     def attacked(self, name, attacks, found):
         """The row of attacks that are scored together, from their outcomes."""
-        record, logits = (
-            combined.record(name, attacks, max(outcome.largest for outcome in found)),
-            [one.logits for one in found],
-        )
-        row = self.row(record, logits, per_label=combined.each_label(attacks), kept=combined.kept(found))
+        record = combined.record(name, attacks, max(outcome.largest for outcome in found))
+        settings = {"per_label": combined.each_label(attacks), "kept": combined.kept(found)}
+        row = self.row(record, [outcome.logits for outcome in found], **settings)
         if self.stored:
             row["stored"]["levels"] = max(outcome.levels for outcome in found)
         return row

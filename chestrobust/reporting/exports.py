@@ -14,13 +14,6 @@ SPECIAL = {letter: f"\\{letter}" for letter in "&%$#_{}"} | {
     "^": r"\textasciicircum{}",
     "\\": r"\textbackslash{}",
 }
-# What results call the configuration of each script, by what else they hold.
-CONFIGS = {
-    "diagnosis.py": config.BaselineConfig,
-    "diagnosis_adv.py": config.AdversarialConfig,
-    "evaluate.py": config.EvaluateConfig,
-    "ensemble.py": config.EnsembleConfig,
-}
 UNTOLD = ("overwrite", "resume", "params", "debug", "verbose", "data_dir")  # options that change no number
 
 
@@ -141,12 +134,12 @@ def command(results):
     options = results["config"]
     script = "diagnosis_adv.py" if "baseline" in results else "diagnosis.py"
     script = "evaluate.py" if "subject" in options else "ensemble.py" if "members" in options else script
-    fields = {field.name: field for field in commandline.options(CONFIGS[script])}
+    fields = {field.name: field for field in commandline.options(config.SCRIPTS[script])}
     arguments = []
     for name, value in options.items():
         if name in fields and fields[name].default is commandline.ARGUMENT:
             arguments += map(str, value if isinstance(value, list | tuple) else [value])
-    for name, value in _given(options, fields, CONFIGS[script]).items():
+    for name, value in _given(options, fields, config.SCRIPTS[script]).items():
         if fields[name].metadata["parse"] is commandline.length:
             value = tuple(map(_length, value)) if isinstance(value, tuple) else _length(value)
         # Values with spaces between them can't stand behind an equals sign.
@@ -154,7 +147,7 @@ def command(results):
         arguments += (
             [commandline.dashed(name), *map(str, value)]
             if several
-            else commandline.as_arguments({name: value}, CONFIGS[script])
+            else commandline.as_arguments({name: value}, config.SCRIPTS[script])
         )
     return shlex.join(["python", script, *arguments])
 

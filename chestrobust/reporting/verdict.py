@@ -7,7 +7,6 @@ from pathlib import Path
 from chestrobust import catalogue, commandline, titles
 from chestrobust.config import DATA, DATA_DIR, EvaluateConfig
 
-SUMS = ("joint", "floor", "certified")  # rows that are no attack's: the worst of several, and a bound for all
 # An attacker has one image for all labels: what has another one for each can't be the worst.
 PER_LABEL = ("label-margin", "floor", "certified")
 PUBLISHED_STEPS = 50  # what a number to publish takes
@@ -108,7 +107,7 @@ def clean_of(rows):
 
 def attacks_at(rows, epsilon):
     """Rows of the attacks at one radius, without those that sum up others."""
-    return [row for row in rows if row["epsilon"] == epsilon and has_radius(row) and row["attack"] not in SUMS]
+    return [row for row in rows if row["epsilon"] == epsilon and has_radius(row) and row["attack"] not in titles.SUMS]
 
 
 def number_of_attacks(rows, epsilon):
@@ -119,10 +118,14 @@ def number_of_attacks(rows, epsilon):
 def radius(results):
     """The radius that results are summed up at: the one of the audit, else the middle one; None if there is none."""
     rows = results["evaluations"]
-    positive = sorted({row["epsilon"] for row in rows if has_radius(row)})
+    radii = {row["epsilon"] for row in rows if has_radius(row)}
     reference = (results.get("steps_curve") or {}).get("epsilon")
-    if reference in positive:
-        return reference
+    return reference if reference in radii else middle(radii)
+
+
+def middle(epsilons):
+    """The radius in the middle of those above 0, the smaller of two; None if there is none."""
+    positive = sorted(epsilon for epsilon in epsilons if epsilon > 0)
     return positive[(len(positive) - 1) // 2] if positive else None
 
 

@@ -2,11 +2,12 @@ import json
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import make_splits
 
 from chestrobust.attacks import named
 from chestrobust.data.splits import CHEST_LABELS
-from chestrobust.evaluation import metrics, scoring
+from chestrobust.evaluation import metrics, outcomes, scoring
 from chestrobust.evaluation.measured import Measured
 from chestrobust.reporting import cells, tables
 from chestrobust.tasks import Task
@@ -186,3 +187,15 @@ def test_results_of_earlier_versions_can_still_be_read(results):
     for text in (tables.table(robust), tables.comparison(robust)):
         assert f"{rows[0]['macro_auc']:.3f}".lstrip("0") in text
         assert " - |" in text
+
+
+def test_images_that_are_stored_as_they_are_get_one_answer(monkeypatch):
+    asked, splits = [], make_splits((8, 8, 12))
+    model = lambda images, training: tf.reduce_mean(images, (1, 2)) + tf.zeros((1, 3))  # noqa: E731
+    answer = outcomes.answers
+    monkeypatch.setattr(outcomes, "answers", lambda *given: asked.append(1) or answer(*given))
+    clean = outcomes.run(model, splits.task, splits.test, named.CLEAN, stored=True)
+    np.testing.assert_array_equal(clean.kept, clean.logits)
+    between = outcomes.run(model, splits.task, splits.test, named.of("noise", epsilon=0.1, seed=0), stored=True)
+    assert len(asked) == 1 + 2
+    assert (between.kept != between.logits).any()
