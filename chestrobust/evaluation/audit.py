@@ -76,12 +76,8 @@ def audit(model, images, labels, *, epsilon, task=Task.MULTI_LABEL, steps=20, th
 
 
 def in_question(task, epsilon, steps, **settings):
-    """The PGD that an audit asks about, as `named.pgd_of` makes it: of several labels the one on their AUC.
-
-    A cross-entropy is steep only where logits happen to be small, so that of several labels PGD on it is no measure.
-    """
-    attack = named.pgd_of(epsilon, steps, **settings)
-    return replace(attack, attack="pgd-auc") if task.several else attack
+    """The PGD that an audit asks about, as `named.pgd_of` makes it: of several labels the one on their AUC."""
+    return named.at_auc(named.pgd_of(epsilon, steps, **settings), task.several)
 
 
 def of_split(
