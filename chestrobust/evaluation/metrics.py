@@ -3,7 +3,8 @@
 import warnings
 
 import numpy as np
-from sklearn.metrics import average_precision_score, confusion_matrix, roc_auc_score
+from scipy.stats import rankdata
+from sklearn.metrics import average_precision_score, confusion_matrix
 from sklearn.utils import assert_all_finite
 
 from chestrobust.config import RESAMPLES
@@ -12,29 +13,32 @@ TOGETHER = 1 << 14  # weights of images that are worked on at once, which the pr
 F1_GRID = (0.05, 0.10, 0.15, 0.20, 0.25, 0.30, 0.35, 0.40)
 
 
-def per_label(score, labels, scores):
-    """`score(labels, scores)` of each column; NaN where a column lacks positives or negatives.
+def auc(labels, scores):
+    """Area under the ROC curve of each label, exact: the share of its pairs that are in order, ties counted half.
 
     Args:
-        score: For example `sklearn.metrics.roc_auc_score`.
         labels: 0 or 1, `(count, num_labels)`.
         scores: Any monotone function of the probability, `(count, num_labels)`.
 
     Returns:
-        Float64, `(num_labels,)`.
+        Float64, `(num_labels,)`; NaN where a column lacks positives or negatives.
+
+    Raises:
+        ValueError: If a score of another column isn't finite.
     """
-    columns = zip(labels.T, scores.T, _defined(labels), strict=True)
-    return np.array([score(y, s) if defined else np.nan for y, s, defined in columns])
-
-
-def auc(labels, scores):
-    """Area under the ROC curve of each label, exact; see `per_label`."""
-    return per_label(roc_auc_score, labels, scores)
+    labels, defined = np.asarray(labels, bool), _defined(labels)
+    assert_all_finite(scores[:, defined])
+    positives = labels.sum(axis=0)
+    # All labels' ranks at once: the suite asks thousands of times, and scikit-learn's checks take milliseconds each.
+    above = (rankdata(scores, axis=0) * labels).sum(axis=0) - positives * (positives + 1) / 2
+    with np.errstate(invalid="ignore"):
+        return np.where(defined, above / (positives * (len(labels) - positives)), np.nan)
 
 
 def average_precision(labels, scores):
-    """Average precision of each label; see `per_label`."""
-    return per_label(average_precision_score, labels, scores)
+    """Average precision of each label; arguments and result as of `auc`."""
+    columns = zip(labels.T, scores.T, _defined(labels), strict=True)
+    return np.array([average_precision_score(y, s) if defined else np.nan for y, s, defined in columns])
 
 
 def macro(values):

@@ -79,6 +79,17 @@ def test_no_defined_label_at_all_is_null_not_a_half():
     assert result["macro_ap"] is None
 
 
+def test_an_auc_is_the_share_of_pairs_in_order_and_nothing_undefined_is_ranked(predictions):
+    labels, logits = predictions
+    pairs = logits[labels[:, 0] == 1, 0][:, None] - logits[labels[:, 0] == 0, 0]
+    assert metrics.auc(labels, logits)[0] == pytest.approx(((pairs > 0) + (pairs == 0) / 2).mean(), rel=1e-15)
+    for wrong in (np.nan, np.inf):
+        logits[0, 0] = wrong
+        with pytest.raises(ValueError, match="Input contains"):
+            metrics.auc(labels, logits)
+        assert np.isnan(metrics.auc(np.zeros_like(labels), logits)).all()
+
+
 def test_large_logits_keep_their_order():
     # float32 sigmoids of both are exactly 1: a tie, and an AUC of 0.5.
     logits = np.float32([[40], [50]])
