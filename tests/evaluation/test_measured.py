@@ -139,7 +139,7 @@ def rows_of(names, splits):
     return rows
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def results():
     splits = make_splits((24, 12, 60), num_labels=14)
     rows = rows_of(("fgsm", "pgd", "pgd-auc", "apgd-margin", "label-margin", "square-margin", "one-pixel"), splits)
