@@ -1,11 +1,13 @@
 """Break the code on purpose and see a test fail: a test that can't fail proves nothing.
 
     python benchmarks/mutate.py
+    python benchmarks/mutate.py --first 40      the 40th and those after it, to go on with a run
 
 Each breakage is made in a copy of the tree, where only the test that should notice it runs. Prints a Markdown table and
 exits with 1 if a breakage goes unnoticed, or if the test fails without any.
 """
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -15,6 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "chestrobust"
+FAILED = 1  # of pytest's exit codes; others say that nothing was tested
 
 # What is broken, in which file of the package, by replacing what with what, and the test that notices.
 BREAKAGES = (
@@ -207,36 +210,38 @@ BREAKAGES = (
 
 def main():
     """Try every breakage; returns the exit code."""
-    unnoticed = 0
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--first", type=int, default=1, help="number of the first breakage")
+    breakages, unnoticed = BREAKAGES[parser.parse_args().first - 1 :], 0
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy"
         for name in (PACKAGE, "tests", "benchmarks"):
             shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
         for path in (*ROOT.glob("*.py"), *ROOT.glob("*.toml"), *ROOT.glob("*.txt")):
             shutil.copy(path, copy)
-        for test in sorted({breakage[-1] for breakage in BREAKAGES}):
-            if not passes(copy, test):
-                sys.exit(f"{test} fails without any breakage")
+        if run_tests(copy, *sorted({breakage[-1] for breakage in breakages})) != 0:
+            sys.exit("a test fails without any breakage")
         print("| Breakage | File | Noticed by |", "| --- | --- | --- |", sep="\n", flush=True)
-        for what, name, old, new, test in BREAKAGES:
+        for what, name, old, new, test in breakages:
             file = copy / PACKAGE / name
             whole = file.read_text()
             if whole.count(old) != 1:
                 sys.exit(f"{name}: expected {old!r} once. Received it {whole.count(old)} times. Update this script.")
             file.write_text(whole.replace(old, new))
-            noticed = not passes(copy, test)
+            noticed = run_tests(copy, test) == FAILED
             file.write_text(whole)
             unnoticed += not noticed
             print(f"| {what} | {name} | {test if noticed else 'NOTHING'} |", flush=True)
     return 1 if unnoticed else 0
 
 
-def passes(tree, test):
-    """Whether a test passes in a tree."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not peers", "-p", "no:cacheprovider", f"tests/{test}"]
+def run_tests(tree, *tests):
+    """pytest's exit code for some tests of a tree; what it says goes to standard error."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not peers", "-p", "no:cacheprovider"]
     # Compiled files are trusted by their time in whole seconds, which two breakages can share.
-    environment = {"PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run(command, cwd=tree, capture_output=True, env={**os.environ, **environment}).returncode == 0
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    command += [f"tests/{test}" for test in tests]
+    return subprocess.run(command, cwd=tree, stdout=sys.stderr, env=environment).returncode
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ import csv
 import html
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -172,6 +173,19 @@ def test_each_run_has_its_page_and_ends_in_a_verdict(both, folder):
         assert json.dumps(shown["patients"][0]["clean"]) in page
     assert "python diagnosis_adv.py --params base/config.json --baseline base\n" in both[0].stdout
     assert "python evaluate.py robust --suite standard\n" in both[1].stdout
+
+
+@pytest.mark.slow
+def test_what_is_published_of_a_run_names_no_place_and_no_machine(folder):
+    run, data = folder / "place" / "run", ["--data", folder / "data.npz", "--data-dir", folder / "cache"]
+    diagnosis.main([*map(str, data), "--epochs", "1", "--steps", "1", "--run", str(run)])
+    evaluate.main([str(run), *map(str, data), "--epsilons", "0.03", "--steps", "1", "--resamples", "10"])
+    public = [path for path in run.rglob("*") if path.is_file() and path.name != "config.json"]
+    assert {"results.json", "report.html", "model_card.md", "chestxray.png"} <= {path.name for path in public}
+    assert [path for path in public if "evaluations" in path.parts and path.suffix == ".json"]
+    assert [path for path in public if str(folder).encode() in path.read_bytes()] == []
+    logs = [path.name for path in public if "logs" in path.parts]
+    assert logs and all(re.fullmatch(r"events\.out\.tfevents\.[\d.]+\.v2", name) for name in logs)
 
 
 def test_a_good_run_writes_no_tensorflow_chatter(both):
