@@ -56,6 +56,8 @@ BREAKAGES = (
     ("AWP's gradients are those of the weights as they are", "training/gradients.py",
      "gradients = tape.gradient(higher, worst)", "pass",
      "training/test_gradients.py::test_those_of_the_worst_weights_are_taken_a_step_up_the_loss_and_the_weights_stay"),
+    ("each replica looks for its own worst weights", "training/gradients.py",
+     "gradient = _summed(gradient)", "pass", "test_devices.py::test_two_devices_find_the_same_worst_weights"),
     ("replicas normalize by their own share", "training/loop.py", "devices.replicas() > 1", "False",
      "test_devices.py::test_two_devices_train_and_attack_as_one_does"),
     ("the twin's kernel isn't scaled", "models/twin.py",
