@@ -88,9 +88,9 @@ class Measured:
         few, found = len(self.labels) < FEW, {}
         for name in SCORES:
             ends = metrics.interval(metrics.macro_of(self.resampled[name]))
-            found[f"macro_{name}"] = None if few else _pair(ends)
+            found[f"macro_{name}"] = None if few else pair(ends)
             found[f"per_label_{name}"] = {
-                label: None if few else _pair(self._of_label(name, number)) for number, label in enumerate(self.names)
+                label: None if few else pair(self._of_label(name, number)) for number, label in enumerate(self.names)
             }
         return found
 
@@ -168,7 +168,8 @@ def _difference(value, low, high):
     return {"difference": _number(value), "low": _number(low), "high": _number(high)}
 
 
-def _pair(ends):
+def pair(ends):
+    """The ends of an interval as results hold them, None if there is none."""
     return None if ends is None or np.isnan(ends[0]) else [float(ends[0]), float(ends[1])]
 
 
