@@ -75,7 +75,7 @@ class Attack:
 
     def fitted(self, model, images):
         """This attack as a `Fitted` one, its change made on images of training, as `universal.fit` takes them."""
-        settings = {name: getattr(self, name) for name in ("epsilon", "steps", "seed", "precision")}
+        settings = {name: getattr(self, name) for name in ("epsilon", "steps", "seed", "precision", "label")}
         return Fitted(self, resolve(self.row.function)(model, images, wanted=self.row.wanted, **settings))
 
     def __call__(self, model, images, labels, *, task, indices):

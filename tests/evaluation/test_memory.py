@@ -59,7 +59,11 @@ def trained(kind):
     return model
 
 
-KINDS = ("sequential", "logits", "bytes", "softmax", "nested")
+KINDS = (
+    "sequential",
+    "bytes",
+    *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("logits", "softmax", "nested")),
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -84,6 +88,7 @@ def test_any_kind_of_model_is_evaluated_and_hardened(kind):
         np.testing.assert_array_equal(kept, now)
 
 
+@pytest.mark.slow
 def test_every_method_that_makes_images_anew_hardens():
     model = trained("sequential")
     options = {"val_images": VAL[0], "val_labels": VAL[1], "epochs": 1, "batch_size": 16, "learning_rate": 0.01}
