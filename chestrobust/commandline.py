@@ -12,6 +12,8 @@ from chestrobust.errors import did_you_mean, printable
 def option(default, text, parse=str, *, group=None, formerly=(), **settings):
     """A dataclass field that is also a command-line option, or an argument if the default is `ARGUMENT`.
 
+    An argument with `nargs="*"` may be left out, also where the dataclass is made: it is empty then.
+
     A flag has `parse=bool`: it can only be switched on if its default is False, and on or off (`--no-`) if it is None.
 
     Args:
@@ -23,6 +25,8 @@ def option(default, text, parse=str, *, group=None, formerly=(), **settings):
         settings: Go to argparse.
     """
     metadata = {"help": text, "parse": parse, "group": group, "formerly": formerly, **settings}
+    if settings.get("nargs") == "*":
+        return dataclasses.field(default_factory=tuple, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -143,7 +147,11 @@ def parser_of(config_class, **settings):
         settings = _reading(field.metadata["parse"], field.default, settings.pop("choices", None)) | settings
         if field.default is ARGUMENT:
             parser.add_argument(field.name, default=None, **settings)
-            usage.append({"?": "[{}]", "+": "{} ..."}.get(settings.get("nargs"), "{}").format(settings["metavar"]))
+            usage.append(
+                {"?": "[{}]", "*": "[{} ...]", "+": "{} ..."}.get(settings.get("nargs"), "{}").format(
+                    settings["metavar"]
+                )
+            )
             continue
         if field.default is not None and field.default is not False and field.default != ():
             settings["help"] += f" (default: {_shown(field.default)})"

@@ -11,6 +11,7 @@ from pathlib import Path
 from chestrobust import files, runs
 from chestrobust.errors import DataError, RunError
 from chestrobust.reporting import verdict
+from chestrobust.runs import provenance
 
 MAX_TEXT, MAX_PICTURE = 1 << 23, 1 << 20  # bytes of a file that is read
 PICTURES_TOGETHER = 3 << 19  # bytes: Base64 adds a third, and the page stays far below 5 MB
@@ -153,6 +154,35 @@ def _evaluations(folder):
     run = runs.Run(folder)
     names = sorted(path.stem for path in folder.glob("*.json")) if folder.is_dir() else []
     return {name: run.read(f"{name}.json", *KEYS) for name in names}
+
+
+def comparison(folder, dossiers):
+    """What `evaluate.py` wrote into a folder about several models at once: the most of it that these are all part of.
+
+    Args:
+        folder: The folder around the runs.
+        dossiers: Of runs.
+
+    Returns:
+        The dossiers' index for each model, and the comparison; None where there is none.
+
+    Raises:
+        RunError: If one can't be read.
+    """
+    models = [one.path / "model.keras" for one in dossiers]
+    if not all(map(files.is_own, models)):
+        return None
+    shown, run, found = [provenance.sha256(path) for path in models], runs.Run(folder), []
+    for path in sorted(folder.glob("comparison-*.json")):
+        told = run.read(path.name, "models", "differences", "radius")
+        try:
+            of_models = [model["sha256"] for model in told["models"]]
+            count = len(told["differences"][0])
+        except (IndexError, KeyError, TypeError) as error:
+            raise RunError(f"{path}: expected what evaluate.py writes of several runs. Received another.") from error
+        if set(shown) <= set(of_models) and of_models[0] in shown:
+            found.append((count, [shown.index(one) if one in shown else None for one in of_models], told))
+    return max(found, key=lambda one: one[0])[1:] if found else None
 
 
 def history(folder):

@@ -107,8 +107,9 @@ def test_identifiers_are_unique_and_links_lead_somewhere(pair):
 
 def test_baseline_and_robust_stand_side_by_side_with_intervals_and_verdicts(pair):
     shown = rendered(pair[1]).shown
-    assert "base Clean AUC 0.875; worst of 2 attacks 0.25 (0.20 to 0.30) at 2/255; sensitivity 0.78 -> 0.15." in shown
-    assert "robust Clean AUC 0.875; worst of 2 attacks 0.50 (0.45 to 0.55) at 2/255; sensitivity 0.78 -> 0.40." in shown
+    at = "at 2/255, the middle radius"
+    assert f"base Clean AUC 0.875; worst of 2 attacks 0.25 (0.20 to 0.30) {at}; sensitivity 0.78 -> 0.15." in shown
+    assert f"robust Clean AUC 0.875; worst of 2 attacks 0.50 (0.45 to 0.55) {at}; sensitivity 0.78 -> 0.40." in shown
     assert "Trust: 2 of 2 checks; 1 not run." in shown
     assert "Macro AUC, worst attack at 2/255 0.250 (0.200 to 0.300) 0.500 (0.450 to 0.550)" in shown
     assert "for clinical use" in shown
