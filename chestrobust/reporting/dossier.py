@@ -43,9 +43,9 @@ class Dossier:
 
     @cached_property
     def own(self):
-        """The evaluations on the images that the run's own results are of."""
-        mine = _images(self.data)
-        return {name: found for name, found in self.evaluations.items() if _images(found["data"]) == mine}
+        """The evaluations on the run's own data, on whatever number of its images."""
+        mine = self.data.get("sha256")
+        return {name: found for name, found in self.evaluations.items() if found["data"].get("sha256") == mine}
 
     @cached_property
     def external(self):
@@ -55,8 +55,15 @@ class Dossier:
 
     @cached_property
     def chief(self):
-        """The evaluation that says most of the model: on its own data, with the most rows and steps; else None."""
-        return max(self.own.values(), key=_weight, default=None)
+        """The evaluation that says most of the model: on the images of its own results, else on others of its data.
+
+        Of these the one with the most rows and steps; None if there is none.
+        """
+        return max(self.own.values(), key=lambda found: (self.on_same_images(found), *_weight(found)), default=None)
+
+    def on_same_images(self, found):
+        """Whether an evaluation is of the test images that the run's own results are of."""
+        return found["data"]["counts"]["test"] == self.data["counts"]["test"]
 
     @property
     def judged(self):
@@ -70,12 +77,12 @@ class Dossier:
 
     @property
     def sentence(self):
-        """The verdict."""
-        return verdict.sentence(self.judged)
-
-
-def _images(data):
-    return data.get("sha256"), data["counts"]["test"]
+        """The verdict; if it is of other test images than the run's own results, it says so."""
+        told = verdict.sentence(self.judged)
+        if not self.results or self.on_same_images(self.judged):
+            return told
+        count, own = (data["counts"]["test"] for data in (self.judged["data"], self.data))
+        return f"{told} This is of {count} test images, the run's own scores are of {own}."
 
 
 def _weight(evaluation):

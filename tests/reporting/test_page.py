@@ -171,6 +171,22 @@ def test_a_run_without_evaluation_says_what_is_missing(tmp_path):
     assert "The same patient" not in shown
 
 
+def test_an_evaluation_of_other_test_images_counts_and_says_so(tmp_path):
+    fewer = made.evaluation(data=made.data(counts={"train": 48, "val": 24, "test": 10}))
+    shown = rendered(made.folder(tmp_path / "run", made.results(), {"fewer": fewer})).shown
+    assert "not audited" not in shown.lower()
+    assert "Trust: 2 of 2 checks; 1 not run. This is of 10 test images, the run's own scores are of 20." in shown
+    # One of the same images says more, however few attacks it has.
+    whole = made.evaluation(0.25, evaluations=made.rows(0.25))
+    found = made.folder(tmp_path / "both", made.results(), {"fewer": fewer, "whole": whole})
+    assert dossier.read(found)[-1].chief == dossier.read(found)[-1].evaluations["whole"]
+    assert "test images, the run's own" not in rendered(found).shown
+    other = made.evaluation(data=made.data(sha256="cd" * 32))
+    assert (
+        "Trust: not audited yet." in rendered(made.folder(tmp_path / "third", made.results(), {"other": other})).shown
+    )
+
+
 def test_undefined_scores_are_called_so(tmp_path):
     rows = made.rows(0.0)
     for one in rows:
