@@ -152,6 +152,19 @@ def test_an_item_whose_field_is_missing_is_not_met(robust, item):
             assert after.text != before.text
 
 
+def test_intervals_of_training_answer_for_uncertainty(tmp_path):
+    found = made.results()
+    made.folder(tmp_path / "without", found)
+    for row in found["evaluations"]:
+        row["intervals"] = {"macro_auc": [0.8, 0.9], "macro_ap": [0.3, 0.4], "macro_sensitivity": None}
+    made.folder(tmp_path / "run", found)
+    intervals = "95 % intervals of macro AUC, average precision, and of each label's"
+    for folder, told in (("run", intervals), ("without", None)):
+        answers = checklists.answered(checklists.facts(dossier.read(tmp_path / folder)[-1]))
+        (answer,) = (one for one in answers if (one.item.guideline, one.item.number) == ("CLAIM 2024", "29"))
+        assert answer.met == bool(told) and answer.text == (told or answer.item.remedy)
+
+
 def test_scores_by_group_answer_for_fairness(robust):
     for row in robust.judged["evaluations"]:
         row["by"] = {"sex": {}, "age": {}}
