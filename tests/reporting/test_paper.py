@@ -12,6 +12,7 @@ import made
 import pytest
 
 from chestrobust import catalogue, config
+from chestrobust.config import methods
 from chestrobust.reporting import bibliography, checklists, dossier, exports
 
 
@@ -106,6 +107,16 @@ def test_every_attack_of_a_paper_is_cited():
     ours = {"clean", "noise", "hide", "invent", "exposure"}
     missing = {name for name in catalogue.ATTACKS if not bibliography.cited("phantom", [name])}
     assert missing <= ours | {name for name, row in catalogue.ATTACKS.items() if row.extra}
+
+
+def test_every_method_of_training_is_cited_by_whose_it_is():
+    assert set(bibliography.METHODS) == set(methods.METHODS)
+    # The single step of `fast` is that of N-FGSM, and `static` trains on images of FGSM.
+    assert [bibliography.METHODS[name][0] for name in ("fast", "static")] == ["dejorge2022", "goodfellow2015"]
+    assert [work[0] for work in bibliography.cited("phantom", ["universal-hide", "ni-fgsm"])] == [
+        "moosavi2017",
+        "lin2020",
+    ]
 
 
 def test_entries_have_keys_years_and_numbers():
