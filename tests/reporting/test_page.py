@@ -253,6 +253,27 @@ def test_several_runs_stand_for_themselves(pair, tmp_path, capsys, monkeypatch):
     assert parsed.shown.count(" met ") > 2
 
 
+def test_of_many_runs_the_unfinished_and_the_damaged_are_left_out_in_a_line_each(pair, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made.folder(tmp_path / "third", made.results(baseline="../base"))
+    made.folder(tmp_path / "cut", made.results())
+    (tmp_path / "cut" / "results.json").write_bytes((tmp_path / "base" / "results.json").read_bytes()[:500])
+    made.folder(tmp_path / "odd", {"data": {"name": "x"}, "evaluations": [{"attack": "clean"}]})
+    (tmp_path / "unfinished").mkdir()
+    (tmp_path / "unfinished" / "config.json").write_text("{}")
+    report.main(["base", "cut", "odd", "robust", "third", "unfinished"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(". Received")[0] for line in lines[:3]] == [
+        "Left out, as it can't be read: cut/results.json: expected JSON of a run",
+        "Left out, as it can't be read: odd/results.json: expected results as a run writes them",
+        "Left out, as no finished run is there: unfinished",
+    ]
+    assert [line.partition(":")[0] for line in lines[3:6]] == ["base", "robust", "third"]
+    assert lines[6:] == ["", "Report: report.html"]
+    with pytest.raises(RunError, match="cut and 1 others: expected a finished run"):
+        report.main(["cut", "unfinished"])
+
+
 def test_many_models_stand_below_each_other_and_keep_their_colours(pair, tmp_path):
     for name in ("third", "fourth"):
         made.folder(tmp_path / name, made.results(baseline="../base"), {"standard": made.evaluation(0.125)})
