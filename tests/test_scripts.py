@@ -87,6 +87,14 @@ def test_the_last_line_of_robust_training_names_the_better_recipe(both):
     assert "--recipe" not in both[0].stdout
 
 
+def test_training_ends_in_the_epoch_whose_weights_are_kept(both, folder):
+    for process, name in zip(both, ("base", "robust"), strict=True):
+        summary = results(folder / name)["training"]
+        under = f" under {summary['selected_on']}" if name == "robust" else ""
+        score = f"best validation macro AUC {summary['best_val_auc']:.3f}{under}"
+        assert f"\nKept the weights of epoch {summary['best_epoch']} of 2 ({score})\n" in process.stdout
+
+
 def test_results_hold_everything_a_reviewer_asks_for(both, folder):
     found = results(folder / "base")
     assert found["schema"] == 1
