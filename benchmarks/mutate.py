@@ -44,7 +44,7 @@ BREAKAGES = (
     ("APGD never halves its step", "attacks/autopgd.py", "step_size / 2", "step_size",
      "attacks/test_attacks.py::test_apgd_halves_its_steps_until_it_sits_on_a_narrow_peak"),
     ("APGD remembers its worst point", "attacks/autopgd.py",
-     "better = value > best_value", "better = value < best_value",
+     "value > best_value\n        best_value", "value < best_value\n        best_value",
      "attacks/test_attacks.py::test_apgd_returns_the_best_point_it_saw_not_the_last"),
     ("PGD's labels are shifted in training", "training/examples.py", "start, labels[late]",
      "start, labels[early]",
