@@ -71,7 +71,7 @@ def test_any_kind_of_model_is_evaluated_and_hardened(kind):
     model, options = trained(kind), {"val_images": VAL[0], "val_labels": VAL[1]}
     before = [weights.copy() for weights in model.get_weights()]
     if kind == "bytes":
-        with pytest.raises(ModelError, match="--input-range 0 255"):
+        with pytest.raises(ModelError, match=r'input_range="0 255"'):
             chestrobust.evaluate(model, *TEST, **options, **FEW)
         options["input_range"] = (0, 255)
     found = chestrobust.evaluate(model, *TEST, **options, **FEW)
