@@ -87,6 +87,14 @@ def test_the_last_line_of_robust_training_names_the_better_recipe(both):
     assert "--recipe" not in both[0].stdout
 
 
+def test_training_ends_in_the_epoch_whose_weights_are_kept(both, folder):
+    for process, name in zip(both, ("base", "robust"), strict=True):
+        summary = results(folder / name)["training"]
+        under = f" under {summary['selected_on']}" if name == "robust" else ""
+        score = f"best validation macro AUC {summary['best_val_auc']:.3f}{under}"
+        assert f"\nKept the weights of epoch {summary['best_epoch']} of 2 ({score})\n" in process.stdout
+
+
 def test_results_hold_everything_a_reviewer_asks_for(both, folder):
     found = results(folder / "base")
     assert found["schema"] == 1
@@ -254,28 +262,17 @@ def test_results_that_are_none_are_not_verified(both, folder, tmp_path, monkeypa
         evaluate.main([str(tmp_path / "base"), "--verify"])
 
 
-def test_a_run_is_not_continued_with_other_data_or_models(both, folder, tmp_path):
+def test_a_run_is_not_continued_with_other_data_or_models(both, folder, tmp_path, monkeypatch):
     shutil.copytree(folder / "robust", tmp_path / "robust")
     (tmp_path / "robust" / "results.json").unlink()
     origin = json.loads((tmp_path / "robust" / "origin.json").read_text())
     assert origin["baseline"] == provenance.sha256(folder / "base" / "model.keras")
-    options = [
-        "--data",
-        "data.npz",
-        "--data-dir",
-        "cache",
-        *QUICK,
-        "--baseline",
-        "base",
-        "--train-steps",
-        2,
-        "--resume",
-    ]
+    options = ["--data", "data.npz", "--data-dir", "cache", *QUICK, "--baseline", "base", "--train-steps", "2"]
+    monkeypatch.chdir(folder)
     for name in ("data", "baseline"):
         (tmp_path / "robust" / "origin.json").write_text(json.dumps({**origin, name: "0"}))
-        done = script("diagnosis_adv.py", *options, "--run", tmp_path / "robust", cwd=folder)
-        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-        assert f"Received another {name}. Put it back" in done.stderr
+        with pytest.raises(RunError, match=f"Received another {name}. Put it back"):
+            diagnosis_adv.main([*options, "--run", str(tmp_path / "robust"), "--resume"])
 
 
 @pytest.mark.parametrize(
