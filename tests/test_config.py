@@ -281,3 +281,20 @@ def test_what_is_under_way_is_told_at_a_terminal_alone(terminal, monkeypatch, ca
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     commandline.under_way("Loading phantom")
     assert capsys.readouterr() == ("", "Loading phantom\n" if terminal else "")
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("needs --suite standard", 'needs suite="standard"'),
+        ("needs --transfer-from", "needs transfer_from"),
+        ("the best (--input-range imagenet), has", 'the best (input_range="imagenet"), has'),
+        ("Give --input-range standardized 0.5 0.25, so", 'Give input_range="standardized 0.5 0.25", so'),
+        ("--input-range 0 255 or --input-range imagenet.", 'input_range="0 255" or input_range="imagenet".'),
+        ("--input-range: expected LOW HIGH", "input_range: expected LOW HIGH"),
+        ("--beta: expected --method trades. Leave --beta out.", "beta: expected method trades. Leave beta out."),
+        ("1e-3 -- as before", "1e-3 -- as before"),
+    ],
+)
+def test_options_are_arguments_in_python(text, told):
+    assert commandline.in_python(text) == told

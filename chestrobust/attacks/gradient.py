@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from chestrobust import interruption
 from chestrobust.attacks import storage
 from chestrobust.attacks.checks import check, check_options, check_outputs, stored
 from chestrobust.attacks.norms import LEVELS, LINF, Norm
@@ -213,6 +214,7 @@ def worst_of_restarts(climb, model, images, labels, starts, *, loss, indices=Non
     adversarial = np.empty_like(clean)
     size = min(batch_size, len(clean))
     for begin in range(0, len(clean), size):
+        interruption.check()
         piece = slice(begin, begin + size)
         batch, truth, numbers = (_padded(array[piece], size) for array in (clean, labels, indices))
         gradient_here = functools.partial(loss_gradient, labels=truth)

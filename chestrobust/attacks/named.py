@@ -168,7 +168,15 @@ def reported_pgd(*, epsilon, step_size, steps, restarts, seed, precision):
 def quick_suite(pgd, several):
     """Clean, FGSM and PGD of the radius and precision of a reported PGD; PGD on the AUC of `several` labels too."""
     clean, fgsm = replace(CLEAN, precision=pgd.precision), Attack("fgsm", pgd.epsilon, precision=pgd.precision)
-    return clean, fgsm, pgd, *([replace(pgd, attack="pgd-auc")] if several else [])
+    return clean, fgsm, pgd, *([at_auc(pgd, several)] if several else [])
+
+
+def at_auc(pgd, several):
+    """A PGD by what is asked of it: of `several` labels that on their AUC.
+
+    A cross-entropy is steep only where logits happen to be small, so that of several labels PGD on it is no measure.
+    """
+    return replace(pgd, attack="pgd-auc") if several else pgd
 
 
 def choosing_pgd(pgd, several, epsilon=None):
@@ -176,7 +184,7 @@ def choosing_pgd(pgd, several, epsilon=None):
 
     Of `several` labels the one on their AUC: the other's score can be raised by moving logits to where it is blind.
     """
-    choosing = replace(pgd, restarts=1, attack="pgd-auc" if several else "pgd")
+    choosing = at_auc(replace(pgd, restarts=1), several)
     if epsilon is None:
         return choosing
     return replace(choosing, epsilon=epsilon, step_size=titles.usual_step(epsilon, pgd.steps))

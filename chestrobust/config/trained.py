@@ -21,6 +21,12 @@ class EvaluateConfig(FoldersConfig):
     subject: str = option(
         ARGUMENT, "run folder, or a .keras file with sigmoid, softmax or logit outputs", metavar="RUN"
     )
+    others: tuple[str, ...] = option(
+        ARGUMENT,
+        "further ones, to be compared with the first under the same attacks on the same images",
+        nargs="*",
+        metavar="RUN2",
+    )
     data: str | None = option(
         None, "data set as in diagnosis.py, labels are matched by name (default: the run's own)", group="data"
     )

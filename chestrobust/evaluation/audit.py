@@ -12,7 +12,9 @@ import hashlib
 from dataclasses import replace
 
 import numpy as np
+from tqdm import tqdm
 
+from chestrobust import devices
 from chestrobust.attacks import named
 from chestrobust.attacks.checks import check
 from chestrobust.data import copies, ranges
@@ -40,6 +42,7 @@ __all__ = [
 ]
 
 UNKNOWN = "no undefended model of this run is known"
+LINES = 30
 FACTS = ("input range", "logits give the answers")  # that whoever loads a model finds out
 
 
@@ -73,12 +76,8 @@ def audit(model, images, labels, *, epsilon, task=Task.MULTI_LABEL, steps=20, th
 
 
 def in_question(task, epsilon, steps, **settings):
-    """The PGD that an audit asks about, as `named.pgd_of` makes it: of several labels the one on their AUC.
-
-    A cross-entropy is steep only where logits happen to be small, so that of several labels PGD on it is no measure.
-    """
-    attack = named.pgd_of(epsilon, steps, **settings)
-    return replace(attack, attack="pgd-auc") if task.several else attack
+    """The PGD that an audit asks about, as `named.pgd_of` makes it: of several labels the one on their AUC."""
+    return named.at_auc(named.pgd_of(epsilon, steps, **settings), task.several)
 
 
 def of_split(
@@ -117,24 +116,27 @@ def of_split(
         A list of `Line`s, always the same checks in the same order.
     """
     before = _fingerprint(variables)
-    study = Study(model, task, split, attack, known)
-    return [
-        study.pixels(),
-        study.deterministic(),
-        study.alone(),
-        study.logits(),
-        *(_fact(name, (facts or {}).get(name)) for name in FACTS),
-        study.gradients(),
-        study.rounding(),
-        study.above_chance(),
-        *_other_attacks(study, attack, thorough, source),
-        study.invariance(),
-        study.collapse(undefended),
-        *published.checks(rows),
-        _copies(split, train),
-        study.corners(),
-        judged("weights untouched", _fingerprint(variables) == before, None, "variables before and after are equal"),
-    ]
+
+    def lines():
+        study = Study(model, task, split, attack, known)
+        yield study.pixels()
+        yield study.deterministic()
+        yield study.alone()
+        yield study.logits()
+        yield from (_fact(name, (facts or {}).get(name)) for name in FACTS)
+        yield study.gradients()
+        yield study.rounding()
+        yield study.above_chance()
+        yield from _other_attacks(study, attack, thorough, source)
+        yield study.invariance()
+        yield study.collapse(undefended)
+        yield from published.checks(rows)
+        yield _copies(split, train)
+        yield study.corners()
+        untouched = _fingerprint(variables) == before
+        yield judged("weights untouched", untouched, None, "variables before and after are equal")
+
+    return list(tqdm(lines(), "Audit", LINES, unit=" checks", leave=False, disable=devices.silent()))
 
 
 def _other_attacks(study, attack, thorough, source):
@@ -142,17 +144,15 @@ def _other_attacks(study, attack, thorough, source):
     restarts = replace(attack, restarts=2 * attack.restarts, random_start=True)
     transfer = replace(attack, attack="transfer") if source else None
     masked = "gradients are masked"
-    return [
-        study.beaten("single-step is weaker", study.single_step(), "too few or too long steps"),
-        study.beaten("noise is weaker", study.noise(), "the gradient is useless"),
-        study.converged("steps doubled", replace(attack, steps=2 * attack.steps)),
-        study.converged("restarts doubled", restarts),
-        study.converged("float32 gradients", replace(attack, precision="float32"), "rounding blinds the attack"),
-        study.falls(),
-        study.beaten("Square is weaker", study.square() if thorough else None, masked, needs="--suite standard"),
-        study.beaten("transfer is weaker", transfer, masked, source=source, needs="--transfer-from"),
-        study.floor(thorough),
-    ]
+    yield study.beaten("single-step is weaker", study.single_step(), "too few or too long steps")
+    yield study.beaten("noise is weaker", study.noise(), "the gradient is useless")
+    yield study.converged("steps doubled", replace(attack, steps=2 * attack.steps))
+    yield study.converged("restarts doubled", restarts)
+    yield study.converged("float32 gradients", study.in_float32(), "rounding blinds the attack")
+    yield study.falls()
+    yield study.beaten("Square is weaker", study.square() if thorough else None, masked, needs="--suite standard")
+    yield study.beaten("transfer is weaker", transfer, masked, source=source, needs="--transfer-from")
+    yield study.floor(thorough)
 
 
 def facts(found):

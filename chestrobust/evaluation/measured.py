@@ -7,13 +7,23 @@ percentiles of resamples, of whole patients where these are known. Differences a
 scored on the same resamples.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from chestrobust.config import RESAMPLES
-from chestrobust.evaluation import intervals, metrics
+from chestrobust.evaluation import calibration, intervals, metrics
 
 SCORES = ("auc", "ap", "sensitivity", "specificity")
 FEW = 10  # images; fewer have no interval
+
+
+@dataclass(frozen=True)
+class Kept:
+    """As much of a `Measured` as another one's scores are paired with; its attributes of these names."""
+
+    values: dict[str, np.ndarray]
+    resampled: dict[str, np.ndarray]
 
 
 class Measured:
@@ -70,16 +80,16 @@ class Measured:
         for name in ("sensitivity", "specificity"):
             shares[f"macro_{name}"] = _number(metrics.macro(self.values[name]))
             shares[f"per_label_{name}"] = dict(zip(self.names, map(_number, self.values[name]), strict=True))
-        probabilities, calibration = self.task.probabilities(self.logits), {}
-        for name, score in (("brier", metrics.brier), ("calibration_error", metrics.calibration_error)):
+        probabilities, calibrated = self.task.probabilities(self.logits), {}
+        for name, score in (("brier", calibration.brier), ("calibration_error", calibration.error)):
             found = score(self.labels, probabilities)
-            calibration[name] = float(found.mean())
-            calibration[f"per_label_{name}"] = dict(zip(self.names, map(float, found), strict=True))
+            calibrated[name] = float(found.mean())
+            calibrated[f"per_label_{name}"] = dict(zip(self.names, map(float, found), strict=True))
         return {
             "images": len(self.labels),
             **metrics.summary(self.task, self.names, np.asarray(self.labels, np.uint8), self.logits),
             **shares,
-            **calibration,
+            **calibrated,
             "intervals": self._intervals(),
         }
 
@@ -109,11 +119,15 @@ class Measured:
         """Number of patients among the chosen images."""
         return int(chosen.sum()) if self.patients is None else len(np.unique(np.asarray(self.patients)[chosen]))
 
+    def kept(self):
+        """What `minus` needs of it, without the answers."""
+        return Kept(self.values, self.resampled)
+
     def minus(self, other):
         """How much its scores are above another's of the same images, each at its own thresholds.
 
         Args:
-            other: A `Measured` on the same labels and resamples.
+            other: A `Measured`, or what was `kept` of it, on the same labels and resamples.
 
         Returns:
             Dictionary of `macro_SCORE`, each a dictionary of `difference`, `low` and `high`; and `per_label_auc`, by

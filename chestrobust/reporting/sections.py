@@ -228,16 +228,36 @@ def _reported(row, label):
 
 
 def differences(subject):
-    """How much a robust model is above its baseline, paired on the same resamples: a row per attack of training.
+    """How much a robust model is above its baseline, paired on the same resamples.
 
-    Empty where results have none.
+    Returns:
+        A list of a heading and a row per attack of training; empty where results have none.
     """
     paired = (subject.results.get("baseline") or {}).get("differences") or []
-    rows = []
-    for row, found in zip(subject.rows, paired, strict=False):
-        cells = [_paired(found.get(f"macro_{name}")) for name in ("auc", "ap", "sensitivity", "specificity")]
-        rows.append((titles.title(row), cells))
-    return rows
+    rows = [(titles.title(row), _cells(found)) for row, found in zip(subject.rows, paired, strict=False)]
+    return [("Robust minus baseline", rows)] if rows else []
+
+
+def differences_from_first(called, compared):
+    """How much models are above the first one of a comparison, clean and at the radius that it is summed up at.
+
+    Args:
+        called: Names of the models on the page.
+        compared: What `dossier.comparison` returns.
+
+    Returns:
+        A list, for each of the others, of a heading and a row per attack.
+    """
+    places, told = compared if compared else ([], {"differences": []})
+    shown = []
+    for place, found in zip(places[1:], told["differences"], strict=True):
+        rows = [(row["title"], _cells(row)) for row in found if row["epsilon"] in (0, told["radius"])]
+        shown += [(f"{called[place]} minus {called[places[0]]}", rows)] if place is not None else []
+    return shown
+
+
+def _cells(found):
+    return [_paired(found.get(f"macro_{name}")) for name in ("auc", "ap", "sensitivity", "specificity")]
 
 
 def _paired(found):

@@ -10,7 +10,8 @@ from keras import layers
 
 import chestrobust
 from chestrobust.data import arrays
-from chestrobust.errors import DataError, ModelError, TrainingError
+from chestrobust.errors import DataError, ExpectedError, ModelError, TrainingError
+from chestrobust.evaluation import published
 
 FEW = {"epsilon": 8 / 255, "steps": 3, "resamples": 10}
 
@@ -58,7 +59,11 @@ def trained(kind):
     return model
 
 
-KINDS = ("sequential", "logits", "bytes", "softmax", "nested")
+KINDS = (
+    "sequential",
+    "bytes",
+    *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("logits", "softmax", "nested")),
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -66,7 +71,7 @@ def test_any_kind_of_model_is_evaluated_and_hardened(kind):
     model, options = trained(kind), {"val_images": VAL[0], "val_labels": VAL[1]}
     before = [weights.copy() for weights in model.get_weights()]
     if kind == "bytes":
-        with pytest.raises(ModelError, match="--input-range 0 255"):
+        with pytest.raises(ModelError, match=r'input_range="0 255"'):
             chestrobust.evaluate(model, *TEST, **options, **FEW)
         options["input_range"] = (0, 255)
     found = chestrobust.evaluate(model, *TEST, **options, **FEW)
@@ -83,6 +88,7 @@ def test_any_kind_of_model_is_evaluated_and_hardened(kind):
         np.testing.assert_array_equal(kept, now)
 
 
+@pytest.mark.slow
 def test_every_method_that_makes_images_anew_hardens():
     model = trained("sequential")
     options = {"val_images": VAL[0], "val_labels": VAL[1], "epochs": 1, "batch_size": 16, "learning_rate": 0.01}
@@ -114,12 +120,44 @@ def test_the_result_says_itself_and_is_written(tmp_path):
     assert {line["name"] for line in found.audit} >= {"logits give the answers", "input range"}
 
 
+def test_classes_have_a_robust_accuracy_beside_the_joint_score():
+    rng, classes = np.random.default_rng(0), np.arange(40) % 3
+    images = rng.integers(60, 160, (40, 8, 8)).astype(np.uint8)
+    for one in range(3):
+        images[classes == one, 2 * one : 2 * one + 2] += 40
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(3, activation="softmax")])
+    model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
+    model.fit(images[..., None] / 255, classes, epochs=25, batch_size=16, verbose=0)
+    found = chestrobust.evaluate(model, images, classes, **{**FEW, "epsilon": 16 / 255}, suite="standard", queries=5)
+    rows = {row["attack"]: row for row in found.results["evaluations"]}
+    robust = rows["joint"]["robust_accuracy"]
+    # No attack fools more images than all of them together.
+    assert 0 < robust <= min(row["accuracy"] for name, row in rows.items() if name not in published.EACH_LABEL)
+    assert robust < rows["clean"]["accuracy"]
+    assert f"an image being lost if any attack fools it: {robust:.4f} at epsilon" in str(found)
+    assert [name for name, row in rows.items() if "robust_accuracy" in row] == ["joint"]
+
+
 def test_floats_of_the_range_are_the_same_images():
     whole = arrays.splits(*TEST).test.images
     for low, high in ((0, 1), (-1, 1), (0, 255)):
         floats = TEST[0] / 255 * (high - low) + low
         found = arrays.splits(floats, TEST[1], pixel_range=arrays.pixel_range((low, high))).test.images
         np.testing.assert_allclose(found, whole, atol=1e-3)
+
+
+def test_whoever_calls_from_python_is_told_of_arguments():
+    found = chestrobust.evaluate(trained("sequential"), *TEST, **FEW)
+    lines = {line["name"]: line["text"] for line in found.audit}
+    assert lines["Square is weaker"] == 'needs suite="standard"'
+    assert lines["transfer is weaker"] == "needs transfer_from"
+    assert 'input_range="' in lines["input range"]
+    assert not [text for text in lines.values() if " --" in text or "(--" in text]
+    with pytest.raises(ModelError, match=r'Give input_range="0 255", so that'):
+        chestrobust.evaluate(trained("bytes"), *TEST, **FEW)
+    with pytest.raises(ExpectedError, match=r"^input_range: expected LOW HIGH"):
+        chestrobust.harden(trained("sequential"), *TRAIN, val_images=VAL[0], val_labels=VAL[1], input_range="255 0")
 
 
 def test_without_validation_images_thresholds_are_a_half():

@@ -59,6 +59,17 @@ def test_the_radius_is_that_of_the_audit_else_the_middle_one():
     assert verdict.radius({"evaluations": [made.row("clean", 0.0, 0.9), made.row("one-pixel", 1.0, 0.5)]}) is None
 
 
+def test_of_several_radii_the_verdict_says_which_one_it_is_of():
+    found = made.evaluation()
+    assert " at 2/255, the middle radius; " in verdict.sentence(found)
+    found["steps_curve"]["epsilon"] = 4 / 255
+    assert " at 4/255; " in verdict.sentence(found)
+    found["own_epsilon"] = 4 / 255
+    assert " at 4/255, the run's own radius; " in verdict.sentence(found)
+    found["evaluations"] = [row for row in found["evaluations"] if row["epsilon"] in (0, 4 / 255)]
+    assert " at 4/255; " in verdict.sentence(found)  # There is no other.
+
+
 def test_undefined_scores_and_single_radii_are_said_so():
     rows = [made.row("clean", 0.0, 0.5), made.row("pgd", 0.1, 0.5)]
     for row in rows:
