@@ -10,9 +10,12 @@ AutoAttack (Croce and Hein, 2020, https://arxiv.org/abs/2003.01690) and Pintor e
 
 import hashlib
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
+from tqdm import tqdm
 
+from chestrobust import devices
 from chestrobust.attacks import named
 from chestrobust.attacks.checks import check
 from chestrobust.data import copies, ranges
@@ -118,40 +121,43 @@ def of_split(
     """
     before = _fingerprint(variables)
     study = Study(model, task, split, attack, known)
-    return [
-        study.pixels(),
-        study.deterministic(),
-        study.alone(),
-        study.logits(),
-        *(_fact(name, (facts or {}).get(name)) for name in FACTS),
-        study.gradients(),
-        study.rounding(),
-        study.above_chance(),
+    checks = [
+        study.pixels,
+        study.deterministic,
+        study.alone,
+        study.logits,
+        *(partial(_fact, name, (facts or {}).get(name)) for name in FACTS),
+        study.gradients,
+        study.rounding,
+        study.above_chance,
         *_other_attacks(study, attack, thorough, source),
-        study.invariance(),
-        study.collapse(undefended),
-        *published.checks(rows),
-        _copies(split, train),
-        study.corners(),
-        judged("weights untouched", _fingerprint(variables) == before, None, "variables before and after are equal"),
+        study.invariance,
+        partial(study.collapse, undefended),
+        partial(published.checks, rows),
+        partial(_copies, split, train),
+        study.corners,
+        partial(_untouched, variables, before),
     ]
+    found = [check() for check in tqdm(checks, desc="Audit", unit="check", leave=False, disable=devices.silent())]
+    return [line for told in found for line in (told if isinstance(told, list) else [told])]
 
 
 def _other_attacks(study, attack, thorough, source):
-    """The lines on other attacks, cheaper and costlier: none may find more than the one in question."""
+    """The checks by other attacks, cheaper and costlier: none may find more than the one in question."""
     restarts = replace(attack, restarts=2 * attack.restarts, random_start=True)
     transfer = replace(attack, attack="transfer") if source else None
-    masked = "gradients are masked"
+    square, masked = study.square() if thorough else None, "gradients are masked"
+    float32 = replace(attack, precision="float32")
     return [
-        study.beaten("single-step is weaker", study.single_step(), "too few or too long steps"),
-        study.beaten("noise is weaker", study.noise(), "the gradient is useless"),
-        study.converged("steps doubled", replace(attack, steps=2 * attack.steps)),
-        study.converged("restarts doubled", restarts),
-        study.converged("float32 gradients", replace(attack, precision="float32"), "rounding blinds the attack"),
-        study.falls(),
-        study.beaten("Square is weaker", study.square() if thorough else None, masked, needs="--suite standard"),
-        study.beaten("transfer is weaker", transfer, masked, source=source, needs="--transfer-from"),
-        study.floor(thorough),
+        partial(study.beaten, "single-step is weaker", study.single_step(), "too few or too long steps"),
+        partial(study.beaten, "noise is weaker", study.noise(), "the gradient is useless"),
+        partial(study.converged, "steps doubled", replace(attack, steps=2 * attack.steps)),
+        partial(study.converged, "restarts doubled", restarts),
+        partial(study.converged, "float32 gradients", float32, "rounding blinds the attack"),
+        study.falls,
+        partial(study.beaten, "Square is weaker", square, masked, needs="--suite standard"),
+        partial(study.beaten, "transfer is weaker", transfer, masked, source=source, needs="--transfer-from"),
+        partial(study.floor, thorough),
     ]
 
 
@@ -195,6 +201,11 @@ def _copies(split, train):
         return not_run(name, "needs images that are held in an array")
     text = "test images that equal a training image in every pixel; expected 0, else scores flatter the model"
     return judged(name, count == 0, count, text, severity=NOTE)
+
+
+def _untouched(variables, before):
+    now = _fingerprint(variables)
+    return judged("weights untouched", now == before, None, "variables before and after are equal")
 
 
 def _fingerprint(variables):
