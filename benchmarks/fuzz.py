@@ -2,6 +2,7 @@
 
     python benchmarks/fuzz.py                            300,000 files, some minutes
     python benchmarks/fuzz.py --seed 1 --inputs 1000
+    python benchmarks/fuzz.py --first 150000             the second half of them
     python benchmarks/fuzz.py --only 4711                one of them, with its traceback
 
 A file is a function of the seed and its number. Readers run in child processes whose address space may grow by 256 MB;
@@ -93,6 +94,10 @@ def load_model(path, rng):
     assert modelfile.check(path) >= 0
 
 
+def load_whole(path, rng):
+    assert modelfile.check(path.rename(path.with_name("model.h5"))) >= 0
+
+
 def load_weights(path, rng):
     modelfile.check_weights(path)
 
@@ -105,10 +110,11 @@ READERS = {
     "results.json": (run_mutations.results, load_results),
     "config.json": (run_mutations.options, load_options),
     ".keras": (run_mutations.model, load_model),
-    ".h5": (run_mutations.weights, load_weights),
+    "model.h5": (run_mutations.whole, load_whole),
+    "weights.h5": (run_mutations.weights, load_weights),
 }
-KINDS = ("npz", "npz", "CSV", "image", "state.npz", "results.json", ".keras", ".h5")
-KINDS += ("npz", "config.json", *KINDS[2:])
+KINDS = ("npz", "npz", "CSV", "image", "state.npz", "results.json", ".keras", "model.h5")
+KINDS += ("npz", "config.json", *KINDS[2:-1], "weights.h5")
 
 
 def content(seed, number):
@@ -200,14 +206,14 @@ class Worker:
         return done, False
 
 
-def fuzz(seed, inputs, workers, keep):
-    """Judge files 0 to `inputs` and print the table; returns the number of violations."""
+def fuzz(seed, inputs, workers, keep, first=0):
+    """Judge files `first` to `inputs` and print the table; returns the number of violations."""
     from tqdm import tqdm
 
     start = time.monotonic()
-    running = [Worker(seed, list(range(first, inputs, workers))) for first in range(workers)]
+    running = [Worker(seed, list(range(first + worker, inputs, workers))) for worker in range(workers)]
     counts, slowest, violations = collections.Counter(), collections.Counter(), 0
-    with tqdm(total=inputs, unit="file", disable=None) as bar:
+    with tqdm(total=inputs - first, unit="file", disable=None) as bar:
         while running:
             for worker in list(running):
                 done, finished = worker.collect()
@@ -230,13 +236,17 @@ def fuzz(seed, inputs, workers, keep):
         loaded, refused = counts[kind, "loaded"], counts[kind, "refused"]
         wrong = total - loaded - refused
         print(f"| {kind} | {total} | {loaded} | {refused} | {wrong} | {1000 * slowest[kind]:.0f} |")
-    print(f"\n{sum(counts.values())} files, seed {seed}, {time.monotonic() - start:.0f} seconds, {workers} processes.")
+    seconds = time.monotonic() - start
+    print(
+        f"\n{sum(counts.values())} files from number {first}, seed {seed}, {seconds:.0f} seconds, {workers} processes."
+    )
     return violations
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--inputs", type=int, default=300_000, help="number of files (default: 300000)")
+    parser.add_argument("--first", type=int, default=0, help="number of the first file, to go on with a run")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=os.cpu_count())
     parser.add_argument("--keep", type=Path, default=Path("fuzz-failures"), help="folder for files of violations")
@@ -254,7 +264,7 @@ def main():
             except Exception:
                 traceback.print_exc()
         return 0
-    return 1 if fuzz(options.seed, options.inputs, options.workers, options.keep) else 0
+    return 1 if fuzz(options.seed, options.inputs, options.workers, options.keep, options.first) else 0
 
 
 if __name__ == "__main__":

@@ -1,11 +1,13 @@
 """Break the code on purpose and see a test fail: a test that can't fail proves nothing.
 
     python benchmarks/mutate.py
+    python benchmarks/mutate.py --first 40      the 40th and those after it, to go on with a run
 
 Each breakage is made in a copy of the tree, where only the test that should notice it runs. Prints a Markdown table and
 exits with 1 if a breakage goes unnoticed, or if the test fails without any.
 """
 
+import argparse
 import os
 import shutil
 import subprocess
@@ -15,6 +17,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGE = "chestrobust"
+FAILED = 1  # of pytest's exit codes; others say that nothing was tested
 
 # What is broken, in which file of the package, by replacing what with what, and the test that notices.
 BREAKAGES = (
@@ -41,10 +44,10 @@ BREAKAGES = (
     ("APGD never halves its step", "attacks/autopgd.py", "step_size / 2", "step_size",
      "attacks/test_attacks.py::test_apgd_halves_its_steps_until_it_sits_on_a_narrow_peak"),
     ("APGD remembers its worst point", "attacks/autopgd.py",
-     "better = value > best_value", "better = value < best_value",
+     "value > best_value\n        best_value", "value < best_value\n        best_value",
      "attacks/test_attacks.py::test_apgd_returns_the_best_point_it_saw_not_the_last"),
-    ("PGD's labels are shifted in training", "training/examples.py", "images[late], labels[late]",
-     "images[late], labels[early]",
+    ("PGD's labels are shifted in training", "training/examples.py", "start, labels[late]",
+     "start, labels[early]",
      "attacks/test_attacks.py::test_training_examples_keep_each_image_with_its_labels"),
     ("edges of augmented images are black", "training/augment.py", "if augmentation.edges", "if False",
      "training/test_augment.py::test_what_is_moved_in_is_black_or_repeats_the_edge"),
@@ -53,10 +56,16 @@ BREAKAGES = (
     ("AWP's gradients are those of the weights as they are", "training/gradients.py",
      "gradients = tape.gradient(higher, worst)", "pass",
      "training/test_gradients.py::test_those_of_the_worst_weights_are_taken_a_step_up_the_loss_and_the_weights_stay"),
+    ("each replica looks for its own worst weights", "training/gradients.py",
+     "gradient = _summed(gradient)", "pass", "test_devices.py::test_two_devices_find_the_same_worst_weights"),
     ("replicas normalize by their own share", "training/loop.py", "devices.replicas() > 1", "False",
      "test_devices.py::test_two_devices_train_and_attack_as_one_does"),
     ("the twin's kernel isn't scaled", "models/twin.py",
      "self.kernel * tf.reshape(scale, self.channels)", "self.kernel",
+     "models/test_twin.py::test_logits_and_input_gradients_are_those_of_the_model"),
+    ("the twin's separable convolution isn't bound to its channels", "models/twin.py",
+     "by_channel = _cast(tf.convert_to_tensor(layer.depthwise_kernel), low)",
+     "by_channel = _cast(tf.ones_like(tf.convert_to_tensor(layer.depthwise_kernel)), low)",
      "models/test_twin.py::test_logits_and_input_gradients_are_those_of_the_model"),
     ("the twin's input gradient is mirrored", "models/twin.py", "rows - 1 - row :", "row :",
      "models/test_twin.py::test_logits_and_input_gradients_are_those_of_the_model"),
@@ -108,6 +117,8 @@ BREAKAGES = (
     ("images between grey levels are answered as they are", "evaluation/outcomes.py",
      "np.array_equal(rounded, adversarial)", "True",
      "evaluation/test_measured.py::test_images_that_are_stored_as_they_are_get_one_answer"),
+    ("an image is lost only if all attacks fool it", "evaluation/outcomes.py", "np.all(right, axis=(0, 2))",
+     "np.any(np.all(right, axis=2), axis=0)", "attacks/test_aim.py::test_an_image_is_lost_if_any_attack_fools_it"),
     ("the floor takes the best logit", "evaluation/outcomes.py", "logits.min(axis=0), logits.max(axis=0)",
      "logits.max(axis=0), logits.min(axis=0)",
      "evaluation/test_evaluate.py::test_joint_takes_whole_images_and_the_floor_takes_labels_one_by_one"),
@@ -137,6 +148,17 @@ BREAKAGES = (
     ("the last exposure counts as the worst", "evaluation/clinical.py",
      "subject.row(record, [outcome.logits for outcome in found])", "subject.row(record, [found[-1].logits])",
      "evaluation/test_clinical.py::test_the_worst_exposure_is_never_weaker_than_any_single_one"),
+    ("attacks on whole grey levels leave the ball", "attacks/norms.py", "tf.floor(255 * epsilon + 1e-4)",
+     "tf.math.ceil(255 * epsilon)",
+     "attacks/test_storage.py::test_of_a_linear_model_the_stored_attack_is_the_integer_optimum"),
+    ("falling steps rise", "attacks/autopgd.py", "np.geomspace(1, LAST, steps)", "np.geomspace(LAST, 1, steps)",
+     "attacks/test_attacks.py::test_falling_steps_end_on_a_narrow_peak_and_keep_the_best_point"),
+    ("a universal change for one finding is after another", "losses.py", "alone = slice(label, label + 1)",
+     "alone = slice(0, 1)",
+     "attacks/test_universal.py::test_of_a_finding_it_is_the_sign_of_its_own_weights"),
+    ("the error over AlexNet's is of clean images", "evaluation/clinical.py", '"be": error / published',
+     '"be": clean / published',
+     "evaluation/test_clinical.py::test_errors_are_divided_by_those_of_alexnet"),
     ("a universal change goes down its loss", "attacks/universal.py", "change + length *", "change - length *",
      "attacks/test_universal.py::test_of_a_linear_model_the_best_change_is_the_sign_of_its_weights"),
     ("a universal change is between grey levels", "attacks/universal.py", "np.round(255 * change)", "255 * change",
@@ -208,7 +230,7 @@ BREAKAGES = (
     ("explain.py attacks the first model for both", "explaining/attribution_views.py",
      "study.attacked(np.array([index]), model)", "study.attacked(np.array([index]))",
      "explaining/test_explain.py::test_each_model_is_attacked_for_itself_and_has_a_scale_of_its_own"),
-    ("reliability bins hold sums", "evaluation/metrics.py",
+    ("reliability bins hold sums", "evaluation/calibration.py",
      "(np.bincount(index, values, bins) / counts for", "(np.bincount(index, values, bins) for",
      "evaluation/test_metrics.py::test_reliability_in_closed_form"),
 )  # fmt: skip
@@ -216,36 +238,38 @@ BREAKAGES = (
 
 def main():
     """Try every breakage; returns the exit code."""
-    unnoticed = 0
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--first", type=int, default=1, help="number of the first breakage")
+    breakages, unnoticed = BREAKAGES[parser.parse_args().first - 1 :], 0
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy"
         for name in (PACKAGE, "tests", "benchmarks"):
             shutil.copytree(ROOT / name, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
         for path in (*ROOT.glob("*.py"), *ROOT.glob("*.toml"), *ROOT.glob("*.txt")):
             shutil.copy(path, copy)
-        for test in sorted({breakage[-1] for breakage in BREAKAGES}):
-            if not passes(copy, test):
-                sys.exit(f"{test} fails without any breakage")
+        if run_tests(copy, *sorted({breakage[-1] for breakage in breakages})) != 0:
+            sys.exit("a test fails without any breakage")
         print("| Breakage | File | Noticed by |", "| --- | --- | --- |", sep="\n", flush=True)
-        for what, name, old, new, test in BREAKAGES:
+        for what, name, old, new, test in breakages:
             file = copy / PACKAGE / name
             whole = file.read_text()
             if whole.count(old) != 1:
                 sys.exit(f"{name}: expected {old!r} once. Received it {whole.count(old)} times. Update this script.")
             file.write_text(whole.replace(old, new))
-            noticed = not passes(copy, test)
+            noticed = run_tests(copy, test) == FAILED
             file.write_text(whole)
             unnoticed += not noticed
             print(f"| {what} | {name} | {test if noticed else 'NOTHING'} |", flush=True)
     return 1 if unnoticed else 0
 
 
-def passes(tree, test):
-    """Whether a test passes in a tree."""
-    command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not peers", "-p", "no:cacheprovider", f"tests/{test}"]
+def run_tests(tree, *tests):
+    """pytest's exit code for some tests of a tree; what it says goes to standard error."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-m", "not peers", "-p", "no:cacheprovider"]
     # Compiled files are trusted by their time in whole seconds, which two breakages can share.
-    environment = {"PYTHONDONTWRITEBYTECODE": "1"}
-    return subprocess.run(command, cwd=tree, capture_output=True, env={**os.environ, **environment}).returncode == 0
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": "1"}
+    command += [f"tests/{test}" for test in tests]
+    return subprocess.run(command, cwd=tree, stdout=sys.stderr, env=environment).returncode
 
 
 if __name__ == "__main__":

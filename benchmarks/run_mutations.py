@@ -119,6 +119,31 @@ def weights(rng):
     return raw(_weights(), rng)
 
 
+PLANTS = (
+    lambda group: group.__setitem__("more", h5py.ExternalLink("/etc/passwd", "/")),
+    lambda group: group.__setitem__("more", h5py.SoftLink("/model_weights")),
+    lambda group: group.__setitem__("more", group),
+    lambda group: group.create_dataset("more", (4,), "f4", external=[("/etc/passwd", 0, 16)]),
+    lambda group: group.create_dataset("more", (1 << 24,), "f4", chunks=(1024,)),
+    lambda group: group.create_dataset("more", data="text"),
+    lambda group: group.attrs.update(more="x" * (1 << 19), others=["x"] * 4000),
+)
+
+
+def whole(rng):
+    """An `.h5` file of a whole model, in which now and then something leads out of it or is there again and again."""
+    file = io.BytesIO()
+    with h5py.File(file, "w") as opened:
+        opened.attrs["model_config"] = text(MODEL, rng)
+        group = opened.create_group("model_weights/dense")
+        group.create_dataset("kernel", data=np.ones((3, 2), np.float32))
+        if rng.random() < 0.3:
+            rng.choice(PLANTS)(group)
+        names = rng.choice((["kernel"], ["kernel"], ["more"] * 50, ["../kernel"], ["/model_weights/dense/kernel"]))
+        group.attrs["weight_names"] = [name.encode() for name in names]
+    return raw(file.getvalue(), rng) if rng.random() < 0.3 else file.getvalue()
+
+
 def model(rng):
     """A `.keras` file."""
     members = {

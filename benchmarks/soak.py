@@ -1,14 +1,14 @@
 """Kill each script again and again, give the same command again, and see whether it ends as if nothing had happened.
 
     python benchmarks/soak.py               30 kills, each of another script, in another way and at another time
-    python benchmarks/soak.py --kills 100
+    python benchmarks/soak.py --kills 100 --minutes 30   no kill after half an hour, but all comparisons
 
 Every script is killed in five ways: by SIGKILL, SIGTERM and SIGINT at a random moment, and by the last two inside a
 callback of the garbage collector, as in a destructor, from which Python lets no exception out. All work on small
-phantom data (made-up data); checkpoints are made every second instead of every minute so that they are hit too. What
-has ended is compared with what was left alone: weights by hash, scores, history and figures as they are, and the names
-of the files. A signal is lost if the script ends as if none had come. Prints a Markdown row per kill and a verdict;
-exits with 1 if a signal was lost or anything differs.
+phantom data (made-up data); checkpoints are made five times a second instead of every minute so that they are hit too.
+What has ended is compared with what was left alone: weights by hash, scores, history and figures as they are, and the
+names of the files. A signal is lost if the script ends as if none had come, or as if it were an error. Prints a
+Markdown row per kill and a verdict; exits with 1 if a signal was lost or anything differs.
 """
 
 import argparse
@@ -46,9 +46,9 @@ PROGRAM = """
 import gc, signal, sys, threading, time
 from chestrobust import startup
 from chestrobust.training import checkpoints
-checkpoints.SAVE_EVERY = float(sys.argv.pop(1))
+checkpoints.SAVE_EVERY, checkpoints.SHARE = float(sys.argv.pop(1)), 1
 delay, number = float(sys.argv.pop(1)), int(sys.argv.pop(1))
-begun, sent = time.monotonic(), []
+sent = []
 def collecting(phase, info):
     ready = delay and not sent and time.monotonic() - begun > delay
     if ready and threading.current_thread() is threading.main_thread() and startup.interruption._handler:
@@ -57,32 +57,37 @@ def collecting(phase, info):
         signal.raise_signal(number)
 gc.callbacks.append(collecting)
 sys.argv[0] = sys.argv.pop(1)
-sys.exit(startup.run_script(__import__(sys.argv[0]).main))
+main = __import__(sys.argv[0]).main
+begun = time.monotonic()
+open("ready", "w").close()
+sys.exit(startup.run_script(main))
 """
 WAYS = [(number, inside) for number in (signal.SIGTERM, signal.SIGINT) for inside in (False, True)]
 WAYS = [(signal.SIGKILL, False), *WAYS]
-EARLIEST = 2.0  # seconds; before, Python is still loading
+EARLIEST = 0.1  # seconds after a script could have been told to stop
 
 
 def main():
     """Run the soak; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--kills", type=int, default=len(COMMANDS) * len(WAYS))
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="after which nothing is killed any more")
     parser.add_argument("--seed", type=int, default=0, help="of the order and the times")
     options = parser.parse_args()
     # Else a shell that runs this in the background would have its children ignore Ctrl-C.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     with tempfile.TemporaryDirectory() as folder:
-        return soak(Path(folder), options.kills, random.Random(options.seed))
+        return soak(Path(folder), options.kills, options.minutes, random.Random(options.seed))
 
 
-def soak(folder, kills, random):
+def soak(folder, kills, minutes, random):
     """Kill, repeat and compare in a folder."""
-    seconds, wanted = {}, {}
+    seconds, wanted, end = {}, {}, time.monotonic() + 60 * minutes
     for script in COMMANDS:
-        begun, place = time.monotonic(), folder / ("base" if script == "diagnosis" else script)
+        place = folder / ("base" if script == "diagnosis" else script)
         finish(place, script)
-        seconds[script], wanted[script] = time.monotonic() - begun, outcome(place, script)
+        seconds[script] = time.time() - (place / "ready").stat().st_mtime
+        wanted[script] = outcome(place, script)
         print(f"{script}.py left alone: {seconds[script]:.0f} s", flush=True)
     print("\n| Kill | Script | Signal | After | Exit code |", "| ---: | --- | --- | ---: | ---: |", sep="\n")
     pairs = list(itertools.product(COMMANDS, WAYS))
@@ -96,16 +101,18 @@ def soak(folder, kills, random):
         print(f"| | {script}.py | | | ended: {'DIFFERS in ' + ', '.join(names) if names else 'equal'} |", flush=True)
 
     for script, (signum, inside) in itertools.cycle(pairs):
-        if number == kills:
+        if number == kills or time.monotonic() > end:
             break
         place = begun.setdefault(script, folder / f"{script}-{ended}")
         delay = random.uniform(EARLIEST, seconds[script])
         code, sent = kill(place, script, signum, delay, inside)
         if sent:
             number += 1
-            lost += code not in (-signum, 128 + signum)
             where = " in the garbage collector" if inside else ""
             print(f"| {number} | {script}.py | {signum.name}{where} | {delay:.1f} s | {code} |", flush=True)
+            if code not in (-signum, 128 + signum):
+                lost += 1
+                print((place / "log.txt").read_text(), file=sys.stderr)
         elif code == 0 or has_ended(place, script):  # It was faster than its kill would have been; so aim earlier.
             seconds[script] = max(EARLIEST, 0.8 * seconds[script])
             compare(script)
@@ -118,9 +125,10 @@ def soak(folder, kills, random):
     return 1 if lost or different else 0
 
 
-def start(place, script, *, save_every=1, delay=0, number=0):
+def start(place, script, *, save_every=0.2, delay=0, number=0):
     """A process that begins a command in a folder or gives it again; it sends itself a signal if there is a delay."""
     place.mkdir(exist_ok=True)
+    (place / "ready").unlink(missing_ok=True)
     if script in OF_A_RUN and not (place / "run").exists():
         shutil.copytree(place.parent / "base" / "run", place / "run")
     with (place / "log.txt").open("w") as log:
@@ -137,6 +145,8 @@ def kill(place, script, number, delay, inside):
         code = start(place, script, delay=delay, number=number).wait()
         return code, (place / "sent").exists()
     process = start(place, script)
+    while process.poll() is None and not (place / "ready").exists():
+        time.sleep(0.01)
     try:
         return process.wait(delay), False
     except subprocess.TimeoutExpired:

@@ -4,9 +4,10 @@
     python benchmarks/versions.py --ends lowest         one of them
     python benchmarks/versions.py --resolve             only see whether pip finds versions that go together
     python benchmarks/versions.py --python python3.13   another Python
+    python benchmarks/versions.py --processes 1         on one core
 
 Each end has a fresh virtual environment in a temporary folder (some 3 GB), so it takes a while. Prints a Markdown row
-per end; exits with 1 if a set of versions can't be installed or tests fail.
+per end, and on standard error what the tests say; exits with 1 if a set of versions can't be installed or tests fail.
 """
 
 import argparse
@@ -43,22 +44,27 @@ def constraints(end):
     return [f"{name}{lowest(versions) if end == 'lowest' else versions}" for name, versions in requirements().items()]
 
 
-def attempt(end, python, folder, resolve):
-    """Install one end, and test it unless it is only to be resolved; returns the outcome, versions, and exit code."""
+def attempt(end, python, folder, processes):
+    """Install one end, and test it in so many processes, if any; returns the outcome, versions, and exit code."""
     (folder / "constraints.txt").write_text("\n".join(constraints(end)) + "\n")
     subprocess.run([python, "-m", "venv", str(folder / "venv")], check=True)
     own = str(folder / "venv" / "bin" / "python")
     command = [own, "-m", "pip", "install", "--quiet", "--constraint", str(folder / "constraints.txt")]
-    done = _run([*command, *(["--dry-run"] if resolve else []), f"{ROOT}[{EXTRAS}]"])
+    done = _run([*command, *([] if processes else ["--dry-run"]), f"{ROOT}[{EXTRAS}]"])
     if done.returncode:
         return "can't be installed: " + " ".join(done.stderr.split())[:300], "", 1
-    if resolve:
+    if not processes:
         return "resolves", "", 0
     listed = _run([own, "-m", "pip", "list", "--format=freeze"]).stdout.split()
     versions = dict(line.split("==") for line in listed if "==" in line)
     known = ", ".join(f"{name} {versions[name]}" for name in requirements() if name in versions)
-    tested = _run([own, "-m", "pytest", "-q", "-n", "2", "--dist", "loadfile"], cwd=ROOT)
-    return (tested.stdout.strip().splitlines() or [tested.stderr[-300:]])[-1], known, tested.returncode
+    last = ""
+    command = [own, "-m", "pytest", "-q", "-n", str(processes), "--dist", "loadfile"]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as tested:
+        for line in tested.stdout:
+            print(line, end="", file=sys.stderr, flush=True)
+            last = line.strip() or last
+    return last, known, tested.returncode
 
 
 def _run(command, **settings):
@@ -70,13 +76,14 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--ends", nargs="+", choices=ENDS, default=ENDS)
     parser.add_argument("--python", default=sys.executable)
-    parser.add_argument("--resolve", action="store_true")
+    parser.add_argument("--processes", type=int, default=2, help="that test at a time")
+    parser.add_argument("--resolve", action="store_const", dest="processes", const=0, help="install and test nothing")
     options = parser.parse_args()
     print("| Versions | Outcome | Of what is required |", "| --- | --- | --- |", sep="\n")
     failures = 0
     for end in options.ends:
         with tempfile.TemporaryDirectory() as folder:
-            outcome, versions, code = attempt(end, options.python, Path(folder), options.resolve)
+            outcome, versions, code = attempt(end, options.python, Path(folder), options.processes)
         failures += code != 0
         print(f"| {end} | {outcome} | {versions} |", flush=True)
     return 1 if failures else 0

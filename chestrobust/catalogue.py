@@ -43,8 +43,9 @@ class AttackRow:
         defaults: Values of these fields that no option sets.
         wanted: What every label is to be, 1 or 0, of an attack whose function fits one change for all images on those
             of training; None if each image has its own.
-        gradient, label, radius, source: Whether it needs the model's gradient, the index of a label, a radius, and
-            another model on which its images are made.
+        gradient, radius, source: Whether it needs the model's gradient, a radius, and another model on which its images
+            are made.
+        label: Whether it needs the index of a label; None if it takes one, or all labels without one.
         extra: Whether `--extra` offers it.
         help: What it is in the help of `--extra`, if the name doesn't say it.
         note: What a reader of its score has to know besides.
@@ -60,7 +61,7 @@ class AttackRow:
     defaults: dict[str, float] = field(default_factory=dict)
     wanted: int | None = None
     gradient: bool = True
-    label: bool = False
+    label: bool | None = False
     radius: bool = True
     source: bool = False
     extra: bool = False
@@ -72,6 +73,7 @@ _GRADIENT, _BLACKBOX = "chestrobust.attacks.gradient", "chestrobust.attacks.blac
 _AWAY, _TOWARD = "chestrobust.losses:direction", "chestrobust.losses:presence"
 _PGD = {"function": f"{_GRADIENT}:pgd", "parameters": {**ITERATED, **_same("step_size", "random_start")}}
 _APGD = {"function": "chestrobust.attacks.autopgd:apgd", "parameters": AUTO}
+_FALLING = {"function": "chestrobust.attacks.autopgd:falling_pgd", "parameters": AUTO}
 _AT_MARGIN = {"loss": None, "aim": "chestrobust.attacks.aim:by_margin", "against": "clean"}
 _AT_PAIRS = {"loss": None, "aim": "chestrobust.attacks.aim:by_pairs", "against": "apgd-auc"}
 _UNIVERSAL = {
@@ -79,6 +81,7 @@ _UNIVERSAL = {
     "loss": None,
     "parameters": {**_same("epsilon", "precision", "steps"), "seed": None},
     "defaults": {"steps": 200},
+    "label": None,
     "extra": True,
 }
 _CORRUPTIONS = "chestrobust.attacks.corruptions"
@@ -102,7 +105,7 @@ ATTACKS = {
         loss="margin",
         note="With a single label the attacks on cross-entropy, margin and AUC are one and the same.",
     ),
-    "label-margin": AttackRow(title="each label", **_APGD, loss="linear", weights=_AWAY, label=True),
+    "label-margin": AttackRow(title="each label", **_FALLING, loss="linear", weights=_AWAY, label=True),
     "square": AttackRow(title="Square", **_SQUARE),
     "square-margin": AttackRow(title="Square-margin", **_SQUARE, loss="margin"),
     "square-auc": AttackRow(title="Square-AUC", **_SQUARE, **_AT_MARGIN),
@@ -164,7 +167,8 @@ def in_a_ball(name):
 def extras():
     """How each attack of `--extra` is written, with its help in brackets."""
     offered = {name: row for name, row in ATTACKS.items() if row.extra}
-    return [f"{name}{'=FINDING' * row.label}{f' ({row.help})' if row.help else ''}" for name, row in offered.items()]
+    findings = {True: "=FINDING", None: "[=FINDING]", False: ""}
+    return [f"{name}{findings[row.label]}{f' ({row.help})' if row.help else ''}" for name, row in offered.items()]
 
 
 @dataclass(frozen=True, kw_only=True)

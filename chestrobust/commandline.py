@@ -107,7 +107,7 @@ def count_or_all(text):
 def extra_attack(text):
     """Check the name of an attack for `--extra`; whether its finding exists is known once the data are."""
     row, finding = catalogue.attack(text), text.partition("=")[2]
-    if not (row and row.extra and row.label == bool(finding)):
+    if not (row and row.extra and row.label in (None, bool(finding))):
         raise argparse.ArgumentTypeError(f"expected one of {', '.join(catalogue.extras())}. Received: {text}")
     return text
 

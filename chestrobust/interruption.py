@@ -10,6 +10,8 @@ import sys
 import threading
 from contextlib import contextmanager
 
+from chestrobust.errors import ExpectedError
+
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
@@ -45,7 +47,13 @@ _handler = None
 def handled():
     """Within the block, and at its end, a signal raises `KeyboardInterrupt` or `Terminated`, wherever it arrived."""
     with _installed() as handler:
-        yield
+        try:
+            yield
+        except ExpectedError:
+            raise
+        except Exception:
+            handler.check()  # NumPy makes an ImportError of a signal that arrives while a package of C code loads.
+            raise
         handler.check()
 
 

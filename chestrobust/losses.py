@@ -82,6 +82,13 @@ def toward(loss):
     return lambda labels, logits: -loss(labels, logits)
 
 
+@functools.cache
+def of_label(loss, label):
+    """A loss of independent labels, of the one with the index `label` alone."""
+    alone = slice(label, label + 1)
+    return lambda labels, logits: loss(labels[..., alone], logits[..., alone])
+
+
 def direction(labels, label=None):
     """Weights for `linear` that push against all labels, or against the one with the index `label` alone.
 

@@ -26,7 +26,8 @@ def test_an_attack_leads_to_a_function_that_takes_its_parameters(name):
     assert ("precision" in takes) == row.gradient
     assert set(row.parameters) | set(row.defaults) <= {field.name for field in dataclasses.fields(named.Attack)}
     assert all(callable(getattr(task, row.loss or "loss")) for task in Task)
-    assert row.label == bool(row.weights)
+    assert bool(row.label) == bool(row.weights)
+    assert (row.label is None) == (row.wanted is not None)
     assert row.weights is None or callable(catalogue.resolve(row.weights))
     assert bool(row.aim) == bool(row.against)
     assert row.aim is None or (callable(catalogue.resolve(row.aim)) and row.against in catalogue.ATTACKS)
@@ -72,12 +73,12 @@ def test_the_command_line_offers_what_the_tables_hold(capsys):
 
 def test_extra_takes_the_attacks_that_are_offered_and_a_finding_where_one_is_needed():
     for name, row in catalogue.ATTACKS.items():
-        good, bad = (f"{name}=mass", name) if row.label else (name, f"{name}=mass")
-        if row.extra:
-            assert commandline.extra_attack(good) == good
-        for text in [bad] if row.extra else [good, bad]:
-            with pytest.raises(argparse.ArgumentTypeError, match="hide"):
-                commandline.extra_attack(text)
+        for text, fits in ((name, not row.label), (f"{name}=mass", row.label is not False)):
+            if row.extra and fits:
+                assert commandline.extra_attack(text) == text
+            else:
+                with pytest.raises(argparse.ArgumentTypeError, match="hide"):
+                    commandline.extra_attack(text)
 
 
 def test_an_attack_is_made_of_the_settings_that_it_has():

@@ -12,13 +12,15 @@ from pathlib import Path
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 from conftest import make_splits
 
 import diagnosis
 import diagnosis_adv
 import evaluate
-from chestrobust import devices
+from chestrobust import devices, losses
 from chestrobust.errors import ExpectedError
+from chestrobust.training import gradients
 
 ROOT = Path(__file__).resolve().parents[1]
 # 28 images in batches of 9: the second replica has fewer images than the first, and the last batch is too small to deal
@@ -215,6 +217,60 @@ def test_a_run_of_two_devices_resumes_on_one(folder):
     with contextlib.chdir(folder):
         diagnosis_adv.main([*TRAIN, "--strategy", "none", "--run", "moved", "--resume"])
     check_training(folder, "moved")
+
+
+def gradients_at_the_worst_weights(strategy):
+    """Those of all images of a batch of 9 together, and BatchNorm's statistics after it."""
+    keras.utils.set_random_seed(0)
+    layers, replicas = keras.layers, strategy.num_replicas_in_sync
+    with strategy.scope():
+        inputs = keras.Input((12, 12, 1))
+        x = layers.Conv2D(8, 3, use_bias=False)(inputs)
+        x = layers.BatchNormalization(momentum=0.9, synchronized=replicas > 1)(x)
+        x = layers.GlobalAveragePooling2D()(layers.Activation("tanh")(x))
+        model = keras.Model(inputs, layers.Dense(3)(x))
+    rng = np.random.default_rng(0)
+    images, labels = rng.random((9, 12, 12, 1), np.float32), np.float32(rng.random((9, 3)) < 0.4)
+
+    def of_replica():
+        context = tf.distribute.get_replica_context()
+        rows = tf.range(context.replica_id_in_sync_group, 9, replicas)
+
+        def loss():
+            logits = model(tf.gather(images, rows), training=True)
+            return tf.reduce_sum(losses.mean_binary_cross_entropy(tf.gather(labels, rows), logits)) / 9, logits
+
+        _, _, found = gradients.computed(loss, model.trainable_variables, weight_epsilon=0.05)
+        return context.all_reduce("SUM", found)
+
+    found = tf.function(lambda: strategy.run(of_replica))()
+    summed = [strategy.experimental_local_results(gradient)[0].numpy() for gradient in found]
+    return summed + [weight.numpy() for weight in model.non_trainable_variables]
+
+
+ON_TWO_DEVICES = """
+import sys
+import numpy as np
+import tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from test_devices import gradients_at_the_worst_weights
+np.savez(sys.argv[1], *gradients_at_the_worst_weights(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])))
+"""
+
+
+@pytest.mark.slow
+def test_two_devices_find_the_same_worst_weights(tmp_path):
+    # Without an attack of images, whose sign turns rounding into steps, nothing but rounding is left.
+    done = subprocess.run(
+        [sys.executable, "-c", ON_TWO_DEVICES, str(tmp_path / "two.npz")],
+        **{"capture_output": True, "text": True},
+        env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
+    )
+    assert done.returncode == 0, done.stderr
+    two = np.load(tmp_path / "two.npz")
+    for ours, single in zip(two.values(), gradients_at_the_worst_weights(tf.distribute.get_strategy()), strict=True):
+        np.testing.assert_allclose(ours, single, rtol=1e-4, atol=1e-6)
 
 
 def test_a_single_device_and_no_cluster_is_the_default(monkeypatch):

@@ -11,6 +11,7 @@ import weakref
 import pytest
 
 from chestrobust import interruption
+from chestrobust.errors import ExpectedError
 
 BOTH = pytest.mark.parametrize(
     ("number", "kind"), [(signal.SIGINT, KeyboardInterrupt), (signal.SIGTERM, interruption.Terminated)]
@@ -94,6 +95,24 @@ def test_delayed_blocks_within_each_other_hold_it_back_to_the_end_of_the_outer_o
             reached.append("after the inner one")
         reached.append("after the outer one")
     assert stop.type is kind and reached == ["after the inner one"]
+
+
+@BOTH
+def test_one_of_which_a_package_makes_an_error_of_its_own_is_no_error(number, kind):
+    with pytest.raises(KeyboardInterrupt) as stop, interruption.handled():
+        try:
+            send(number)
+        except KeyboardInterrupt:
+            raise ImportError("numpy.core.multiarray failed to import") from None
+    assert stop.type is kind
+
+
+def test_an_error_of_the_users_counts_more_than_a_signal_and_others_stay():
+    with pytest.raises(ExpectedError, match="disk"), interruption.handled(), interruption.delayed():
+        send(signal.SIGTERM)
+        raise ExpectedError("disk full")
+    with pytest.raises(ZeroDivisionError), interruption.handled():
+        raise ZeroDivisionError
 
 
 def test_afterwards_everything_is_as_it_was():

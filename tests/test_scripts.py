@@ -5,6 +5,7 @@ import csv
 import html
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -183,6 +184,19 @@ def test_each_run_has_its_page_and_ends_in_a_verdict(both, folder):
     assert "python evaluate.py robust --suite standard\n" in both[1].stdout
 
 
+@pytest.mark.slow
+def test_what_is_published_of_a_run_names_no_place_and_no_machine(folder):
+    run, data = folder / "place" / "run", ["--data", folder / "data.npz", "--data-dir", folder / "cache"]
+    diagnosis.main([*map(str, data), "--epochs", "1", "--steps", "1", "--run", str(run)])
+    evaluate.main([str(run), *map(str, data), "--epsilons", "0.03", "--steps", "1", "--resamples", "10"])
+    public = [path for path in run.rglob("*") if path.is_file() and path.name != "config.json"]
+    assert {"results.json", "report.html", "model_card.md", "chestxray.png"} <= {path.name for path in public}
+    assert [path for path in public if "evaluations" in path.parts and path.suffix == ".json"]
+    assert [path for path in public if str(folder).encode() in path.read_bytes()] == []
+    logs = [path.name for path in public if "logs" in path.parts]
+    assert logs and all(re.fullmatch(r"events\.out\.tfevents\.[\d.]+\.v2", name) for name in logs)
+
+
 def test_a_good_run_writes_no_tensorflow_chatter(both):
     for done in both:
         assert "Warning" not in done.stderr
@@ -291,28 +305,17 @@ def test_results_that_are_none_are_not_verified(both, folder, tmp_path, monkeypa
         evaluate.main([str(tmp_path / "base"), "--verify"])
 
 
-def test_a_run_is_not_continued_with_other_data_or_models(both, folder, tmp_path):
+def test_a_run_is_not_continued_with_other_data_or_models(both, folder, tmp_path, monkeypatch):
     shutil.copytree(folder / "robust", tmp_path / "robust")
     (tmp_path / "robust" / "results.json").unlink()
     origin = json.loads((tmp_path / "robust" / "origin.json").read_text())
     assert origin["baseline"] == provenance.sha256(folder / "base" / "model.keras")
-    options = [
-        "--data",
-        "data.npz",
-        "--data-dir",
-        "cache",
-        *QUICK,
-        "--baseline",
-        "base",
-        "--train-steps",
-        2,
-        "--resume",
-    ]
+    options = ["--data", "data.npz", "--data-dir", "cache", *QUICK, "--baseline", "base", "--train-steps", "2"]
+    monkeypatch.chdir(folder)
     for name in ("data", "baseline"):
         (tmp_path / "robust" / "origin.json").write_text(json.dumps({**origin, name: "0"}))
-        done = script("diagnosis_adv.py", *options, "--run", tmp_path / "robust", cwd=folder)
-        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
-        assert f"Received another {name}. Put it back" in done.stderr
+        with pytest.raises(RunError, match=f"Received another {name}. Put it back"):
+            diagnosis_adv.main([*options, "--run", str(tmp_path / "robust"), "--resume"])
 
 
 @pytest.mark.parametrize(

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from scipy.optimize import differential_evolution
 
+from chestrobust import interruption
 from chestrobust.attacks.checks import check, stored
 from chestrobust.attacks.gradient import compiled
 from chestrobust.losses import margin
@@ -179,6 +180,7 @@ def _in_batches(search, images, labels, seed, indices, batch_size, loss):
 
 
 def _image_losses(model, loss, images, labels):
+    interruption.check()
     _, image_loss = compiled(model, loss, images.shape[1:], labels.shape[1:], "float32")
     return image_loss(images.astype(np.float32), labels.astype(np.float32)).numpy()
 

@@ -7,14 +7,14 @@ import numpy as np
 import tensorflow as tf
 
 from chestrobust import losses
-from chestrobust.attacks.norms import LINF
+from chestrobust.attacks.norms import L2, LINF
 
 LOOK_AT = 32  # images: enough outputs to tell probabilities from logits that happen to lie in [0, 1]
 
 
 def check_options(epsilon, norm=LINF, *, steps=1, restarts=1, random_start=True, step_size=0.0):
     """Raise ValueError unless the options of an attack make sense; every message has the value received."""
-    if epsilon < 0 or step_size < 0 or (norm is LINF and max(epsilon, step_size) > 1):
+    if epsilon < 0 or step_size < 0 or (norm is not L2 and max(epsilon, step_size) > 1):
         raise ValueError(
             f"Lengths are in pixel units of [0, 1], as in 8 / 255. Received: epsilon={epsilon}, step_size={step_size}"
         )

@@ -13,8 +13,11 @@ from dataclasses import dataclass
 import numpy as np
 import tensorflow as tf
 
+from chestrobust import interruption
+from chestrobust.attacks import storage
 from chestrobust.attacks.checks import check, check_options, check_outputs, stored
-from chestrobust.attacks.norms import LINF, Norm
+from chestrobust.attacks.norms import LEVELS, LINF, Norm
+from chestrobust.data.splits import as_floats
 from chestrobust.losses import binary_cross_entropy
 from chestrobust.models import twin
 
@@ -86,7 +89,8 @@ def pgd(
         restarts: Number of random starts; the one with the highest final loss is kept for each image.
         momentum: Share of the last step's (normalized) gradient that is kept; 1 in the MI-FGSM paper.
         nesterov: Whether the gradient is that of the point to which the momentum alone would lead.
-        norm: `norms.LINF` or `norms.L2`; in the latter `epsilon` may exceed 1.
+        norm: `norms.LINF`; `norms.LEVELS`, of whole grey levels, for images of 8 bits; or `norms.L2`, where `epsilon`
+            may exceed 1.
         seed: Seed of the random starts.
         loss: Function `loss(labels, logits)` returning a value per image, from `losses`.
         indices: Number of each image, which fixes its random start together with `seed`;
@@ -202,12 +206,15 @@ def worst_of_restarts(climb, model, images, labels, starts, *, loss, indices=Non
     """
     clean, labels = np.asarray(images), np.asarray(labels)
     check(clean, labels, loss)
+    if starts.norm is LEVELS:
+        storage.levels(clean)  # Refuses those that lie between.
     check_outputs(model, clean)
     indices = np.arange(len(clean)) if indices is None else np.asarray(indices)
     loss_gradient, image_loss = compiled(model, loss, clean.shape[1:], labels.shape[1:], precision)
     adversarial = np.empty_like(clean)
     size = min(batch_size, len(clean))
     for begin in range(0, len(clean), size):
+        interruption.check()
         piece = slice(begin, begin + size)
         batch, truth, numbers = (_padded(array[piece], size) for array in (clean, labels, indices))
         gradient_here = functools.partial(loss_gradient, labels=truth)
@@ -220,7 +227,10 @@ def worst_of_restarts(climb, model, images, labels, starts, *, loss, indices=Non
             candidate_loss = image_loss(candidate, truth)
             better = candidate_loss > worst_loss
             worst, worst_loss = chosen(better, candidate, worst), tf.where(better, candidate_loss, worst_loss)
-        adversarial[piece] = stored(np.asarray(worst)[: len(clean) - begin], clean[piece])
+        found = np.asarray(worst)[: len(clean) - begin]
+        if starts.norm is LEVELS:
+            found = as_floats(storage.levels(found))  # A graph multiplies by 1 / 255, which isn't quite the same.
+        adversarial[piece] = stored(found, clean[piece])
     return tf.convert_to_tensor(adversarial) if tf.is_tensor(images) else adversarial
 
 

@@ -75,7 +75,7 @@ class Attack:
 
     def fitted(self, model, images):
         """This attack as a `Fitted` one, its change made on images of training, as `universal.fit` takes them."""
-        settings = {name: getattr(self, name) for name in ("epsilon", "steps", "seed", "precision")}
+        settings = {name: getattr(self, name) for name in ("epsilon", "steps", "seed", "precision", "label")}
         return Fitted(self, resolve(self.row.function)(model, images, wanted=self.row.wanted, **settings))
 
     def __call__(self, model, images, labels, *, task, indices):
@@ -168,7 +168,15 @@ def reported_pgd(*, epsilon, step_size, steps, restarts, seed, precision):
 def quick_suite(pgd, several):
     """Clean, FGSM and PGD of the radius and precision of a reported PGD; PGD on the AUC of `several` labels too."""
     clean, fgsm = replace(CLEAN, precision=pgd.precision), Attack("fgsm", pgd.epsilon, precision=pgd.precision)
-    return clean, fgsm, pgd, *([replace(pgd, attack="pgd-auc")] if several else [])
+    return clean, fgsm, pgd, *([at_auc(pgd, several)] if several else [])
+
+
+def at_auc(pgd, several):
+    """A PGD by what is asked of it: of `several` labels that on their AUC.
+
+    A cross-entropy is steep only where logits happen to be small, so that of several labels PGD on it is no measure.
+    """
+    return replace(pgd, attack="pgd-auc") if several else pgd
 
 
 def choosing_pgd(pgd, several, epsilon=None):
@@ -176,7 +184,7 @@ def choosing_pgd(pgd, several, epsilon=None):
 
     Of `several` labels the one on their AUC: the other's score can be raised by moving logits to where it is blind.
     """
-    choosing = replace(pgd, restarts=1, attack="pgd-auc" if several else "pgd")
+    choosing = at_auc(replace(pgd, restarts=1), several)
     if epsilon is None:
         return choosing
     return replace(choosing, epsilon=epsilon, step_size=titles.usual_step(epsilon, pgd.steps))
@@ -196,7 +204,8 @@ def standard_suite(task, num_labels, *, epsilon, steps, restarts, queries, seed,
 
     Returns:
         A dictionary from a group's name to its `Attack`s: APGD on the cross-entropy and on the margin, of several
-        labels on their AUC too, APGD on each label's margin alone, and the gradient-free Square attack on two losses.
+        labels on their AUC too, PGD with falling steps on each label's margin alone, with half as many of them, which
+        finds as much, and the gradient-free Square attack on two losses.
         With a single label all of these losses rank images alike, so that one APGD and one Square are all there is.
     """
     task = Task(task)
@@ -206,7 +215,7 @@ def standard_suite(task, num_labels, *, epsilon, steps, restarts, queries, seed,
         aimed = ["apgd-auc", "apgd-pairs"] if task.several else []
         joint = [f"apgd-{task.loss_name}", "apgd-margin", *aimed]
         free = ["square", "square-auc" if task.several else "square-margin"]
-    each = [replace(auto, attack="label-margin", label=label) for label in range(num_labels)]
+    each = [replace(auto, attack="label-margin", steps=-(-steps // 2), label=label) for label in range(num_labels)]
     square = Attack("square", epsilon, None, queries, 1, True, seed)
     return {
         **{name: [replace(auto, attack=name)] for name in joint},

@@ -42,6 +42,13 @@ def _clip_to_box(images, clean, epsilon):
     return tf.clip_by_value(images, tf.maximum(clean - epsilon, 0.0), tf.minimum(clean + epsilon, 1.0))
 
 
+def _round_in_box(images, clean, epsilon):
+    # In whole numbers of levels, which float32 holds exactly; 255 * (k / 255) may lie just below k.
+    before, most = tf.round(255 * clean), tf.floor(255 * epsilon + 1e-4)
+    change = tf.clip_by_value(tf.round(255 * images) - before, -most, most)
+    return tf.clip_by_value(before + change, 0.0, 255.0) / 255
+
+
 def _euclidean(changes):
     return tf.sqrt(tf.reduce_sum(tf.square(changes), axis=(1, 2, 3)))
 
@@ -66,3 +73,5 @@ def _shrink_to_sphere(images, clean, epsilon):
 
 LINF = Norm("linf", _largest, _uniform_in_box, tf.sign, _clip_to_box)
 L2 = Norm("l2", _euclidean, _uniform_in_sphere, _unit, _shrink_to_sphere)
+# L-infinity, of images of 8 bits around such: what is found can be stored as it is.
+LEVELS = Norm("linf, whole grey levels", _largest, _uniform_in_box, tf.sign, _round_in_box)

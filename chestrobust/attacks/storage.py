@@ -18,6 +18,22 @@ def whole_levels(epsilon):
     return int(np.floor(LEVELS * epsilon + 1e-6))  # 255 * (k / 255) may lie just below k
 
 
+def levels(images):
+    """Grey levels of images of 8 bits, float64 of whole numbers from 0 to 255.
+
+    Args:
+        images: Floats in [0, 1] that are k/255.
+
+    Raises:
+        ValueError: If they aren't of 8 bits.
+    """
+    values = LEVELS * np.asarray(images, np.float64)
+    whole = np.rint(values)
+    if np.abs(whole - values).max(initial=0) > 1e-3:
+        raise ValueError("`clean` must be images of 8 bits divided by 255. Received values between grey levels.")
+    return whole
+
+
 def stored(adversarial, clean, epsilon):
     """The images of 8 bits nearest to attacked ones, none farther from the clean ones than the ball allows.
 
@@ -32,10 +48,7 @@ def stored(adversarial, clean, epsilon):
     Raises:
         ValueError: If clean images aren't of 8 bits.
     """
-    before = np.rint(LEVELS * np.asarray(clean, np.float64))
-    if np.abs(before - LEVELS * np.asarray(clean, np.float64)).max(initial=0) > 1e-3:
-        raise ValueError("`clean` must be images of 8 bits divided by 255. Received values between grey levels.")
-    most = whole_levels(epsilon)
+    before, most = levels(clean), whole_levels(epsilon)
     change = np.clip(np.rint(LEVELS * np.asarray(adversarial, np.float64)) - before, -most, most)
     return np.clip(before + change, 0, LEVELS).astype(np.uint8)
 

@@ -10,13 +10,13 @@ import tensorflow as tf
 from chestrobust import interruption, titles
 from chestrobust.attacks import gradient, storage
 from chestrobust.data.splits import as_floats
-from chestrobust.losses import binary_cross_entropy, toward
+from chestrobust.losses import binary_cross_entropy, of_label, toward
 
 BATCH = 128  # images whose gradients are averaged in a step
 
 
-def fit(model, images, *, wanted, epsilon, steps, seed=0, precision="auto"):
-    """The change that makes a model report all findings, or none, in as many images as it can.
+def fit(model, images, *, wanted, epsilon, steps, seed=0, precision="auto", label=None):
+    """The change that makes a model report all findings, or none, or one alone, in as many images as it can.
 
     Stochastic ascent: in each step the sign of the mean gradient of some images. All steps together are 2.5 times as
     long as the radius. The result is rounded to whole grey levels inside the ball, as a file holds them.
@@ -25,6 +25,7 @@ def fit(model, images, *, wanted, epsilon, steps, seed=0, precision="auto"):
         model: Callable `model(images, training=False)` returning logits.
         images: Images to fit it on, uint8 or floats from 0 to 255, `(count, height, width, channels)`.
         wanted: 1 to invent every finding, 0 to hide every one.
+        label: Index of the only finding that is meant, or None.
         epsilon: Largest change of a pixel, in pixel units of [0, 1].
         steps: Number of steps, each on some images, drawn so that all get their turn.
         seed: Seed of their order.
@@ -38,7 +39,9 @@ def fit(model, images, *, wanted, epsilon, steps, seed=0, precision="auto"):
     """
     shape, size = images.shape[1:], min(BATCH, len(images))
     labels = np.full((size, model(tf.zeros((1, *shape)), training=False).shape[-1]), wanted, np.float32)
-    climbed, _ = gradient.compiled(model, toward(binary_cross_entropy), shape, labels.shape[1:], precision)
+    loss = toward(binary_cross_entropy)
+    loss = loss if label is None else of_label(loss, label)
+    climbed, _ = gradient.compiled(model, loss, shape, labels.shape[1:], precision)
     change, length = np.zeros(shape, np.float32), titles.usual_step(epsilon, steps)
     for step in range(steps):
         interruption.check()

@@ -10,7 +10,6 @@ AutoAttack (Croce and Hein, 2020, https://arxiv.org/abs/2003.01690) and Pintor e
 
 import hashlib
 from dataclasses import replace
-from functools import partial
 
 import numpy as np
 from tqdm import tqdm
@@ -43,6 +42,7 @@ __all__ = [
 ]
 
 UNKNOWN = "no undefended model of this run is known"
+LINES = 30
 FACTS = ("input range", "logits give the answers")  # that whoever loads a model finds out
 
 
@@ -76,12 +76,8 @@ def audit(model, images, labels, *, epsilon, task=Task.MULTI_LABEL, steps=20, th
 
 
 def in_question(task, epsilon, steps, **settings):
-    """The PGD that an audit asks about, as `named.pgd_of` makes it: of several labels the one on their AUC.
-
-    A cross-entropy is steep only where logits happen to be small, so that of several labels PGD on it is no measure.
-    """
-    attack = named.pgd_of(epsilon, steps, **settings)
-    return replace(attack, attack="pgd-auc") if task.several else attack
+    """The PGD that an audit asks about, as `named.pgd_of` makes it: of several labels the one on their AUC."""
+    return named.at_auc(named.pgd_of(epsilon, steps, **settings), task.several)
 
 
 def of_split(
@@ -120,45 +116,43 @@ def of_split(
         A list of `Line`s, always the same checks in the same order.
     """
     before = _fingerprint(variables)
-    study = Study(model, task, split, attack, known)
-    checks = [
-        study.pixels,
-        study.deterministic,
-        study.alone,
-        study.logits,
-        *(partial(_fact, name, (facts or {}).get(name)) for name in FACTS),
-        study.gradients,
-        study.rounding,
-        study.above_chance,
-        *_other_attacks(study, attack, thorough, source),
-        study.invariance,
-        partial(study.collapse, undefended),
-        partial(published.checks, rows),
-        partial(_copies, split, train),
-        study.corners,
-        partial(_untouched, variables, before),
-    ]
-    found = [check() for check in tqdm(checks, desc="Audit", unit="check", leave=False, disable=devices.silent())]
-    return [line for told in found for line in (told if isinstance(told, list) else [told])]
+
+    def lines():
+        study = Study(model, task, split, attack, known)
+        yield study.pixels()
+        yield study.deterministic()
+        yield study.alone()
+        yield study.logits()
+        yield from (_fact(name, (facts or {}).get(name)) for name in FACTS)
+        yield study.gradients()
+        yield study.rounding()
+        yield study.above_chance()
+        yield from _other_attacks(study, attack, thorough, source)
+        yield study.invariance()
+        yield study.collapse(undefended)
+        yield from published.checks(rows)
+        yield _copies(split, train)
+        yield study.corners()
+        untouched = _fingerprint(variables) == before
+        yield judged("weights untouched", untouched, None, "variables before and after are equal")
+
+    return list(tqdm(lines(), "Audit", LINES, unit=" checks", leave=False, disable=devices.silent()))
 
 
 def _other_attacks(study, attack, thorough, source):
-    """The checks by other attacks, cheaper and costlier: none may find more than the one in question."""
+    """The lines on other attacks, cheaper and costlier: none may find more than the one in question."""
     restarts = replace(attack, restarts=2 * attack.restarts, random_start=True)
     transfer = replace(attack, attack="transfer") if source else None
-    square, masked = study.square() if thorough else None, "gradients are masked"
-    float32 = replace(attack, precision="float32")
-    return [
-        partial(study.beaten, "single-step is weaker", study.single_step(), "too few or too long steps"),
-        partial(study.beaten, "noise is weaker", study.noise(), "the gradient is useless"),
-        partial(study.converged, "steps doubled", replace(attack, steps=2 * attack.steps)),
-        partial(study.converged, "restarts doubled", restarts),
-        partial(study.converged, "float32 gradients", float32, "rounding blinds the attack"),
-        study.falls,
-        partial(study.beaten, "Square is weaker", square, masked, needs="--suite standard"),
-        partial(study.beaten, "transfer is weaker", transfer, masked, source=source, needs="--transfer-from"),
-        partial(study.floor, thorough),
-    ]
+    masked = "gradients are masked"
+    yield study.beaten("single-step is weaker", study.single_step(), "too few or too long steps")
+    yield study.beaten("noise is weaker", study.noise(), "the gradient is useless")
+    yield study.converged("steps doubled", replace(attack, steps=2 * attack.steps))
+    yield study.converged("restarts doubled", restarts)
+    yield study.converged("float32 gradients", study.in_float32(), "rounding blinds the attack")
+    yield study.falls()
+    yield study.beaten("Square is weaker", study.square() if thorough else None, masked, needs="--suite standard")
+    yield study.beaten("transfer is weaker", transfer, masked, source=source, needs="--transfer-from")
+    yield study.floor(thorough)
 
 
 def facts(found):
@@ -201,11 +195,6 @@ def _copies(split, train):
         return not_run(name, "needs images that are held in an array")
     text = "test images that equal a training image in every pixel; expected 0, else scores flatter the model"
     return judged(name, count == 0, count, text, severity=NOTE)
-
-
-def _untouched(variables, before):
-    now = _fingerprint(variables)
-    return judged("weights untouched", now == before, None, "variables before and after are equal")
 
 
 def _fingerprint(variables):

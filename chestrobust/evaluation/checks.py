@@ -13,6 +13,7 @@ from chestrobust.evaluation import metrics, outcomes
 from chestrobust.evaluation.lines import INVALID, NOTE, WEAK_MODEL, judged, not_run
 from chestrobust.evaluation.published import LEAST as LEAST_FOR_SHARES
 from chestrobust.evaluation.published import SLACK
+from chestrobust.models import twin
 from chestrobust.tasks import Task
 
 IMAGES = 256  # that the audit attacks: enough to see a broken defence, few enough to be cheap
@@ -140,7 +141,8 @@ class Study:
     def converged(self, name, better, otherwise="the attack was too short"):
         if reason := self.missing(LEAST_FOR_SHARES):
             return not_run(name, reason)
-        drop = self.auc(self.outcome.logits) - self.auc(self.run(better).logits)
+        outcome = self.outcome if better == self.attack else self.run(better)
+        drop = self.auc(self.outcome.logits) - self.auc(outcome.logits)
         text = f"further drop of the macro AUC; expected under 0.05, else {otherwise}"
         return self._auc_line(name, drop <= 0.05, drop, text)
 
@@ -197,6 +199,11 @@ class Study:
 
     def noise(self):
         return Attack("noise", self.attack.epsilon, seed=self.attack.seed or 0)
+
+    def in_float32(self):
+        """The attack with exact gradients: itself where nothing rounds them."""
+        exact = twin.dtype(self.attack.precision) == "float32" or not twin.known(self.model)
+        return self.attack if exact else replace(self.attack, precision="float32")
 
     def single_step(self):
         """The attack's own first step, as long as the radius."""

@@ -20,7 +20,7 @@ def judge(subjects, splits, attack, *, pixel_range, weights, resamples):
     Args:
         subjects: Runs and files of the members, as `saved.Saved`.
         splits: The `Splits`. Validation images fit the stacking and choose thresholds; test images are scored.
-        attack: Parameters of the PGD by name; see `named.reported_pgd`.
+        attack: Parameters of the PGD by name, see `named.reported_pgd`; of several labels it aims at their AUC.
         pixel_range: The `ranges.Range` of the pixels that files take, or None.
         weights: Of the members, positive; empty for equal ones.
         resamples: Of the intervals.
@@ -33,7 +33,7 @@ def judge(subjects, splits, attack, *, pixel_range, weights, resamples):
     """
     members = models.opened_all(subjects, splits, pixel_range)
     task, names, everyone = splits.task, list(members), list(members.values())
-    pgd = named.reported_pgd(**attack)
+    pgd = named.at_auc(named.reported_pgd(**attack), task.several)
 
     def answers(split, attack, source):
         """The logits of all members, `(members, count, num_labels)`, and the largest change of a pixel."""

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from chestrobust.config import RESAMPLES
-from chestrobust.evaluation import intervals, metrics
+from chestrobust.evaluation import calibration, intervals, metrics
 
 SCORES = ("auc", "ap", "sensitivity", "specificity")
 FEW = 10  # images; fewer have no interval
@@ -80,16 +80,16 @@ class Measured:
         for name in ("sensitivity", "specificity"):
             shares[f"macro_{name}"] = _number(metrics.macro(self.values[name]))
             shares[f"per_label_{name}"] = dict(zip(self.names, map(_number, self.values[name]), strict=True))
-        probabilities, calibration = self.task.probabilities(self.logits), {}
-        for name, score in (("brier", metrics.brier), ("calibration_error", metrics.calibration_error)):
+        probabilities, calibrated = self.task.probabilities(self.logits), {}
+        for name, score in (("brier", calibration.brier), ("calibration_error", calibration.error)):
             found = score(self.labels, probabilities)
-            calibration[name] = float(found.mean())
-            calibration[f"per_label_{name}"] = dict(zip(self.names, map(float, found), strict=True))
+            calibrated[name] = float(found.mean())
+            calibrated[f"per_label_{name}"] = dict(zip(self.names, map(float, found), strict=True))
         return {
             "images": len(self.labels),
             **metrics.summary(self.task, self.names, np.asarray(self.labels, np.uint8), self.logits),
             **shares,
-            **calibration,
+            **calibrated,
             "intervals": self._intervals(),
         }
 
@@ -98,9 +98,9 @@ class Measured:
         few, found = len(self.labels) < FEW, {}
         for name in SCORES:
             ends = metrics.interval(metrics.macro_of(self.resampled[name]))
-            found[f"macro_{name}"] = None if few else _pair(ends)
+            found[f"macro_{name}"] = None if few else pair(ends)
             found[f"per_label_{name}"] = {
-                label: None if few else _pair(self._of_label(name, number)) for number, label in enumerate(self.names)
+                label: None if few else pair(self._of_label(name, number)) for number, label in enumerate(self.names)
             }
         return found
 
@@ -182,7 +182,8 @@ def _difference(value, low, high):
     return {"difference": _number(value), "low": _number(low), "high": _number(high)}
 
 
-def _pair(ends):
+def pair(ends):
+    """The ends of an interval as results hold them, None if there is none."""
     return None if ends is None or np.isnan(ends[0]) else [float(ends[0]), float(ends[1])]
 
 

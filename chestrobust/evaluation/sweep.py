@@ -265,7 +265,7 @@ class Subject(scoring.Scores):
         pgd = [named.pgd_of(steps=options.steps, restarts=count, **settings) for count in starts]
         found = {"fgsm": [named.of("fgsm", **settings)], "pgd": pgd}
         if self.splits.task.several:
-            found["pgd-auc"] = [dataclasses.replace(attack, attack="pgd-auc") for attack in pgd]
+            found["pgd-auc"] = [named.at_auc(attack, True) for attack in pgd]
         if options.suite == "standard":
             found |= named.standard_suite(
                 self.splits.task,

@@ -11,6 +11,7 @@ import numpy as np
 import tensorflow as tf
 from scipy.stats import rankdata
 
+from chestrobust import interruption
 from chestrobust.data import metadata
 from chestrobust.errors import ModelError
 
@@ -157,6 +158,7 @@ def integrated_gradients(model, images, labels, *, steps=64, baseline=0.0):
     def attribute(part):
         total = 0.0
         for step in range(steps):
+            interruption.check()
             share = np.float32((step + 0.5) / steps)
             total += gradient(starts[part] + share * (images[part] - starts[part]), labels[part])[1].numpy()
         return (images[part] - starts[part]) * total / steps

@@ -12,7 +12,7 @@ from chestrobust import runs, titles
 from chestrobust.attacks import named
 from chestrobust.data.splits import selection
 from chestrobust.errors import RunError
-from chestrobust.evaluation import metrics, outcomes
+from chestrobust.evaluation import calibration, metrics, outcomes
 from chestrobust.explaining import attribution_views
 from chestrobust.reporting import cells, figures, graphs
 
@@ -129,8 +129,8 @@ def reliability(study):
         panels[attack.title] = {}
         for name, model in study.models.items():
             scores = task.probabilities(outcomes.run(model, task, test, attack, progress=True).logits)
-            error = metrics.macro(metrics.calibration_error(test.labels, scores))
-            found = study.colours[name], *metrics.reliability(test.labels, scores), error
+            error = metrics.macro(calibration.error(test.labels, scores))
+            found = study.colours[name], *calibration.reliability(test.labels, scores), error
             panels[attack.title][name] = found
     title = f"{titles.data_title(study.splits.summary())}, {len(test)} test images: {' and '.join(study.models)}"
     return study.save(graphs.reliability(panels, title=title), "reliability")

@@ -98,10 +98,11 @@ def _run(known, box, rounded):
     boxes = {id(known.inputs[0]): box}
     for operation, arguments, _, result in known.calls:
         arguments = keras.tree.map_structure(lambda tensor: boxes.get(id(tensor), tensor), arguments)
+        (made,) = keras.tree.flatten(result)  # A nested model may return a list of one.
         if isinstance(operation, graph.Graph):
-            boxes[id(result)] = _run(operation, *arguments, rounded)
+            boxes[id(made)] = _run(operation, *arguments, rounded)
         else:
-            boxes[id(result)] = _rule(operation)(operation, *arguments, rounded=rounded)
+            boxes[id(made)] = _rule(operation)(operation, *arguments, rounded=rounded)
     return boxes[id(known.outputs[0])]
 
 

@@ -66,6 +66,14 @@ def layers(model):
             yield from layers(layer)
 
 
+def tensors(model):
+    """What every operation of a model, and of those nested in it, returns at each of its calls, as symbolic tensors."""
+    models = [model, *(layer for layer in layers(model) if isinstance(layer, keras.Model))]
+    operations = {id(one): one for inner in models for one in getattr(inner, "operations", inner.layers)}
+    nodes = [node for operation in operations.values() for node in operation._inbound_nodes]
+    return [tensor for node in nodes for tensor in node.output_tensors]
+
+
 def maker(tensor):
     """The `Call` that a symbolic tensor of a model came from; None of an input or of what is no symbolic tensor."""
     operation, place, _ = getattr(tensor, "_keras_history", None) or (None, 0, 0)

@@ -1,10 +1,12 @@
 """Saved classifiers, loaded in safe mode, and the logits of our own."""
 
+import contextlib
 import math
 import re
 import shutil
 import tempfile
 import weakref
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import keras
@@ -51,16 +53,11 @@ def load(path, custom_objects=None):
     path = Path(path)
     stored = modelfile.check(path, custom_objects or ())
     try:
-        if path.suffix == ".keras":
-            _check_sizes(path, stored, custom_objects)
-        if path.suffix in (".keras", ".h5"):
-            return keras.models.load_model(path, custom_objects, compile=False, safe_mode=True)
-        with tempfile.TemporaryDirectory() as folder:  # Keras knows its files by their names.
-            copied = Path(folder) / f"model{path.suffix.lower()}"
-            shutil.copyfile(path, copied)
-            return keras.models.load_model(copied, custom_objects, compile=False, safe_mode=True)
-    except ModelError:
-        raise
+        with _known_to_keras(path) as file:
+            _check_sizes(_sketch(file, custom_objects), stored)
+            return keras.models.load_model(file, custom_objects, compile=False, safe_mode=True)
+    except ModelError as error:
+        raise ModelError(f"{path}: {error}") from None
     except Exception as error:  # Keras raises whatever its reader meets: OSError, ValueError, TypeError, KeyError ...
         reason = str(error).strip() or type(error).__name__
         raise ModelError(f"{path}: expected a model as Keras saves it. {_received(path, reason)}") from None
@@ -84,18 +81,42 @@ def _received(path, reason):
     return f"Received: {reason.splitlines()[0]:.300}"
 
 
-def _check_sizes(path, stored, custom_objects):
+@contextlib.contextmanager
+def _known_to_keras(path):
+    """A path at which Keras knows a file by its name."""
+    if path.suffix == path.suffix.lower():
+        yield path
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        copied = Path(folder) / f"model{path.suffix.lower()}"
+        shutil.copyfile(path, copied)
+        yield copied
+
+
+def _sketch(path, custom_objects):
+    """The model of a file as it would be made, whose variables have a shape and no values.
+
+    It is made in a thread of its own: Keras would give the variables of this one their values at the next occasion.
+    """
+
+    def make():
+        with keras.StatelessScope(initialize_variables=False):
+            if path.suffix == ".h5":  # Keras alone reads its config. The shapes of the weights must fit at once.
+                return keras.models.load_model(path, custom_objects, compile=False, safe_mode=True)
+            return keras.saving.deserialize_keras_object(modelfile.config(path), custom_objects, safe_mode=True)
+
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(make).result()
+
+
+def _check_sizes(sketch, stored):
     """Refuse a model whose layers would take more memory than its file allows, before they are made."""
-    with keras.StatelessScope(initialize_variables=False):  # Variables have a shape there, and no values.
-        sketch = keras.saving.deserialize_keras_object(modelfile.config(path), custom_objects, safe_mode=True)
-        numbers = sum(math.prod(variable.shape) for variable in sketch.variables)
-        made = [keras.tree.flatten(getattr(layer, "output", None)) for layer in graph.layers(sketch)]
-        shapes = [output.shape for outputs in made for output in outputs]
-    largest = max((math.prod(size or 1 for size in shape[1:]) for shape in shapes), default=0)
+    numbers = sum(math.prod(variable.shape) for variable in sketch.variables)
+    largest = max((math.prod(size or 1 for size in tensor.shape[1:]) for tensor in graph.tensors(sketch)), default=0)
     if numbers > stored + SPARE:
-        raise ModelError(f"{path}: expected layers for the {stored} numbers in it. Received layers for {numbers}.")
+        raise ModelError(f"expected layers for the {stored} numbers in it. Received layers for {numbers}.")
     if largest > LARGEST:
-        raise ModelError(f"{path}: expected layers of at most {LARGEST} values per image. Received one of {largest}.")
+        raise ModelError(f"expected layers of at most {LARGEST} values per image. Received one of {largest}.")
 
 
 def load_logits(path):

@@ -92,21 +92,31 @@ def _known_graph(model):
     if found is None or not len(found.inputs) == len(found.outputs) == 1:
         return None
     for call in found.calls:
-        operation = call.operation if _known_layer(call.operation) else _known_graph(call.operation)
-        if operation is None or len(call.arguments) != 1 or any(call.options.values()):
+        operation = _known_operation(call)
+        if operation is None:
             return None
         calls.append(call._replace(operation=operation))
     return found._replace(calls=calls)
 
 
+def _known_operation(call):
+    """What a call runs, a `Graph` in the place of a nested model; None if it isn't known."""
+    operation = call.operation
+    if not isinstance(operation, layers.Layer):
+        return operation if type(operation).__name__ in OPERATIONS and not call.options else None
+    if len(call.arguments) != 1 or any(call.options.values()):
+        return None
+    return operation if _known_layer(operation) else _known_graph(operation)
+
+
 def _run(known, images, low, training):
     """What a known graph returns, which may not be computed yet."""
     values = {id(known.inputs[0]): images}
-    for operation, (argument,), _, result in known.calls:
-        x = keras.tree.map_structure(lambda tensor: values.get(id(tensor), tensor), argument)
-        nested = isinstance(operation, graph.Graph)
-        compute = _run if nested else RULES[type(operation)]
-        values[id(result)] = compute(operation, x, low=low, training=training)
+    for operation, arguments, _, result in known.calls:
+        arguments = keras.tree.map_structure(lambda tensor: values.get(id(tensor), tensor), arguments)
+        compute = _run if isinstance(operation, graph.Graph) else RULES.get(type(operation), _plain)
+        (made,) = keras.tree.flatten(result)  # A nested model may return a list of one.
+        values[id(made)] = compute(operation, *arguments, low=low, training=training)
     return values[id(known.outputs[0])]
 
 
@@ -217,6 +227,14 @@ def _depthwise(layer, x, *, low, training):
     return _activated(layer.activation, Linear(convolve, layer.kernel, layer.bias, channels))
 
 
+def _separable(layer, x, *, low, training):
+    x = _computed(x, low)
+    by_channel = _cast(tf.convert_to_tensor(layer.depthwise_kernel), low)
+    x = keras.ops.depthwise_conv(x, by_channel, layer.strides, layer.padding, None, layer.dilation_rate)
+    last = layer.pointwise_kernel, layer.bias, [layer.filters]
+    return _activated(layer.activation, Linear(lambda k: tf.nn.conv2d(x, _cast(k, low), 1, "VALID"), *last))
+
+
 def _dense(layer, x, *, low, training):
     x = _computed(x, tf.float32)
     result = Linear(lambda kernel: tf.matmul(x, kernel), layer.kernel, layer.bias, [layer.units])
@@ -272,8 +290,8 @@ def _dropout(layer, x, *, low, training):
     return layer.call(_computed(x), training=True) if training else x
 
 
-def _plain(layer, x, *, low, training):
-    return layer.call(_computed(x))
+def _plain(layer, *arguments, low, training):
+    return layer.call(*keras.tree.map_structure(_computed, arguments))
 
 
 def _merged(layer, inputs, *, low, training):
@@ -285,6 +303,7 @@ def _merged(layer, inputs, *, low, training):
 RULES = {
     layers.Conv2D: _convolution,
     layers.DepthwiseConv2D: _depthwise,
+    layers.SeparableConv2D: _separable,
     layers.Dense: _dense,
     layers.BatchNormalization: _batch_normalization,
     layers.Activation: _activation,
@@ -312,6 +331,8 @@ RULES = {
         _plain,
     ),
 }
+# Those without a class that Keras exports, by their names: what picks and joins a stranger's columns.
+OPERATIONS = ("GetItem", "Subtract", "Take")
 ACTIVATIONS = (
     keras.activations.elu,
     keras.activations.gelu,

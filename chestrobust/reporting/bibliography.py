@@ -22,7 +22,7 @@ ATTACKS = {
              "1412.6572"),
     "pgd": _MADRY,
     "apgd": _CROCE,
-    "label-margin": _CROCE,
+    "label-margin": _MADRY,
     "square": _SQUARE,
     "transfer": ("papernot2016", "Papernot, Nicolas and McDaniel, Patrick and Goodfellow, Ian", "Transferability in "
                  "Machine Learning: from Phenomena to Black-Box Attacks using Adversarial Samples", "arXiv preprint",

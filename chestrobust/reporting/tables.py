@@ -32,11 +32,11 @@ TINY = f"{BELOW} Below one grey level: no image file of 8 bits holds such a chan
 def table(results):
     """One run's scores, clean and attacked, as text; `results` is what `results.json` holds."""
     entries = results["evaluations"]
-    rest = [[_signed(entry, "macro_auc"), digits(entry["macro_ap"]), digits(entry["accuracy"])] for entry in entries]
+    rest = [[_signed(entry, "macro_auc"), _beside(entry, "macro_ap"), digits(entry["accuracy"])] for entry in entries]
     lines = [
         *_scores(entries),
         "",
-        *_by_attack(entries, ["AUC - clean [95 %]", "Macro AP", "Accuracy"], rest),
+        *_by_attack(entries, ["AUC - clean [95 %]", "Macro AP [95 %]", "Accuracy"], rest),
     ]
     return _report(results, lines)
 
@@ -51,10 +51,10 @@ def comparison(results):
     differences = baseline.get("differences") or [{}] * len(after)
     gains = [[paired(found.get(key)) for key in BESIDE] for found in differences]
     others = [
-        [digits(entry[key]) for key in ("macro_ap", "accuracy") for entry in pair]
+        [*(_beside(entry, "macro_ap") for entry in pair), *(digits(entry["accuracy"]) for entry in pair)]
         for pair in zip(before, after, strict=True)
     ]
-    header = ["Macro AP: baseline", "robust", "Accuracy: baseline", "robust"]
+    header = ["AP: baseline [95 %]", "robust [95 %]", "Accuracy: baseline", "robust"]
     lines = [
         *_scores(both, Model=models),
         "",
@@ -74,11 +74,8 @@ def evaluation(results, verbose=True):
     """
     data, entries = results["data"], results["evaluations"]
     telling = Task(data["task"]).telling_accuracy
-    rest = [
-        [_signed(entry, "macro_auc"), _as_stored(entry), digits(entry["macro_ap"]), *_reports(entry, telling)]
-        for entry in entries
-    ]
-    header = ["AUC - clean [95 %]", "Stored", "AP", "Accuracy" if telling else "F1", "Hidden", "Invented"]
+    rest = [[_signed(entry, "macro_auc"), _beside(entry, "macro_ap"), _as_stored(entry)] for entry in entries]
+    reports = [_reports(entry, telling) for entry in entries]
     lines = [
         f"{results['model']} on {data_title(data)}: {data['counts']['test']} test images",
         *_put_around(results),
@@ -86,7 +83,9 @@ def evaluation(results, verbose=True):
         "",
         *_scores(entries),
         "",
-        *_by_attack(entries, header, rest),
+        *_by_attack(entries, ["AUC - clean [95 %]", "AP [95 %]", "Stored"], rest),
+        "",
+        *_by_attack(entries, ["Accuracy" if telling else "F1", "Hidden", "Invented"], reports),
         "",
         LEGEND,
         STORED,
@@ -272,9 +271,10 @@ def _by_group(results):
 
 
 def _by_severity(results):
-    """Of each corruption the scores of all severities."""
-    found = severities.table(results)
-    return ["", *markdown(*found), "", severities.NOTE] if found else []
+    """Of each corruption the scores of all severities, and their means."""
+    found = severities.tables(results)
+    lines = [line for header, rows in found for line in ("", *markdown(header, rows))]
+    return [*lines, "", *severities.notes(results)] if found else []
 
 
 def _put_around(results):

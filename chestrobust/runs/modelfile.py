@@ -7,12 +7,15 @@ listed here; how much memory its layers would take, `models.load` finds out befo
 
 import io
 import json
+import math
+import re
 from pathlib import PurePosixPath
 
 from chestrobust.errors import ExpectedError, ModelError, printable
 from chestrobust.files import SLACK, open_regular, open_zip
 
 MAX_CONFIG = 1 << 24  # bytes; those of the largest models in keras.applications have about one million
+MAX_TEXTS = 1 << 30  # bytes that the texts of one attribute of HDF5 may take; how long they are isn't known before
 MAX_GROWTH = 10  # members together, or the weights, to what is stored of them; Keras itself doesn't compress
 # Layers that images can go through and that are nothing but numbers: no code, no text, no files of their own.
 LAYERS = """
@@ -28,7 +31,14 @@ LAYERS = """
     SpectralNormalization StackedRNNCells Subtract TimeDistributed UnitNormalization UpSampling1D UpSampling2D
     ZeroPadding1D ZeroPadding2D
 """
-# By the module that a config names; None stands for any name of it.
+# What layers consist of; files of Keras 2, which name no modules, call models so too.
+PARTS = """
+    Constant GlorotNormal GlorotUniform HeNormal HeUniform Identity L1 L1L2 L2 LecunNormal LecunUniform MaxNorm
+    MinMaxNorm NonNeg Ones Orthogonal OrthogonalRegularizer RandomNormal RandomUniform TruncatedNormal UnitNorm
+    VarianceScaling Zeros
+"""
+OF_KERAS_2 = {*LAYERS.split(), *PARTS.split(), "DTypePolicy", "Functional", "Model", "Policy", "Sequential"}
+# By the module that a config names.
 ALLOWED = {
     "keras": {"Functional", "Sequential", "Model", "DTypePolicy", "InputSpec"},
     "keras.layers": set(LAYERS.split()),
@@ -37,19 +47,13 @@ ALLOWED = {
     "keras.src.engine.functional": {"Functional"},  # Keras 2, which Keras refuses by its version
     "keras.src.engine.sequential": {"Sequential"},
     "keras.dtype_policies": {"DTypePolicy"},
-    "keras.initializers": None,
-    "keras.regularizers": None,
-    "keras.constraints": None,
+    "keras.initializers": set(PARTS.split()),
+    "keras.regularizers": set(PARTS.split()),
+    "keras.constraints": set(PARTS.split()),
     "keras_hub.src.models.vit.vit_backbone": {"ViTBackbone"},
     "keras_hub.src.models.dinov2.dinov2_backbone": {"DINOV2Backbone"},
 }
 OPERATIONS = "keras.src.ops."  # what `keras.ops` leaves in a functional model
-# What files of Keras 2, which name no modules, call models and what layers consist of.
-PARTS = """
-    Constant DTypePolicy Functional GlorotNormal GlorotUniform HeNormal HeUniform Identity L1 L1L2 L2 LecunNormal
-    LecunUniform MaxNorm Model NonNeg Ones Orthogonal Policy RandomNormal RandomUniform Sequential TruncatedNormal
-    UnitNorm VarianceScaling Zeros
-"""
 VALUES = {"__keras_tensor__", "__tensor__", "__numpy__", "__tuple__", "__slice__", "__ellipsis__"}
 FUNCTIONS = """
     celu elu exponential gelu glu hard_shrink hard_sigmoid hard_silu hard_swish hard_tanh leaky_relu linear
@@ -134,12 +138,15 @@ def _check_h5(path, names):
 
     with open_regular(path, "an .h5 file") as file:
         content = file.read()
+    numbers = _check_weights(content)
     with h5py.File(io.BytesIO(content), "r") as file:
         config = file.attrs.get("model_config")
     if config is None:
         raise ValueError("weights without a model. Save it whole, by model.save")
+    if not isinstance(config, str | bytes) or len(config) > MAX_CONFIG:
+        raise ValueError(f"a config that is no text of at most {MAX_CONFIG} bytes")
     _check_config(config, names)
-    return _check_weights(content)
+    return numbers
 
 
 def _check_members(archive):
@@ -161,9 +168,9 @@ def _check_config(text, names):
     try:
         config = json.loads(text)
     except RecursionError:
-        raise ValueError("a config.json that is nested too deeply") from None
+        raise ValueError("a config that is nested too deeply") from None
     if not isinstance(config, dict):
-        raise ValueError("a config.json that is no object")
+        raise ValueError("a config that is no object")
     # How it was trained is never loaded.
     parts = [{key: part for key, part in config.items() if key != "compile_config"}]
     while parts:
@@ -184,18 +191,18 @@ def _check_class(part):
             "a Lambda layer, which is Python code that could do anything. "
             "Build the model from Keras's own layers, and save it again"
         )
+    registered = part.get("registered_name")
     if name == "function":
         known = module in ("builtins", "keras.activations") and part.get("config") in FUNCTIONS.split()
         name = part.get("config")
-    elif isinstance(part.get("registered_name"), str) and ">" in part["registered_name"]:
+    elif isinstance(registered, str) and ">" in registered and not (_of_keras(registered) or _of_keras(module)):
         known = True  # Keras takes it if the user has registered it, and from nowhere else.
+    elif not isinstance(name, str) or (registered and str(registered).rpartition(">")[2] != name):
+        known = False  # Keras would rather take what is registered by that name.
     elif module is None:
-        known = name in VALUES or name in (*LAYERS.split(), *PARTS.split())
-    elif isinstance(module, str) and isinstance(name, str):
-        names = ALLOWED.get(module, ())
-        known = names is None or name in names or (module.startswith(OPERATIONS) and name.isidentifier())
+        known = name in VALUES or name in OF_KERAS_2
     else:
-        known = False
+        known = name in ALLOWED.get(str(module), ()) or (str(module).startswith(OPERATIONS) and name[:1].isupper())
     if not known:
         raise ValueError(
             f"{name!r:.60} of {module!r:.60}, which is none of the layers of Keras that a model for images has. "
@@ -203,30 +210,70 @@ def _check_class(part):
         )
 
 
+def _of_keras(name):
+    """Whether a module, or a name that is registered, is one of Keras's own packages."""
+    return re.split("[.>]", str(name))[0] in ("keras", "keras_cv", "keras_hub", "keras_nlp")
+
+
 def _check_weights(content):
     """How many numbers HDF5 holds; refused if it leads elsewhere or promises more than it holds."""
     import h5py
 
-    promised, numbers, seen = 0, 0, set()
+    limit = SLACK + MAX_GROWTH * len(content)
     with h5py.File(io.BytesIO(content), "r") as file:
-        groups = [file]
-        while groups:
-            group = groups.pop()
-            for name in group:
-                if not isinstance(group.get(name, getlink=True), h5py.HardLink):
-                    raise ValueError(f"weights with a link to elsewhere, {name!r:.100}")
-                item = group[name]
-                address = h5py.h5o.get_info(item.id).addr
-                if address in seen:
-                    raise ValueError(f"weights that are there twice, {name!r:.100}")
-                seen.add(address)
-                if isinstance(item, h5py.Group):
-                    groups.append(item)
-                    continue
-                if item.external or item.is_virtual or item.dtype.hasobject:
-                    raise ValueError(f"weights that are no numbers in this file, {name!r:.100}")
-                promised += item.nbytes
-                numbers += item.size
-    if promised > SLACK + MAX_GROWTH * len(content):
-        raise ValueError(f"weights of {promised} bytes in {len(content)}")
-    return numbers
+        items = _items(file)
+        arrays = [item for item in items if isinstance(item, h5py.Dataset)]
+        if (promised := sum(array.nbytes for array in arrays)) > limit:
+            raise ValueError(f"weights of {promised} bytes in {len(content)}")
+        longest = _longest_text(content)
+        for item in items:
+            _check_attributes(item, longest, max(limit, MAX_TEXTS))
+            if (named := _named_bytes(item)) > limit:
+                raise ValueError(f"weights of {promised} bytes that are named until they are {named}")
+        return sum(math.prod(array.shape or ()) for array in arrays)
+
+
+def _items(file):
+    """The groups and arrays of an open HDF5 file, each of which is there once and holds what it is said to."""
+    import h5py
+
+    items, seen = [file], set()
+    for group in items:
+        for name in group if isinstance(group, h5py.Group) else ():
+            if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+                raise ValueError(f"weights with a link to elsewhere, {name!r:.100}")
+            item = group[name]
+            address = h5py.h5o.get_info(item.id).addr
+            if address in seen:
+                raise ValueError(f"weights that are there twice, {name!r:.100}")
+            seen.add(address)
+            if not isinstance(item, h5py.Group) and (item.external or item.is_virtual or item.dtype.hasobject):
+                raise ValueError(f"weights that are no numbers in this file, {name!r:.100}")
+            items.append(item)
+    return items
+
+
+def _longest_text(content):
+    """How long a text of variable length in HDF5 is at most: as the largest of the heaps that such texts lie in."""
+    heaps = re.finditer(rb"GCOL\x01\0\0\0(.{8})", content, re.DOTALL)
+    return max((min(int.from_bytes(heap[1], "little"), len(content)) for heap in heaps), default=0)
+
+
+def _check_attributes(item, longest, limit):
+    """Refuse attributes of an HDF5 item that would take more than `limit` bytes when one of them is read."""
+    import h5py
+
+    for name in item.attrs:
+        attribute = item.attrs.get_id(name)
+        variable = attribute.dtype.hasobject  # All of its texts may be one in the file.
+        if variable and not h5py.check_string_dtype(attribute.dtype):
+            raise ValueError(f"an attribute that is neither text nor numbers, {name!r:.100}")
+        size = math.prod(attribute.shape or ()) * (longest if variable else attribute.dtype.itemsize)
+        if size > limit:
+            raise ValueError(f"an attribute that may be of {size} bytes, {name!r:.100}")
+
+
+def _named_bytes(group):
+    """How many bytes Keras would read at once from a group that names its weights, as those of `.h5` models do."""
+    names = [text for name in group.attrs if name.startswith("weight_names") for text in group.attrs[name]]
+    return sum(group[text].nbytes for text in names)

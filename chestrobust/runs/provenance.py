@@ -11,6 +11,7 @@ from pathlib import PurePath
 from chestrobust import devices
 
 
+@functools.cache
 def versions():
     """Versions of Python and of the packages that results depend on."""
     found = {"python": platform.python_version()}

@@ -68,7 +68,8 @@ def half_and_half(model, loss, *, epsilon, step_size, steps, adv_weight, strengt
         fast = gradient.ascend(
             model, loss, images[early], labels[early], images[early], epsilon=radius, step_size=radius
         )
-        slow = _climbed(model, loss, images[late], labels[late], radius, length, steps, seed, indices[late])
+        start = gradient.random_images(images[late], radius, seed, indices[late])
+        slow = _climbed(model, loss, start, labels[late], images[late], radius, length, steps)
         attacked = tf.concat([fast, slow], 0)
         weights = [
             (1 - adv_weight) * _equal_weights(images, count),
@@ -90,7 +91,8 @@ def projected(model, loss, *, epsilon, step_size, steps, adv_weight, strength):
 
     def examples(images, labels, seed, indices, positions, count):
         radius, length = epsilon * strength(), step_size * strength()
-        attacked = _climbed(model, loss, images, labels, radius, length, steps, seed, indices)
+        start = gradient.random_images(images, radius, seed, indices)
+        attacked = _climbed(model, loss, start, labels, images, radius, length, steps)
         return _beside(images, attacked, labels, adv_weight, count)
 
     return examples
@@ -145,7 +147,8 @@ def consistent(model, divergence, *, epsilon, step_size, steps, beta, strength):
         radius, length = epsilon * strength(), step_size * strength()
         answers = model(images, training=False)
         # From a random point: at the image itself, answers agree and their divergence has no slope.
-        attacked = _climbed(model, divergence, images, answers, radius, length, steps, seed, indices)
+        start = gradient.random_images(images, radius, seed, indices)
+        attacked = _climbed(model, divergence, start, answers, images, radius, length, steps)
         pairs = _beside(images, attacked, labels, 0.5, count)
         return pairs._replace(weights=2 * pairs.weights, losses=losses)
 
@@ -179,9 +182,8 @@ def bounded(bounds, *, epsilon, adv_weight, strength):
     return examples
 
 
-def _climbed(model, loss, images, labels, epsilon, step_size, steps, seed, indices):
-    """Images attacked by PGD from a random start."""
-    attacked = gradient.random_images(images, epsilon, seed, indices)
+def _climbed(model, loss, attacked, labels, images, epsilon, step_size, steps):
+    """Where PGD ends, in the ball around the images, when it starts at `attacked`."""
     for _ in range(steps):
         attacked = gradient.ascend(model, loss, attacked, labels, images, epsilon=epsilon, step_size=step_size)
     return attacked

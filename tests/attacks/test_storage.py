@@ -1,7 +1,9 @@
 import numpy as np
 import pytest
+import tensorflow as tf
 
-from chestrobust.attacks import storage
+from chestrobust.attacks import apgd, norms, pgd, storage
+from chestrobust.data.splits import as_floats
 
 
 def test_a_radius_is_counted_in_whole_levels():
@@ -37,3 +39,51 @@ def test_stored_images_never_leave_the_ball_and_are_the_nearest(radius):
 def test_clean_images_between_levels_are_refused():
     with pytest.raises(ValueError, match="8 bits"):
         storage.stored(np.float32([0.5]), np.float32([0.5]), 0.1)
+
+
+WEIGHTS = np.random.default_rng(0).normal(size=(64, 1)).astype(np.float32)
+
+
+def linear(images, training=False):
+    return tf.reshape(images, (-1, 64)) @ WEIGHTS
+
+
+@pytest.mark.parametrize("radius", (0.25, 0.99, 1, 1.5, 4, 7.65))
+@pytest.mark.parametrize("norm", (norms.LINF, norms.LEVELS))
+def test_of_a_linear_model_the_stored_attack_is_the_integer_optimum(radius, norm):
+    clean = np.random.default_rng(1).integers(0, 256, (40, 8, 8, 1)).astype(np.uint8)
+    clean[0], clean[1] = 0, 255  # which can't go lower and higher
+    labels = (np.arange(40) % 2)[:, None]
+    images, settings = as_floats(clean), {"epsilon": radius / 255, "norm": norm}
+    # A present finding is hidden, an absent one made up, by as many whole levels as fit into the ball.
+    away = np.where(labels == 1, -1, 1)[:, :, None, None] * np.sign(WEIGHTS).reshape(8, 8, 1)
+    best = np.clip(clean + int(radius) * away, 0, 255)
+    for attacked in (
+        pgd(linear, images, labels, step_size=max(1, radius) / 255, steps=9, random_start=False, **settings),
+        apgd(linear, images, labels, steps=9, **settings),
+    ):
+        np.testing.assert_array_equal(storage.stored(attacked, images, radius / 255), best)
+        if norm is norms.LEVELS:
+            np.testing.assert_array_equal(attacked, as_floats(best))  # what a file holds, to the last bit
+    if radius < 1:
+        np.testing.assert_array_equal(best, clean)
+
+
+def test_attacks_on_whole_levels_stay_there_and_in_the_ball():
+    clean = np.random.default_rng(1).integers(0, 256, (20, 8, 8, 1)).astype(np.uint8)
+    images, labels = as_floats(clean), np.ones((20, 1))
+
+    def curved(images, training=False):
+        return tf.sin(40 * linear(images))
+
+    for radius in (0.5, 1.5, 3):
+        settings = {"epsilon": radius / 255, "norm": norms.LEVELS, "restarts": 2}
+        for attacked in (
+            pgd(curved, images, labels, step_size=0.7 / 255, steps=7, **settings),
+            apgd(curved, images, labels, steps=7, **settings),
+        ):
+            levels = np.rint(255 * attacked.astype(np.float64)).astype(np.uint8)
+            np.testing.assert_array_equal(attacked, as_floats(levels))
+            assert storage.changed_levels(levels, images) == int(radius)
+    with pytest.raises(ValueError, match="8 bits"):
+        pgd(curved, images * 0.999, labels, epsilon=0.1, step_size=0.1, steps=1, norm=norms.LEVELS)

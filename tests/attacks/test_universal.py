@@ -1,5 +1,6 @@
 """One change for all images: by hand on a linear model, and as `evaluate.py --extra` applies it."""
 
+import argparse
 import json
 
 import keras
@@ -10,6 +11,7 @@ from conftest import make_splits
 from keras import layers
 
 import evaluate
+from chestrobust import commandline
 from chestrobust.attacks import named, universal
 from chestrobust.evaluation import outcomes
 from chestrobust.tasks import Task
@@ -31,6 +33,25 @@ def test_of_a_linear_model_the_best_change_is_the_sign_of_its_weights(wanted, di
     change = universal.fit(linear, IMAGES, wanted=wanted, epsilon=4 / 255, steps=20)
     expected = direction * 4 / 255 * np.sign(WEIGHTS[:, 0])
     np.testing.assert_allclose(change.ravel(), expected, atol=1e-6)
+
+
+@pytest.mark.parametrize(("name", "direction"), [("universal-hide", -1), ("universal-invent", 1)])
+def test_of_a_finding_it_is_the_sign_of_its_own_weights(name, direction):
+    def both(images, training=False):
+        return tf.reshape(images, (-1, 16)) @ WEIGHTS
+
+    changes = [named.of(name, label=label, epsilon=4 / 255, seed=0).fitted(both, IMAGES).change for label in (0, 1)]
+    for weights, change in zip(WEIGHTS.T, changes, strict=True):
+        np.testing.assert_allclose(change.ravel(), direction * 4 / 255 * np.sign(weights), atol=1e-6)
+    assert (np.sign(WEIGHTS[:, 0]) != np.sign(WEIGHTS[:, 1])).any()
+
+
+def test_a_finding_may_be_named_or_not():
+    for text in ("universal-hide", "universal-hide=mass", "invent=mass", "hide"):
+        assert commandline.extra_attack(text) == text
+    for text in ("invent", "hide=mass", "universal"):
+        with pytest.raises(argparse.ArgumentTypeError, match=r"universal-hide\[=FINDING\]"):
+            commandline.extra_attack(text)
 
 
 def test_a_change_is_of_whole_grey_levels_inside_the_ball():

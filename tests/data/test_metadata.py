@@ -134,6 +134,7 @@ def test_data_that_do_not_tell_it_are_refused():
         metadata.beside(make_splits())
 
 
+@pytest.mark.slow
 def test_from_training_to_explaining(tmp_path, capsys):
     root = nih_folder(tmp_path / "nih", patients=30)
     given = f"--data nih --root {root} --run {tmp_path / 'run'} --epochs 1 --steps 1 --metadata".split()

@@ -58,7 +58,7 @@ def pgd_auc():
 def failed(model, splits, attack=None, **settings):
     """Names of the audit's lines that failed."""
     found = audit.of_split(model, splits.task, splits.test, attack or pgd_auc(), **settings)
-    assert len({line.name for line in found}) == len(found) == NUM_LINES
+    assert len({line.name for line in found}) == len(found) == NUM_LINES == audit.LINES
     assert {line.severity for line in found if line.status == audit.FAILED} <= {audit.INVALID, audit.WEAK_MODEL}
     return {line.name for line in found if line.status == audit.FAILED}
 
@@ -128,6 +128,7 @@ def test_few_images_prove_nothing(robust, splits):
     assert next(line.text for line in found if line.name == "falls with epsilon") == "needs 32 images; received 7"
 
 
+@pytest.mark.slow
 def test_any_callable_is_audited_from_python(robust, splits):
     model, test = models.logits(robust), splits.test
     images, labels = test.images / np.float32(255), test.labels
@@ -152,7 +153,10 @@ def test_a_rounding_layer_is_caught_also_by_the_gradient_free_attack(robust, spl
     assert {"gradients", "Square is weaker"} <= failed(rounded, splits, thorough=True)
 
 
-@pytest.mark.parametrize(("factor", "offset"), [(1e-6, 0), (1e-3, 0), (0.03, 0), (1, 30), (1, -30)])
+@pytest.mark.parametrize(
+    ("factor", "offset"),
+    [(1e-6, 0), (1, 30), *(pytest.param(*pair, marks=pytest.mark.slow) for pair in ((1e-3, 0), (0.03, 0), (1, -30)))],
+)
 def test_a_decoy_is_caught_whatever_the_size_of_its_logits(robust, splits, factor, offset):
     model = models.logits(robust)
 
@@ -162,7 +166,7 @@ def test_a_decoy_is_caught_whatever_the_size_of_its_logits(robust, splits, facto
     assert {"Square is weaker", "floor without gradients"} <= failed(decoy, splits, thorough=True)
 
 
-@pytest.mark.parametrize(("factor", "offset"), [(1e-3, 0), (10, 0), (1, 3)])
+@pytest.mark.parametrize(("factor", "offset"), [(1e-3, 0), pytest.param(10, 0, marks=pytest.mark.slow), (1, 3)])
 def test_an_honest_model_is_trusted_whatever_the_size_of_its_logits(robust, splits, factor, offset):
     model = models.logits(robust)
 

@@ -13,7 +13,7 @@ import evaluate
 from chestrobust import catalogue, config, models, titles
 from chestrobust.attacks import corruptions, named
 from chestrobust.errors import DataError
-from chestrobust.evaluation import clinical, outcomes, scoring, sweep
+from chestrobust.evaluation import clinical, metrics, outcomes, scoring, sweep
 from chestrobust.reporting import graphs, tables, verdict
 from chestrobust.tasks import Task
 
@@ -49,6 +49,12 @@ def test_every_corruption_has_a_row_with_five_severities(found):
         shares = [rows["clean"][f"per_label_{name}"].values() for name in ("sensitivity", "specificity")]
         errors = [1 - sum(pair) / 2 for pair in zip(*shares, strict=True) if None not in pair]
         assert row["clean_balanced_error"] == pytest.approx(np.mean(errors), abs=1e-12)
+        low, high = row["intervals"]["balanced_error"]
+        assert low <= row["balanced_error"] <= high
+        rise = row["difference"]["balanced_error"]
+        assert rise["difference"] == pytest.approx(row["balanced_error"] - row["clean_balanced_error"])
+        assert rise["low"] <= rise["difference"] <= rise["high"]
+        assert "over_alexnet" not in row
         # Corrupted images are of 8 bits as they are.
         assert row["stored"]["macro_auc"] == pytest.approx(row["macro_auc"], abs=1e-12)
     assert rows["exposure"]["macro_auc"] <= rows["exposure"]["same_for_all_auc"] <= rows["clean"]["macro_auc"]
@@ -58,7 +64,8 @@ def test_tables_show_them_and_no_radius_is_theirs(found):
     text = tables.evaluation(found)
     assert max(len(line) for line in text.splitlines() if line.startswith("| gamma_corr_down")) <= 100
     assert "| Macro AUC by severity |" in text
-    assert text.count("| gamma_corr_down ") == 3
+    assert text.count("| gamma_corr_down ") == 5
+    assert "| Mean of severities | Bal. error [95 %] |" in text and "| mean " in text and "rBE" not in text
     assert "they are another test" in text
     assert "exposure: per image the worst of 108: gamma 0.8 to 1.25" in text
     assert verdict.radius(found) == 4 / 255
@@ -82,6 +89,46 @@ def test_the_balanced_error_is_that_of_scikit_learn(task, num_labels):
     else:
         expected = np.mean([balanced_accuracy_score(*pair) for pair in zip(labels.T, answers.T, strict=True)])
     assert clinical.points(scores, logits)["balanced_error"] == pytest.approx(1 - expected)
+
+
+def test_on_each_resample_it_is_that_of_scikit_learn_too():
+    splits = make_splits((8, 8, 40), num_labels=2)
+    logits = np.random.default_rng(0).normal(size=(40, 2))
+    scores = scoring.Scores(splits, logits, np.full(2, 0.4), {}, resamples=6, seed=3)
+    found, answers = clinical._resampled_error(scores, logits), scores.predicted(logits)
+    weights = np.concatenate([*metrics.drawn(40, 6, 3, None, together=40)])
+    for error, drawn in zip(found, weights, strict=True):
+        pairs = zip(splits.test.labels.T, answers.T, strict=True)
+        expected = np.mean([balanced_accuracy_score(*pair, sample_weight=drawn) for pair in pairs])
+        assert error == pytest.approx(1 - expected)
+
+
+def test_errors_are_divided_by_those_of_alexnet():
+    published = {name: {**errors} for name, errors in clinical.ALEXNET.items()}
+    for name, (clean, corrupted) in {"chestmnist": (0.284, 0.368), "pneumoniamnist": (0.101, 0.265)}.items():
+        errors = published[name]
+        before = errors.pop("clean")
+        assert list(errors) == list(corruptions.CORRUPTIONS)
+        assert (before, np.mean(list(errors.values()))) == pytest.approx((clean, corrupted), abs=5e-4)
+        for kind, error in errors.items():
+            found = clinical._over_alexnet(f"{name}_224", kind, error, before)
+            assert found == {"over_alexnet": {"be": pytest.approx(1), "rbe": pytest.approx(1)}}
+            # Half its error, and none of its rise.
+            (found,) = clinical._over_alexnet(name, kind, error / 2, error / 2).values()
+            assert (found["be"], found["rbe"]) == (pytest.approx(0.5), 0)
+    assert clinical._over_alexnet("phantom", "pixelate", 0.3, 0.2) == {}
+    assert clinical._over_alexnet("chestmnist", "pixelate", None, 0.2) == {}
+
+
+def test_tables_have_what_is_divided_by_alexnets(found):
+    rows = [dict(row) for row in found["evaluations"]]
+    for row in rows:
+        if "severities" in row:
+            row["over_alexnet"] = {"be": 1.25, "rbe": -0.5}
+    text = tables.evaluation(found | {"evaluations": rows})
+    lines = [line for line in text.splitlines() if "| 1.25 | -0.50 |" in line.replace("  ", " ")]
+    assert len(lines) == 1 + len(corruptions.CORRUPTIONS) and max(map(len, lines)) <= 100
+    assert "as published" in text
 
 
 def test_the_worst_exposure_is_never_weaker_than_any_single_one(tmp_path):

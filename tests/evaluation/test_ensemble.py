@@ -166,7 +166,7 @@ def test_members_and_combinations_are_scored_clean_transferred_and_end_to_end(he
     assert printed.splitlines()[-1] == f"Report: {Path('runs', 'ensemble', 'report.html')}"
     assert "mean of logits" in (here / "runs" / "ensemble" / "report.html").read_text()
     lines = [[cell.strip() for cell in line.split("|")[1:4]] for line in printed.splitlines()]
-    assert ["mean of logits", "PGD-4", "left"] in lines
+    assert ["mean of logits", "PGD-AUC-4", "left"] in lines
     assert "end to end" in printed
 
 

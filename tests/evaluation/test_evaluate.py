@@ -139,7 +139,12 @@ def test_an_interrupted_evaluation_continues_attack_by_attack(here, monkeypatch)
 
 
 @pytest.mark.parametrize(
-    ("status", "severity", "code"), [("failed", "invalid", 1), ("failed", "weak model", 1), ("passed", "note", 0)]
+    ("status", "severity", "code"),
+    [
+        ("failed", "invalid", 1),
+        pytest.param("failed", "weak model", 1, marks=pytest.mark.slow),
+        ("passed", "note", 0),
+    ],
 )
 def test_strict_turns_a_failed_audit_into_exit_code_1(here, monkeypatch, capsys, status, severity, code):
     monkeypatch.setattr(sweep.Subject, "audit", lambda *_: [audit.Line("planted", status, 0.5, "a text", severity)])
@@ -336,6 +341,7 @@ def test_extra_attacks_have_rows_of_their_own(here, capsys):
     ]
 
 
+@pytest.mark.slow
 def test_a_file_sorted_by_its_labels_is_evaluated(here):
     splits = make_splits((20, 20, 300), size=28, task="binary", num_labels=1)
     order = np.argsort(splits.test.labels[:, 0], kind="stable")

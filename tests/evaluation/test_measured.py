@@ -7,7 +7,7 @@ from conftest import make_splits
 
 from chestrobust.attacks import named
 from chestrobust.data.splits import CHEST_LABELS
-from chestrobust.evaluation import metrics, outcomes, scoring
+from chestrobust.evaluation import calibration, metrics, outcomes, scoring
 from chestrobust.evaluation.measured import Measured
 from chestrobust.reporting import cells, tables
 from chestrobust.tasks import Task
@@ -54,7 +54,7 @@ def test_calibration_is_told_of_each_label(predictions):
     squares = (1 / (1 + np.exp(-logits)) - labels) ** 2
     np.testing.assert_allclose(list(found["per_label_brier"].values()), squares.mean(axis=0))
     assert found["brier"] == pytest.approx(squares.mean())
-    ece = metrics.calibration_error(labels, MULTI.probabilities(logits))
+    ece = calibration.error(labels, MULTI.probabilities(logits))
     np.testing.assert_allclose(list(found["per_label_calibration_error"].values()), ece)
 
 
@@ -139,7 +139,7 @@ def rows_of(names, splits):
     return rows
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def results():
     splits = make_splits((24, 12, 60), num_labels=14)
     rows = rows_of(("fgsm", "pgd", "pgd-auc", "apgd-margin", "label-margin", "square-margin", "one-pixel"), splits)

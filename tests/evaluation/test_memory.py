@@ -11,6 +11,7 @@ from keras import layers
 import chestrobust
 from chestrobust.data import arrays
 from chestrobust.errors import DataError, ExpectedError, ModelError, TrainingError
+from chestrobust.evaluation import published
 
 FEW = {"epsilon": 8 / 255, "steps": 3, "resamples": 10}
 
@@ -58,7 +59,11 @@ def trained(kind):
     return model
 
 
-KINDS = ("sequential", "logits", "bytes", "softmax", "nested")
+KINDS = (
+    "sequential",
+    "bytes",
+    *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("logits", "softmax", "nested")),
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -66,7 +71,7 @@ def test_any_kind_of_model_is_evaluated_and_hardened(kind):
     model, options = trained(kind), {"val_images": VAL[0], "val_labels": VAL[1]}
     before = [weights.copy() for weights in model.get_weights()]
     if kind == "bytes":
-        with pytest.raises(ModelError, match="--input-range 0 255"):
+        with pytest.raises(ModelError, match=r'input_range="0 255"'):
             chestrobust.evaluate(model, *TEST, **options, **FEW)
         options["input_range"] = (0, 255)
     found = chestrobust.evaluate(model, *TEST, **options, **FEW)
@@ -83,6 +88,7 @@ def test_any_kind_of_model_is_evaluated_and_hardened(kind):
         np.testing.assert_array_equal(kept, now)
 
 
+@pytest.mark.slow
 def test_every_method_that_makes_images_anew_hardens():
     model = trained("sequential")
     options = {"val_images": VAL[0], "val_labels": VAL[1], "epochs": 1, "batch_size": 16, "learning_rate": 0.01}
@@ -112,6 +118,25 @@ def test_the_result_says_itself_and_is_written(tmp_path):
     assert json.loads((folder / "evaluation.json").read_text()) == json.loads(found.to_json())
     assert (folder / "evaluation.png").stat().st_size > 1000
     assert {line["name"] for line in found.audit} >= {"logits give the answers", "input range"}
+
+
+def test_classes_have_a_robust_accuracy_beside_the_joint_score():
+    rng, classes = np.random.default_rng(0), np.arange(40) % 3
+    images = rng.integers(60, 160, (40, 8, 8)).astype(np.uint8)
+    for one in range(3):
+        images[classes == one, 2 * one : 2 * one + 2] += 40
+    keras.utils.set_random_seed(0)
+    model = keras.Sequential([keras.Input((8, 8, 1)), layers.Flatten(), layers.Dense(3, activation="softmax")])
+    model.compile(keras.optimizers.Adam(0.01), "sparse_categorical_crossentropy")
+    model.fit(images[..., None] / 255, classes, epochs=25, batch_size=16, verbose=0)
+    found = chestrobust.evaluate(model, images, classes, **{**FEW, "epsilon": 16 / 255}, suite="standard", queries=5)
+    rows = {row["attack"]: row for row in found.results["evaluations"]}
+    robust = rows["joint"]["robust_accuracy"]
+    # No attack fools more images than all of them together.
+    assert 0 < robust <= min(row["accuracy"] for name, row in rows.items() if name not in published.EACH_LABEL)
+    assert robust < rows["clean"]["accuracy"]
+    assert f"an image being lost if any attack fools it: {robust:.4f} at epsilon" in str(found)
+    assert [name for name, row in rows.items() if "robust_accuracy" in row] == ["joint"]
 
 
 def test_floats_of_the_range_are_the_same_images():

@@ -12,7 +12,7 @@ from sklearn.metrics import (
 )
 
 from chestrobust.data.splits import CHEST_LABELS
-from chestrobust.evaluation import metrics
+from chestrobust.evaluation import calibration, metrics
 from chestrobust.tasks import Task
 
 
@@ -77,6 +77,17 @@ def test_no_defined_label_at_all_is_null_not_a_half():
     result = metrics.summary(Task("binary"), ["a"], np.ones((5, 1), np.uint8), np.zeros((5, 1)))
     assert result["macro_auc"] is None
     assert result["macro_ap"] is None
+
+
+def test_an_auc_is_the_share_of_pairs_in_order_and_nothing_undefined_is_ranked(predictions):
+    labels, logits = predictions
+    pairs = logits[labels[:, 0] == 1, 0][:, None] - logits[labels[:, 0] == 0, 0]
+    assert metrics.auc(labels, logits)[0] == pytest.approx(((pairs > 0) + (pairs == 0) / 2).mean(), rel=1e-15)
+    for wrong in (np.nan, np.inf):
+        logits[0, 0] = wrong
+        with pytest.raises(ValueError, match="Input contains"):
+            metrics.auc(labels, logits)
+        assert np.isnan(metrics.auc(np.zeros_like(labels), logits)).all()
 
 
 def test_large_logits_keep_their_order():
@@ -188,7 +199,7 @@ def test_brier_is_that_of_scikit_learn(predictions):
     labels, logits = predictions
     scores = Task("multi-label").probabilities(logits)
     expected = [brier_score_loss(y, s) for y, s in zip(labels.T, scores.T, strict=True)]
-    np.testing.assert_allclose(metrics.brier(labels, scores), expected, atol=1e-12)
+    np.testing.assert_allclose(calibration.brier(labels, scores), expected, atol=1e-12)
 
 
 def test_calibration_error_in_closed_form():
@@ -196,26 +207,26 @@ def test_calibration_error_in_closed_form():
     labels = np.zeros((10, 3), np.uint8)
     labels[:7, 0], labels[:8, 2] = 1, 1
     scores = np.tile([0.7, 1.0, 0.5], (10, 1))
-    np.testing.assert_allclose(metrics.calibration_error(labels, scores), [0, 1, 0.3], atol=1e-12)
+    np.testing.assert_allclose(calibration.error(labels, scores), [0, 1, 0.3], atol=1e-12)
 
 
 def test_calibration_error_weights_bins_by_their_counts():
     # Two bins, (0, 0.5] with 3 images and (0.5, 1] with 1: 3/4 * |1/3 - 0.3| + 1/4 * |1 - 0.6|.
     labels = np.uint8([[0], [0], [1], [1]])
     scores = np.array([[0.0], [0.4], [0.5], [0.6]])
-    assert metrics.calibration_error(labels, scores, bins=2) == pytest.approx([0.75 * (1 / 3 - 0.3) + 0.25 * 0.4])
+    assert calibration.error(labels, scores, bins=2) == pytest.approx([0.75 * (1 / 3 - 0.3) + 0.25 * 0.4])
     # In one bin it is the difference of the means.
-    assert metrics.calibration_error(labels, scores, bins=1) == pytest.approx([0.5 - 0.375])
+    assert calibration.error(labels, scores, bins=1) == pytest.approx([0.5 - 0.375])
 
 
 def test_reliability_in_closed_form():
     # Two bins, (0, 0.5] and (0.5, 1]: 0, 0.4 and 0.5 with one positive, 0.6 with one; in a third nothing.
     labels, scores = np.uint8([[0, 0], [1, 1]]), np.array([[0.0, 0.4], [0.5, 0.6]])
-    means, frequencies, counts = metrics.reliability(labels, scores, bins=2)
+    means, frequencies, counts = calibration.reliability(labels, scores, bins=2)
     np.testing.assert_allclose(means, [0.3, 0.6])
     np.testing.assert_allclose(frequencies, [1 / 3, 1])
     np.testing.assert_array_equal(counts, [3, 1])
-    means, frequencies, counts = metrics.reliability(labels, scores, bins=4)
+    means, frequencies, counts = calibration.reliability(labels, scores, bins=4)
     np.testing.assert_array_equal(counts, [1, 2, 1, 0])
     assert np.isnan([means[3], frequencies[3]]).all()
 
@@ -223,9 +234,9 @@ def test_reliability_in_closed_form():
 def test_reliability_adds_up_to_the_calibration_error_of_one_label(predictions):
     labels, logits = predictions
     labels, scores = labels[:, :1], Task("multi-label").probabilities(logits[:, :1])
-    means, frequencies, counts = metrics.reliability(labels, scores, bins=15)
+    means, frequencies, counts = calibration.reliability(labels, scores, bins=15)
     gaps = np.nansum(counts * np.abs(means - frequencies)) / counts.sum()
-    np.testing.assert_allclose(gaps, metrics.calibration_error(labels, scores), atol=1e-12)
+    np.testing.assert_allclose(gaps, calibration.error(labels, scores), atol=1e-12)
 
 
 def test_calibration_error_is_a_sum_over_bins(predictions):
@@ -238,10 +249,10 @@ def test_calibration_error_is_a_sum_over_bins(predictions):
             if inside.any():
                 gap = labels[inside, label].mean() - scores[inside, label].mean()
                 expected[label] += inside.mean() * abs(gap)
-    np.testing.assert_allclose(metrics.calibration_error(labels, scores), expected, atol=1e-12)
+    np.testing.assert_allclose(calibration.error(labels, scores), expected, atol=1e-12)
 
 
-@pytest.mark.parametrize("score", (metrics.brier, metrics.calibration_error, metrics.reliability))
+@pytest.mark.parametrize("score", (calibration.brier, calibration.error, calibration.reliability))
 def test_calibration_refuses_logits(score):
     with pytest.raises(ValueError, match=r"probabilities in \[0, 1\]"):
         score(np.uint8([[1], [0]]), np.array([[2.0], [0.5]]))

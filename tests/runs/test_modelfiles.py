@@ -206,15 +206,23 @@ def test_layers_for_more_numbers_than_the_file_has_are_not_made(tmp_path, member
         models.load(tmp_path / "model.keras")
 
 
-def test_layers_that_enlarge_images_beyond_measure_are_not_made(tmp_path):
+@pytest.mark.parametrize(
+    ("enlarge", "name", "settings"),
+    [
+        (keras.layers.UpSampling2D(4), "UpSampling2D", {"size": [10_000, 10_000]}),
+        (lambda x: keras.ops.repeat(x, 4, axis=1), "Repeat", {"repeats": 10**8}),
+    ],
+)
+def test_layers_that_enlarge_images_beyond_measure_are_not_made(tmp_path, enlarge, name, settings):
     inputs = keras.Input((8, 8, 1))
-    x = keras.layers.UpSampling2D(4)(inputs)
-    keras.Model(inputs, keras.layers.Dense(14)(keras.layers.GlobalAveragePooling2D()(x))).save(tmp_path / "model.keras")
+    x = keras.layers.GlobalAveragePooling2D()(enlarge(inputs))
+    keras.Model(inputs, keras.layers.Dense(14)(x)).save(tmp_path / "model.keras")
     with zipfile.ZipFile(tmp_path / "model.keras") as opened:
         content = {name: opened.read(name) for name in opened.namelist()}
-    (tmp_path / "model.keras").write_bytes(with_layer(content, "UpSampling2D", size=[10_000, 10_000]))
-    with pytest.raises(ModelError, match="values per image"):
-        models.load(tmp_path / "model.keras")
+    for file in ("model.keras", "MODEL.KERAS"):
+        (tmp_path / file).write_bytes(with_layer(content, name, **settings))
+        with pytest.raises(ModelError, match=rf"{file}: .*values per image"):
+            models.load(tmp_path / file)
 
 
 @pytest.mark.parametrize(
@@ -231,6 +239,11 @@ def test_layers_that_enlarge_images_beyond_measure_are_not_made(tmp_path):
         ("mine", "Mine", "Mine"),
         (["keras"], "Dense", None),
         ("keras.layers", {"a": 1}, None),
+        ("keras.layers", "TextVectorization", "mine>Mine"),
+        ("keras.layers", "Dense", "keras_hub>WordPieceTokenizer"),
+        ("mine", "Mine", "keras_hub>WordPieceTokenizer"),
+        ("keras.initializers", "TFSMLayer", None),
+        ("keras.src.ops.numpy", "zeros", "zeros"),
     ],
 )
 def test_only_layers_of_the_list_are_taken(members, refuse, module, name, registered):

@@ -83,7 +83,7 @@ def test_the_average_is_what_is_validated_and_saved(tmp_path, options, monkeypat
     assert saved["0"].tobytes() != models.load(tmp_path / "run" / "last.keras").get_weights()[0].tobytes()
 
 
-@pytest.mark.parametrize("count", [2, 5])
+@pytest.mark.parametrize("count", [pytest.param(2, marks=pytest.mark.slow), 5])
 def test_a_run_with_an_average_ends_as_if_it_had_not_been_stopped(tmp_path, options, monkeypatch, count):
     expected = weights(fit(tmp_path / "whole", options, make_splits())[0])
     monkeypatch.setattr(checkpoints, "SAVE_EVERY", 0)

@@ -1,6 +1,9 @@
 """The ChestMNIST benchmark: which radius its rule chooses, what it runs, and that it goes on where it stopped."""
 
 import json
+import os
+import shutil
+import subprocess
 import sys
 from pathlib import Path
 
@@ -75,3 +78,51 @@ def test_what_is_done_is_not_done_again_and_an_estimate_trains_nothing_else(tmp_
     (tmp_path / "28-4of255" / "config.json").touch()
     chestmnist.main(asked(tmp_path))
     assert [(call[0], call[-1]) for call in calls] == [("diagnosis_adv.py", "--resume")]
+
+
+PYTHON = """#!/bin/sh
+# Writes down what it was called with; an environment that it makes has itself for Python.
+echo "$@" >> "$LOG"
+if [ "$2" = venv ]; then mkdir -p "$3/bin" && cp "$0" "$3/bin/python"; fi
+"""
+
+
+def run_shell(tmp_path, *arguments, **environment):
+    """Exit code and errors of the shell script, in a copy of the checkout, and what it asked a Python of ours for."""
+    place, log = tmp_path / "checkout" / "benchmarks", tmp_path / "log"
+    place.mkdir(parents=True, exist_ok=True)
+    shutil.copy(ROOT / "benchmarks" / "chestmnist.sh", place)
+    (tmp_path / "python").write_text(PYTHON)
+    (tmp_path / "python").chmod(0o755)
+    log.write_text("")
+    own = {"PYTHON": str(tmp_path / "python"), "LOG": str(log), "PATH": os.defpath, **environment}
+    done = subprocess.run(["sh", str(place / "chestmnist.sh"), *arguments], env=own, capture_output=True, text=True)
+    return done.returncode, done.stderr, log.read_text().splitlines()
+
+
+def test_the_script_makes_an_environment_once_and_hands_its_options_on(tmp_path):
+    asked = ("--data-dir", "some folder", "--estimate")
+    code, errors, called = run_shell(tmp_path, *asked, REHEARSAL="1")
+    assert (code, errors) == (0, "")
+    environment, install, benchmark = called
+    assert environment == "-m venv .venv-rehearsal"
+    assert install.endswith("--editable . tensorflow")
+    assert benchmark == "benchmarks/chestmnist.py --data-dir some folder --estimate"
+    assert run_shell(tmp_path, *asked, REHEARSAL="1")[2] == [benchmark]
+
+
+def test_with_a_gpu_it_takes_tensorflow_for_it_and_without_one_it_refuses(tmp_path):
+    tools = tmp_path / "tools"
+    tools.mkdir()
+
+    def beside(gpus):
+        (tools / "nvidia-smi").write_text(f"#!/bin/sh\n{gpus}\n")
+        (tools / "nvidia-smi").chmod(0o755)
+        return run_shell(tmp_path, PATH=f"{tools}:{os.defpath}")
+
+    code, errors, called = beside("exit 9")
+    assert (code, errors.count("\n"), called) == (2, 1, [])
+    assert "no GPU is visible" in errors
+    code, _, (environment, install, _) = beside("echo 'GPU 0: a card'")
+    assert (code, environment) == (0, "-m venv .venv-gpu")
+    assert install.endswith("--editable . tensorflow[and-cuda]")

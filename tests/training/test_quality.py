@@ -11,6 +11,16 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import quality  # noqa: E402
 
+LABELS = ["pneumonia"]
+
+
+def entry(attack, epsilon, score):
+    """A row of an evaluation."""
+    ends = [score - 0.05, score + 0.05]
+    intervals = {"macro_auc": ends, "per_label_auc": dict.fromkeys(LABELS, ends)}
+    scores = {"macro_auc": score, "per_label_auc": dict.fromkeys(LABELS, score)}
+    return {"attack": attack, "epsilon": epsilon, **scores, "intervals": intervals}
+
 
 @pytest.fixture
 def calls(monkeypatch):
@@ -22,9 +32,8 @@ def calls(monkeypatch):
         if script == "evaluate.py":
             run = Path(arguments[0])
             seed = json.loads((run / "results.json").read_text())["config"]["seed"]
-            entries = [{"attack": "clean", "epsilon": 0.0, "macro_auc": 0.9 + seed / 100}]
-            entries += [{"attack": "pgd", "epsilon": 0.03, "macro_auc": 0.99}]
-            entries += [{"attack": "joint", "epsilon": e, "macro_auc": 0.8} for e in (0.03, 8 / 255, 0.05)]
+            entries = [entry("clean", 0.0, 0.9 + seed / 100), entry("pgd", 0.03, 0.99)]
+            entries += [entry("joint", epsilon, 0.8) for epsilon in (0.03, 8 / 255, 0.05)]
             lines = [{"name": "gradients", "status": "failed" if seed == 2 else "passed"}]
             found, file = {"evaluations": entries, "audit": lines}, run / "evaluations" / "quality.json"
         else:
@@ -91,3 +100,17 @@ def test_the_figure_is_drawn_from_the_table_alone(tmp_path, calls):
     quality.main(["--draw", str(tmp_path / "quality.json"), "--figure", str(tmp_path / "recipe.png")])
     assert calls == []
     assert (tmp_path / "recipe.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_single_seed_has_intervals_and_several_labels_a_table_of_their_own(tmp_path, calls, capsys, monkeypatch):
+    monkeypatch.setattr(sys.modules[__name__], "LABELS", ["edema", "hernia"])
+    ask = [f"--folder={tmp_path}", "--recipes", "best", "--seeds", "0", "--options=--limit 9", "--robust=--beta 3"]
+    quality.main([*ask, "--epsilons", "4/255", "--steps", "7"])
+    given = {call[0]: call for call in calls}
+    assert given["evaluate.py"][given["evaluate.py"].index("--epsilons") + 1 :][:3] == ("4/255", "--steps", "7")
+    assert "--limit" in given["diagnosis.py"] and "--beta" not in given["diagnosis.py"]
+    assert given["diagnosis_adv.py"][-4:-2] == ("--beta", "3")
+    text = capsys.readouterr().out
+    assert ".900 [.850, .950]" in text and ".800 [.750, .850]" in text
+    hernia = [cell.strip() for cell in text.partition("| hernia")[2].splitlines()[0].split("|")]
+    assert hernia[1:5] == [".900 [.850, .950]", ".800 [.750, .850]"] * 2

@@ -152,12 +152,12 @@ def test_robust_training_resumes_too(tmp_path, options, splits, monkeypatch):
 @pytest.mark.parametrize(
     ("place", "name"),
     [
-        (loop, "_validate"),
-        (checkpoints.Checkpoint, "keep"),
+        pytest.param(loop, "_validate", marks=pytest.mark.slow),
+        pytest.param(checkpoints.Checkpoint, "keep", marks=pytest.mark.slow),
         (loop.csv, "DictWriter"),  # `model.keras` is the new one, `state.npz` isn't
         (checkpoints.np, "savez"),
         (checkpoints.os, "replace"),  # `state.npz` tells of `next.keras`, or neither is there
-        (checkpoints.Checkpoint, "_promote"),
+        pytest.param(checkpoints.Checkpoint, "_promote", marks=pytest.mark.slow),
         (loop.devices, "load"),  # after the last epoch
     ],
 )

@@ -13,7 +13,7 @@ import pytest
 from conftest import make_splits
 
 import tune
-from chestrobust import config
+from chestrobust import config, interruption
 from chestrobust.errors import ExpectedError, TrainingError
 from chestrobust.training import search
 
@@ -119,6 +119,18 @@ def test_a_killed_search_continues(here, monkeypatch, capsys):
     assert len(trials()) == 6  # with the one that was killed, and no more
     assert (here / "runs" / "tune" / "importance.png").stat().st_size > 5_000
     capsys.readouterr()
+
+
+def test_a_signal_that_was_lost_in_a_trial_ends_the_search_before_the_next(here, monkeypatch):
+    def train(trial, *rest):
+        interruption._handler.received = signal.SIGTERM
+        return trial.suggest_float("learning_rate", 1e-5, 1e-2, log=True)
+
+    monkeypatch.setattr(search, "_train", train)
+    with pytest.raises(interruption.Terminated), interruption.handled():
+        tune.main(arguments("--trials", "3"))
+        pytest.fail("went on to its end")
+    assert sum(trial.value is not None for trial in trials()) == 1
 
 
 def test_the_study_lies_in_its_folder_whatever_that_is_called(here):
