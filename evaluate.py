@@ -40,6 +40,7 @@ def main(arguments=None):
         saved.check_same_data(subjects)
     source = saved.checked(options.transfer_from).path if options.transfer_from else None
     splits, labels = saved.on_shared_labels(subjects, data.load_for(**config.picked(options, config.DATA)))
+    saved.check_unseen(subjects, splits)
     data.check_trainable(splits)
     groups = subgroups.rows(splits.test, options.by)
     _check_extras(options.extra, splits)

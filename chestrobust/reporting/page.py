@@ -139,6 +139,7 @@ def render(dossiers, several=False, compared=None):
         "differences": sections.differences_from_first(found.names, compared)
         if several
         else sections.differences(subject),
+        "corruptions": sections.corruptions([(model["name"], model["dossier"]) for model in models]),
         "training": plots.training(dossiers, found),
         "audit_guide": audit_guide(),
         "latex": exports.latex(found.names, found.rows),
@@ -155,8 +156,10 @@ def _gallery(dossiers, found):
     """What the script of the gallery reads, of the last model that has one; None without."""
     for name, colour, one in zip(reversed(found.names), reversed(found.colours), reversed(dossiers), strict=True):
         if kept := dossier.gallery(one.path):
-            # The model itself comes last, an undefended one before it, whose colour is the first on every page.
-            colours = [*[0] * (len(kept["models"]) - 1), colour]
+            # The model itself comes last, its baseline before it: in its own colour, or else in the first.
+            baseline = Path(str((one.results.get("baseline") or {}).get("run"))).name
+            other = dict(zip(found.names, found.colours, strict=True)).get(baseline, 0)
+            colours = [*[other] * (len(kept["models"]) - 1), colour]
             models = [{**model, "colour": its} for model, its in zip(kept["models"], colours, strict=True)]
             steps = [titles.radius(radius) for radius in kept["radii"]]
             attackable = sum("network" in model for model in models)
