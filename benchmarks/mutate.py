@@ -1,7 +1,7 @@
 """Break the code on purpose and see a test fail: a test that can't fail proves nothing.
 
     python benchmarks/mutate.py
-    python benchmarks/mutate.py --first 40      the 40th and those after it, to go on with a run
+    python benchmarks/mutate.py training    those that tests in tests/training are to notice
 
 Each breakage is made in a copy of the tree, where only the test that should notice it runs. Prints a Markdown table and
 exits with 1 if a breakage goes unnoticed, or if the test fails without any.
@@ -241,8 +241,9 @@ BREAKAGES = (
 def main():
     """Try every breakage; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--first", type=int, default=1, help="number of the first breakage")
-    breakages, unnoticed = BREAKAGES[parser.parse_args().first - 1 :], 0
+    parser.add_argument("tests", nargs="?", default="", help="what the names of the tests begin with (default: all)")
+    wanted = parser.parse_args().tests
+    breakages, unnoticed = [one for one in BREAKAGES if one[-1].startswith(wanted)], 0
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy"
         for name in (PACKAGE, "tests", "benchmarks"):
