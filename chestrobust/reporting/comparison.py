@@ -166,6 +166,7 @@ def _by_attack(left, right, told, colours):
     at = f" at epsilon {titles.length(told['radius'])}" if _radii(told) else ""
     left.set_xlabel(f"macro AUC{at}; bars: 95 % intervals")
     right.set_xlabel(f"macro AUC minus that of {first}")
+    right.locator_params(axis="x", nbins=6)
 
 
 def _score(row):

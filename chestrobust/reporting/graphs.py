@@ -227,7 +227,7 @@ def history(columns, *, best, title, colour=figures.INK):
         title: Heading of the figure.
         colour: The model's.
     """
-    figure = figures.headed(title, (10, 4))
+    figure = figures.headed(title, (10, 4.3))
     for ax, kind in zip(figure.subplots(1, 2), ("loss", "auc"), strict=True):
         lines = {kind: "training", titles.validation_score(kind): "validation"}
         for attack in (*catalogue.ATTACKS, *titles.SUMS):
@@ -241,8 +241,10 @@ def history(columns, *, best, title, colour=figures.INK):
         ax.set_xlabel("epoch")
         ax.set_ylabel({"loss": "loss", "auc": "macro AUC"}[kind])
         ax.xaxis.get_major_locator().set_params(integer=True)
-        ax.legend(fontsize=8)
         ax.spines[["top", "right"]].set_visible(False)
+    # Beneath both, whose lines are called the same: inside, it would hide one of few epochs.
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=8)
     return figure
 
 
