@@ -142,6 +142,7 @@ def render(dossiers, several=False, compared=None):
         "differences": sections.differences_from_first(found.names, compared)
         if several
         else sections.differences(subject),
+        "corruptions": sections.corruptions([(model["name"], model["dossier"]) for model in models]),
         "training": plots.training(dossiers, found),
         "audit_guide": audit_guide(),
         "latex": exports.latex(found.names, found.rows),

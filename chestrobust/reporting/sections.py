@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from chestrobust import titles
-from chestrobust.reporting import verdict
+from chestrobust.reporting import severities, verdict
 
 BOUNDS = {"floor": "floor", "certified": "certified"}  # rows that stand beside the worst attack
 
@@ -259,6 +259,24 @@ def differences_from_first(called, compared):
     for place, found in zip(places[1:], told["differences"], strict=True):
         rows = [(named[row["title"]], _cells(row)) for row in found if row["epsilon"] in (0, told["radius"])]
         shown += [(f"{called[place]} minus {called[places[0]]}", rows)] if place is not None else []
+    return shown
+
+
+def corruptions(called):
+    """What is left without an attacker, of each model that `--suite clinical` was run on.
+
+    Args:
+        called: Pairs of a model's name and its `dossier.Dossier`.
+
+    Returns:
+        A list of a heading, a caption, a header and rows of text.
+    """
+    shown = []
+    for name, one in called:
+        found = next((results for results in one.own.values() if severities.tables(results)), None)
+        if found:
+            caption = " ".join(severities.notes(found)).replace("\n", " ")
+            shown += [(f"{header[0]}, {name}", caption, header, rows) for header, rows in severities.tables(found)]
     return shown
 
 

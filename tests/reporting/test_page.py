@@ -225,6 +225,28 @@ def test_differences_are_paired_and_reports_counted(tmp_path):
     assert "mass 50 % \u2192 50 % 25 % \u2192 25 %" in shown
 
 
+def test_what_is_left_without_an_attacker_has_its_tables(tmp_path):
+    found = made.evaluation()
+    scores = {"macro_auc": 0.75, "macro_sensitivity": 0.5, "macro_specificity": 0.25}
+    of_all = made.row(
+        f"corruption={EVIL}",
+        *(1.0, 0.75),
+        severities=[scores, scores],
+        balanced_error=0.375,
+        clean_balanced_error=0.25,
+        difference={"balanced_error": {"difference": 0.125, "low": 0.0625, "high": 0.1875}},
+    )
+    of_all["intervals"]["balanced_error"] = [0.25, 0.5]
+    found["evaluations"].append(of_all)
+    parsed = rendered(made.folder(tmp_path / "run", made.results(), {"clinical": found}))
+    assert parsed.wrong == [] and "Macro AUC by severity, run" in parsed.shown
+    assert ".375 [.250, .500] +.125 [+.062, +.188] .500 .250" in parsed.shown
+    assert "AlexNet" not in parsed.shown
+    of_all["over_alexnet"] = {"be": 1.25, "rbe": 2.5}
+    parsed = rendered(made.folder(tmp_path / "other", made.results(), {"clinical": found}))
+    assert "+.125 [+.062, +.188] 1.25 2.50 .500 .250" in parsed.shown and "AlexNet" in parsed.shown
+
+
 def test_certified_and_stored_scores_stand_beside_the_attacks(tmp_path):
     found = made.evaluation()
     found["evaluations"] += [made.row("certified", epsilon, 0.25, unchanged=0.375) for epsilon in made.RADII]
