@@ -42,10 +42,13 @@ def write(*folders):
 
 
 def place(folders):
-    """Where a page goes unless told: into the run folder, or beside the evaluations; of several runs, above them."""
+    """Where a page goes unless told: into the run folder, or beside the evaluations; of several, around the first run.
+
+    A folder of files that are no run's is around them itself.
+    """
     run = Run(folders[0])
     if len(folders) > 1:
-        return run.path.parent / NAME
+        return (run.path.parent if run.finished else run.path) / NAME
     return (run.path if run.finished else run.path / "evaluations") / NAME
 
 
@@ -69,7 +72,7 @@ def compare(folders, path):
             # Of a run and its baseline, the run; of an ensemble or of files, all.
             shown += found[-1:] if several and found[0].undefended else found
     with read_back(Run(folders[0])):
-        around = Run(folders[0]).path.resolve().parent
+        around = place(folders).parent.resolve()
         text = render(shown, several, dossier.comparison(around, shown) if several else None)
         told = [(name, one.sentence) for name, one in zip(sections.names(shown), shown, strict=True)]
     save(text, path)

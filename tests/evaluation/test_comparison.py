@@ -120,6 +120,14 @@ def test_a_single_model_is_evaluated_as_in_a_comparison_but_at_its_own_radius(to
     assert alone["steps_curve"]["epsilon"] == pytest.approx(2 / 255)
 
 
+def test_long_names_stay_apart_in_the_table(told):
+    for one, end in zip(told["models"], ("4-255", "8-255"), strict=True):
+        one["name"] = f"robust-of-the-best-recipe-{end}"
+    lines = [line for line in reporting.tables(told).splitlines() if line.startswith("| clean ")][:2]
+    assert [line.split("|")[2].strip() for line in lines] == ["robust-of\u2026cipe-4-255", "robust-of\u2026cipe-8-255"]
+    assert max(map(len, lines)) <= 100
+
+
 def test_differences_are_those_of_the_scores_on_the_same_resamples(splits):
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(2, *splits.test.labels.shape)).astype(np.float32)
