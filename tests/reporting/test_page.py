@@ -257,7 +257,7 @@ def test_certified_and_stored_scores_stand_beside_the_attacks(tmp_path):
     assert "Macro AUC, certified at 2/255 0.250 (0.200 to 0.300)" in parsed.shown
     assert "Reports that provably can't change at 2/255 37.5 %" in parsed.shown
     assert "Macro AUC, worst attack at 2/255 0.500" in parsed.shown  # A bound is no attack.
-    assert "PGD-10, epsilon 2/255 0.625 (0.575 to 0.675) 0.625 25.0 % 12.5 %" in parsed.shown
+    assert "PGD-10, 2/255 0.625 (0.575 to 0.675) 0.625 25.0 % 12.5 %" in parsed.shown
     assert "run, certified" in parsed.shown  # the lower end in the plot over the radius
 
 
@@ -306,6 +306,11 @@ def test_many_models_stand_below_each_other_and_keep_their_colours(pair, tmp_pat
     (kept,) = re.findall(r'id="gallery-data">(.*?)</script>', text)
     assert [model["colour"] for model in json.loads(kept)["models"]] == [0, 1]
     assert json.loads(kept)["run"] == "robust"
+    # Where another undefended model comes first, the gallery's baseline keeps the colour that it has on this page.
+    made.folder(tmp_path / "first", made.results())
+    page.compare([tmp_path / "first", *pair], tmp_path / "all.html")
+    (kept,) = re.findall(r'id="gallery-data">(.*?)</script>', (tmp_path / "all.html").read_text())
+    assert [model["colour"] for model in json.loads(kept)["models"]] == [1, 2]
 
 
 def test_only_models_that_came_along_can_be_fooled_on_the_page(tmp_path):
