@@ -1,43 +1,97 @@
-"""Attack a saved model and say how far its robust score can be trusted.
+"""Attack a saved model and say how far its robust score can be trusted; or several, and how far they are apart.
 
     python evaluate.py runs/robust                           FGSM and PGD over a range of radii
     python evaluate.py runs/robust --suite standard          APGD, each label alone, and the gradient-free Square attack
     python evaluate.py runs/robust --suite clinical          noise, blur and exposure, as they happen to X-rays
+    python evaluate.py runs/baseline runs/robust             the same attacks on the same images, and paired differences
     python evaluate.py model.keras --data chestmnist         any Keras model with sigmoid, softmax or logit outputs
     python evaluate.py runs/robust --verify                  do the numbers in the run's results.json hold?
     python evaluate.py RUN --data nih --root DIR             other data than the model's own, on the labels they share
     python evaluate.py RUN --by sex age view                 broken down by what is known of the patients
 
 Writes RUN/evaluations/NAME.json, NAME.png, NAME.svg and the page RUN/report.html, prints tables and what the audit
-found. Interrupted, the same command continues.
+found. Of several, each gets these, and the comparison goes beside the first: runs/comparison-NAME.json, .png, .svg and
+the page runs/report.html. Interrupted, the same command continues.
 """
 
 import dataclasses
 import sys
 
 from chestrobust import catalogue, config, data, devices, runs, startup
-from chestrobust.data import matching, ranges, subgroups
+from chestrobust.data import ranges, subgroups
 from chestrobust.errors import ExpectedError
+from chestrobust.reporting import comparison as told
 from chestrobust.reporting import page, tables, verdict
 from chestrobust.runs import saved
 
 
 def main(arguments=None):
-    """Load, attack, doubt, report; returns 1 if `--strict` and the audit failed, or `--verify` found other numbers."""
+    """Load, attack, doubt, report; returns 1 if `--strict` and an audit failed, or `--verify` found other numbers."""
     options = config.parse(config.EvaluateConfig, arguments, description=__doc__)
     devices.join(options.strategy)
-    ranges.chosen(options.input_range)
-    subject = saved.checked(options.subject)
-    run, path = subject.run, subject.path
-    options = dataclasses.replace(options, **saved.completed(subject, config.picked(options, config.DATA)))
+    pixel_range = ranges.chosen(options.input_range)
+    named = (options.subject, *options.others)
+    subjects = saved.several(named)
+    folders = list(dict.fromkeys(one.run.path for one in subjects))
+    _check_several(options, subjects, folders)
+    own_data = options.data is None
+    options = dataclasses.replace(options, **saved.completed(subjects[0], config.picked(options, config.DATA)))
+    if own_data:
+        saved.check_same_data(subjects)
     source = saved.checked(options.transfer_from).path if options.transfer_from else None
-    splits, labels = data.load_for(**config.picked(options, config.DATA)), None
-    if names := runs.label_names(path):
-        labels = {"model": names, "data": splits.label_names}
-        splits = matching.shared(names, splits)
+    splits, labels = saved.on_shared_labels(subjects, data.load_for(**config.picked(options, config.DATA)))
+    saved.check_unseen(subjects, splits)
     data.check_trainable(splits)
     groups = subgroups.rows(splits.test, options.by)
-    for extra in options.extra:
+    _check_extras(options.extra, splits)
+    if options.verify:
+        recorded = saved.recorded(subjects[0].run, subjects[0].path, splits)
+    elif devices.chief():
+        for one in subjects:
+            runs.lock(one.run.path / "evaluations", inside=one.run.path)
+    devices.start(**runs.task(options, splits))
+    from chestrobust.evaluation import comparison, sweep, verification
+
+    startup.run_file(options.import_)
+    if options.verify:
+        return 0 if verification.verify(subjects[0].run, recorded, splits) else 1
+
+    def evaluate(one, pairing=None):
+        number = subjects.index(one)
+        own = dataclasses.replace(options, subject=named[number], others=())
+        return sweep.sweep(one, splits, own, source=source, groups=groups, labels=labels[number], pairing=pairing)
+
+    if options.others:
+        comparison.check(subjects, splits, pixel_range)
+        path = told.place(subjects[0], sweep.name_of(subjects[0], splits, options))
+        compared, found = comparison.compare(subjects, evaluate, path)
+        pages = [page.write(folder) for folder in folders]
+        report = page.write(*folders) if len(folders) > 1 else pages[0]
+        shown = [tables.evaluation(results) for results in found] if options.verbose else []
+        closing = verdict.after_comparison(named, compared, path, report, vars(options))
+        print(*shown, told.tables(compared), closing, sep="\n\n")
+    else:
+        found = [evaluate(subjects[0])]
+        closing = verdict.after_evaluation(options.subject, found[0], page.write(folders[0]), vars(options))
+        print(tables.evaluation(found[0], options.verbose), closing, sep="\n\n")
+    failed = any(line["status"] == "failed" for results in found for line in results["audit"])
+    return 1 if options.strict and failed else 0
+
+
+def _check_several(options, subjects, folders):
+    """Refuse models that can't be compared with these options, as far as that is known without data and models."""
+    if options.verify and options.others:
+        raise ExpectedError(f"--verify: expected one run. Received {len(subjects)}. Verify them one by one.")
+    if options.name and len(folders) < len(subjects):
+        raise ExpectedError(
+            f"--name {options.name}: expected models in folders of their own, where each gets results of this name. "
+            "Received several in one folder. Leave it out."
+        )
+
+
+def _check_extras(extras, splits):
+    """Refuse attacks on findings that the data don't have."""
+    for extra in extras:
         finding = extra.partition("=")[2]
         if finding and finding not in splits.label_names:
             raise ExpectedError(
@@ -45,23 +99,6 @@ def main(arguments=None):
             )
         if catalogue.attack(extra).wanted is not None and splits.task.exclusive:
             raise ExpectedError(f"--extra {extra}: expected findings. Received {splits.task} data. Leave it out.")
-    if options.verify:
-        recorded = saved.recorded(run, path, splits)
-    elif devices.chief():
-        runs.lock(run.path / "evaluations", inside=run.path)
-    devices.start(**runs.task(options, splits))
-    from chestrobust.evaluation import sweep, verification
-
-    startup.run_file(options.import_)
-    if options.verify:
-        return 0 if verification.verify(run, recorded, splits) else 1
-    own = run.finished and path.name == "model.keras"
-    known = run.read("results.json", "data", "evaluations") if own else {}
-    results = sweep.sweep(path, splits, options, run, source=source, known=known, groups=groups, labels=labels)
-    report = page.write(run.path)
-    closing = verdict.after_evaluation(options.subject, results, report)
-    print(tables.evaluation(results, options.verbose), closing, sep="\n\n")
-    return 1 if options.strict and any(line["status"] == "failed" for line in results["audit"]) else 0
 
 
 if __name__ == "__main__":

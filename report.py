@@ -12,6 +12,7 @@ from pathlib import Path
 from chestrobust import config, startup
 from chestrobust.errors import RunError
 from chestrobust.reporting import dossier, page
+from chestrobust.runs import Run, read_back
 
 
 def main(arguments=None):
@@ -27,13 +28,24 @@ def main(arguments=None):
 
 
 def _reportable(folders):
-    """Of several folders, such as the shell finds for `runs/*`, those that hold something; the others are named."""
-    found = [folder for folder in folders if dossier.holds(folder)]
+    """Of several folders, such as the shell finds for `runs/*`, those with results that can be read.
+
+    The others are named, in a line each.
+    """
+    found = []
+    # A file among `runs/*` is the page itself, or a comparison.
+    for folder in (one for one in folders if not one.is_file()):
+        try:
+            if dossier.holds(folder):
+                with read_back(Run(folder)):
+                    page.render(dossier.read(folder))  # What is damaged anywhere shows here, and in whose results.
+                found.append(folder)
+            else:
+                print(f"Left out, as no finished run is there: {folder}")
+        except RunError as error:
+            print(f"Left out, as it can't be read: {error}")
     if not found:
         raise RunError(f"{folders[0]} and {len(folders) - 1} others: expected a finished run. Received none.")
-    # A file among `runs/*` is the page itself.
-    if left_out := [str(folder) for folder in folders if folder not in found and not folder.is_file()]:
-        print(f"Left out, as no finished run is there: {', '.join(left_out)}")
     return found
 
 

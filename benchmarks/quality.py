@@ -53,20 +53,21 @@ def main(arguments=None):
     training = ["--data", options.data, *options.options.split()]
     suite = ["--suite", "standard", "--epsilons", *options.epsilons, "--steps", str(options.steps)]
     suite += ["--restarts", "1", "--queries", "200", "--name", EVALUATION]
-    rows = []
-    for seed in options.seeds:
-        own, baseline = [*training, "--seed", str(seed)], folder / f"clean-{seed}"
-        rows.append(measured(baseline, "diagnosis.py", [*own, "--recipe", "best"], suite))
+    rows, baselines = [], {folder / f"clean-{seed}": [*training, "--seed", str(seed)] for seed in options.seeds}
+    for seed, (baseline, own) in zip(options.seeds, baselines.items(), strict=True):
+        trained(baseline, "diagnosis.py", [*own, "--recipe", "best"])
         for recipe in options.recipes:
-            robust = [*own, "--recipe", recipe, "--baseline", str(baseline), *options.robust.split()]
-            rows.append(measured(folder / f"{recipe}-{seed}", "diagnosis_adv.py", robust, suite))
+            run, robust = folder / f"{recipe}-{seed}", ["--recipe", recipe, "--baseline", str(baseline)]
+            trained(run, "diagnosis_adv.py", [*own, *robust, *options.robust.split()])
+            rows.append(attacked(run, suite))
             write(folder, rows)
-    print(write(folder, rows))
+    # Last, as they fall at once: what the recipes yield should be known first.
+    print(write(folder, [*(attacked(baseline, suite) for baseline in baselines), *rows]))
 
 
-def measured(run, script, training, suite):
-    """Train a run and attack it by a suite, as far as that isn't done; returns what the table says of it."""
-    cost = run.parent / f"{run.name}.cost.json"
+def trained(run, script, training):
+    """Train a run as far as that isn't done, and write down what it costs."""
+    cost = cost_file(run)
     if not (run / "results.json").exists():
         run.parent.mkdir(parents=True, exist_ok=True)
         go_on = ["--resume"] if (run / "config.json").exists() else []
@@ -75,10 +76,19 @@ def measured(run, script, training, suite):
             call(script, *training, "--run", str(run), *go_on)
         finally:
             cost.write_text(json.dumps(before + taken()))
+
+
+def attacked(run, suite):
+    """What the table says of a trained run, which is attacked by a suite as far as that isn't done."""
     if not (run / "evaluations" / f"{EVALUATION}.json").exists():
         call("evaluate.py", str(run), *suite)
         taken()
+    cost = cost_file(run)
     return row(run, json.loads(cost.read_text()) if cost.exists() else None)
+
+
+def cost_file(run):
+    return run.parent / f"{run.name}.cost.json"
 
 
 def call(script, *arguments):

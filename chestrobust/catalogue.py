@@ -73,6 +73,7 @@ _GRADIENT, _BLACKBOX = "chestrobust.attacks.gradient", "chestrobust.attacks.blac
 _AWAY, _TOWARD = "chestrobust.losses:direction", "chestrobust.losses:presence"
 _PGD = {"function": f"{_GRADIENT}:pgd", "parameters": {**ITERATED, **_same("step_size", "random_start")}}
 _APGD = {"function": "chestrobust.attacks.autopgd:apgd", "parameters": AUTO}
+_FALLING = {"function": "chestrobust.attacks.autopgd:falling_pgd", "parameters": AUTO}
 _AT_MARGIN = {"loss": None, "aim": "chestrobust.attacks.aim:by_margin", "against": "clean"}
 _AT_PAIRS = {"loss": None, "aim": "chestrobust.attacks.aim:by_pairs", "against": "apgd-auc"}
 _UNIVERSAL = {
@@ -104,7 +105,7 @@ ATTACKS = {
         loss="margin",
         note="With a single label the attacks on cross-entropy, margin and AUC are one and the same.",
     ),
-    "label-margin": AttackRow(title="each label", **_APGD, loss="linear", weights=_AWAY, label=True),
+    "label-margin": AttackRow(title="each label", **_FALLING, loss="linear", weights=_AWAY, label=True),
     "square": AttackRow(title="Square", **_SQUARE),
     "square-margin": AttackRow(title="Square-margin", **_SQUARE, loss="margin"),
     "square-auc": AttackRow(title="Square-AUC", **_SQUARE, **_AT_MARGIN),

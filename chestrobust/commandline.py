@@ -1,16 +1,20 @@
 """Dataclass fields as command-line options: what a value may be, and one line when it isn't."""
 
 import argparse
+import contextlib
 import dataclasses
 import math
+import re
 import sys
 
 from chestrobust import __version__, catalogue, files
-from chestrobust.errors import did_you_mean, printable
+from chestrobust.errors import ExpectedError, did_you_mean, printable
 
 
 def option(default, text, parse=str, *, group=None, formerly=(), **settings):
     """A dataclass field that is also a command-line option, or an argument if the default is `ARGUMENT`.
+
+    An argument with `nargs="*"` may be left out, also where the dataclass is made: it is empty then.
 
     A flag has `parse=bool`: it can only be switched on if its default is False, and on or off (`--no-`) if it is None.
 
@@ -23,6 +27,8 @@ def option(default, text, parse=str, *, group=None, formerly=(), **settings):
         settings: Go to argparse.
     """
     metadata = {"help": text, "parse": parse, "group": group, "formerly": formerly, **settings}
+    if settings.get("nargs") == "*":
+        return dataclasses.field(default_factory=tuple, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 
 
@@ -143,7 +149,11 @@ def parser_of(config_class, **settings):
         settings = _reading(field.metadata["parse"], field.default, settings.pop("choices", None)) | settings
         if field.default is ARGUMENT:
             parser.add_argument(field.name, default=None, **settings)
-            usage.append({"?": "[{}]", "+": "{} ..."}.get(settings.get("nargs"), "{}").format(settings["metavar"]))
+            usage.append(
+                {"?": "[{}]", "*": "[{} ...]", "+": "{} ..."}.get(settings.get("nargs"), "{}").format(
+                    settings["metavar"]
+                )
+            )
             continue
         if field.default is not None and field.default is not False and field.default != ():
             settings["help"] += f" (default: {_shown(field.default)})"
@@ -228,6 +238,21 @@ def as_arguments(values, config_class):
         elif value or fields[name].default is not False:
             arguments.append(dashed(name) if value else dashed(f"no_{name}"))
     return arguments
+
+
+def in_python(text):
+    """A text that names options of a script, with arguments of a function in their place: `input_range="0 255"`."""
+    valued = re.sub(r"--(input-range|suite) ([^,;:()]+?)(?= or |[,;:)]|\.? ?$|\. )", r'--\1="\2"', text)
+    return re.sub(r"--([a-z]+(?:-[a-z]+)*)", lambda option: option[1].replace("-", "_"), valued)
+
+
+@contextlib.contextmanager
+def called_from_python():
+    """Errors that name options of a script name arguments instead; also a decorator of the function that has them."""
+    try:
+        yield
+    except ExpectedError as error:
+        raise type(error)(in_python(str(error))) from None
 
 
 def under_way(text):

@@ -3,6 +3,7 @@
 import ast
 import re
 import shlex
+import sys
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,20 @@ def test_its_code_parses_and_its_commands_have_options_that_exist(notebook):
     for command in commands:
         script, *arguments = shlex.split(command)
         config.parse(config.SCRIPTS[script], arguments, description="")
+
+
+def test_on_colab_an_address_is_asked_for_in_one_line_and_elsewhere_nothing_happens(notebook, monkeypatch, tmp_path):
+    first = re.sub(r"(?m)^(\s*)[!%].*$", r"\1pass", code(notebook)[0].source)
+    monkeypatch.chdir(tmp_path)
+    exec(first, {})
+    monkeypatch.setitem(sys.modules, "google.colab", object())
+    with pytest.raises(Exception, match=r"^REPOSITORY: put the address") as caught:
+        exec(first, {})
+    # What IPython shows in the place of a traceback.
+    assert caught.value._render_traceback_() == [str(caught.value)]
+    exec(first.replace('REPOSITORY = ""', 'REPOSITORY = "https://example.org/project"'), {})
+    monkeypatch.chdir(ROOT)
+    exec(first, {})  # in a checkout, also on Colab
 
 
 def _remember(known, node):

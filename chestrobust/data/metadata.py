@@ -9,7 +9,7 @@ import dataclasses
 
 import numpy as np
 
-from chestrobust.data.lazy import Lazy
+from chestrobust.data.lazy import Lazy, white_of
 from chestrobust.data.subgroups import age_bands
 from chestrobust.errors import DataError
 
@@ -30,7 +30,7 @@ def joined(images, values):
         planes = np.broadcast_to(values[index][..., None, None, :], (*pixels.shape[:-1], len(CHANNELS)))
         return np.concatenate([pixels, planes], axis=-1)
 
-    return Lazy((*images.shape[:3], images.shape[3] + len(CHANNELS)), images.dtype, take)
+    return Lazy((*images.shape[:3], images.shape[3] + len(CHANNELS)), images.dtype, take, white_of(images))
 
 
 def beside(splits):

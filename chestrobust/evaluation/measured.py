@@ -7,6 +7,8 @@ percentiles of resamples, of whole patients where these are known. Differences a
 scored on the same resamples.
 """
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from chestrobust.config import RESAMPLES
@@ -14,6 +16,14 @@ from chestrobust.evaluation import calibration, intervals, metrics
 
 SCORES = ("auc", "ap", "sensitivity", "specificity")
 FEW = 10  # images; fewer have no interval
+
+
+@dataclass(frozen=True)
+class Kept:
+    """As much of a `Measured` as another one's scores are paired with; its attributes of these names."""
+
+    values: dict[str, np.ndarray]
+    resampled: dict[str, np.ndarray]
 
 
 class Measured:
@@ -109,11 +119,15 @@ class Measured:
         """Number of patients among the chosen images."""
         return int(chosen.sum()) if self.patients is None else len(np.unique(np.asarray(self.patients)[chosen]))
 
+    def kept(self):
+        """What `minus` needs of it, without the answers."""
+        return Kept(self.values, self.resampled)
+
     def minus(self, other):
         """How much its scores are above another's of the same images, each at its own thresholds.
 
         Args:
-            other: A `Measured` on the same labels and resamples.
+            other: A `Measured`, or what was `kept` of it, on the same labels and resamples.
 
         Returns:
             Dictionary of `macro_SCORE`, each a dictionary of `difference`, `low` and `high`; and `per_label_auc`, by

@@ -20,7 +20,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from chestrobust import files, models, runs
+from chestrobust import commandline, files, models, runs
 from chestrobust.config import EvaluateConfig
 from chestrobust.data import arrays
 from chestrobust.evaluation import sweep
@@ -69,6 +69,7 @@ class Evaluation:
         return folder
 
 
+@commandline.called_from_python()
 def evaluate(
     model,
     images,
@@ -139,4 +140,6 @@ def _results(found, other, splits, settings, thresholds):
     with tempfile.TemporaryDirectory() as cache:
         others = {"other": other and other.model, "thresholds": thresholds}
         subject = sweep.Subject(found.model, splits, options, Path(cache), **others)
-        return {"schema": runs.SCHEMA, "model": "memory", **sweep.study(found, subject), "labels": None}
+        results = sweep.study(found, subject)
+    audit = [line | {"text": commandline.in_python(line["text"])} for line in results["audit"]]
+    return {"schema": runs.SCHEMA, "model": "memory", **results, "audit": audit, "labels": None}

@@ -8,7 +8,7 @@ from chestrobust import catalogue, files
 from chestrobust.attacks import storage
 from chestrobust.data import metadata
 from chestrobust.data.splits import as_floats
-from chestrobust.errors import DataError
+from chestrobust.errors import DataError, RunError
 from chestrobust.evaluation import outcomes
 
 TOGETHER = 256  # images attacked at once
@@ -48,6 +48,26 @@ def _one_image(row):
         and row.weights is None
         and row.wanted is None
     )
+
+
+def save_worst(subject, results, folder):
+    """`save` as many images as `--save-images` asks for, under the worst attack of the radius of the verdict.
+
+    Args:
+        subject: The `sweep.Subject`.
+        results: What `evaluate.py` writes of it.
+        folder: As in `save`.
+
+    Raises:
+        RunError: If no attack is left that has an image for each patient, or they can't be written.
+    """
+    epsilon, count = results["steps_curve"]["epsilon"], subject.options.save_images
+    name = worst(results["evaluations"], epsilon)
+    if name is None:
+        raise RunError(f"--save-images: expected an attack at epsilon {epsilon:.3g}. Received a sweep without one.")
+    # Of several starts the last is at a random point, as the row says.
+    attack = subject.attacks(epsilon)[name][-1]
+    save(subject, attack, len(subject.splits.test) if count == "all" else int(count), folder)
 
 
 def save(subject, attack, count, folder):

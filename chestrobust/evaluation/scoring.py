@@ -15,12 +15,14 @@ class Scores:
         thresholds: `(num_labels,)`, of probabilities.
         groups: Groups of test images to score besides; see `subgroups.rows`.
         resamples, seed: Of the intervals.
+        pairing: Gets each row with its `Measured` answers; a `comparison.Pairing`, or None.
     """
 
-    def __init__(self, splits, clean, thresholds, groups, *, resamples, seed):
+    def __init__(self, splits, clean, thresholds, groups, *, resamples, seed, pairing=None):
         self.splits, self.clean, self.thresholds = splits, clean, thresholds
         self.labels, self.groups = splits.test.labels, groups
         self.resampling = {"resamples": resamples, "seed": seed}
+        self.pairing = pairing
         self.before = {}  # what the clean images score, by whether labels are taken apart
 
     def row(self, record, candidates, *, per_label=False, kept=()):
@@ -35,6 +37,8 @@ class Scores:
         reported, before = (task.predicted(answers, self.thresholds) for answers in (logits, clean))
         scores = metrics.classification(self.labels, reported)
         measured = self.measured(task, logits)
+        if self.pairing is not None:
+            self.pairing.add(record, measured)
         if per_label not in self.before:
             self.before[per_label] = self.measured(task, clean)
         attacked = record["attack"] != "clean"

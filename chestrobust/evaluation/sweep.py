@@ -31,19 +31,18 @@ from chestrobust.runs import provenance
 CURVE_STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
 
-def sweep(path, splits, options, run, *, source=None, known=None, groups=None, labels=None):
+def sweep(one, splits, options, *, source=None, groups=None, labels=None, pairing=None):
     """Attack the test split at every radius, audit the result, and write it to the run's `evaluations` folder.
 
     Args:
-        path: The `.keras` file.
+        one: The `saved.Saved` model; of a run, its thresholds, its radius and its baseline's scores are taken.
         splits: The `Splits`.
         options: An `EvaluateConfig` whose data are known.
-        run: The `Run` the results go to.
         source: Path of another model, on which transferred images are made.
-        known: `results.json` of the run if there is one: its thresholds and its baseline's scores.
         groups: Groups of test images to score besides; see `subgroups.rows`.
         labels: Names of the model's labels and of the data's, by `"model"` and `"data"`, or None if the model's are
             unknown; those of `splits` are the ones they share.
+        pairing: A `comparison.Pairing` that gets the rows, or None.
 
     Returns:
         What was written: see `tables.evaluation`.
@@ -52,25 +51,24 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
         saving.check(splits)
     if options.suite == "clinical":
         clinical.check(splits)
-    pixel_range = ranges.chosen(options.input_range)
+    pixel_range, path, run = ranges.chosen(options.input_range), one.path, one.run
     found = models.opened(path, splits, pixel_range)
     if options.certify:
         bounds.of(found.model)  # Before anything is attacked: a model that can't be certified should be known now.
     if note := twin.note(found.model):
         print(note)
     other = models.opened(source, splits, pixel_range).model if source else None
-    folder = run.path / "evaluations"
-    stem = "" if path.name == "model.keras" else f"{path.stem}-"
-    name = options.name or files.portable(f"{stem}{splits.name}-{options.suite}")
+    folder, name = run.path / "evaluations", name_of(one, splits, options)
     if devices.chief():
         runs.clear(folder / name)
-    of_run = {"path": path, "known": known, "other": other, "source": source, "groups": groups}
+    known = run.read("results.json", "data", "evaluations") if one.own_run else {}
+    of_run = {"path": path, "known": known, "other": other, "source": source, "groups": groups, "pairing": pairing}
     subject = Subject(found.model, splits, options, folder / name, **of_run)
     results = {"schema": runs.SCHEMA, "model": provenance.model(path), **study(found, subject), "labels": labels}
     if devices.chief():
         write(results, folder, name)
         if options.save_images:
-            subject.save_images(results, folder / f"{name}-images")
+            saving.save_worst(subject, results, folder / f"{name}-images")
     if not (run.path / gallery.NAME).is_file():
         # A model of somebody else's, or a run of an earlier version.
         shown = {path.stem: found.model}
@@ -78,6 +76,12 @@ def sweep(path, splits, options, run, *, source=None, known=None, groups=None, l
         gallery.write(shown, splits, cuts, folder / name, precision=options.precision)
     devices.wait()
     return results
+
+
+def name_of(one, splits, options):
+    """What the results about a `saved.Saved` model are called, in the folder of its run's evaluations."""
+    stem = "" if one.path.name == "model.keras" else f"{one.path.stem}-"
+    return options.name or files.portable(f"{stem}{splits.name}-{options.suite}")
 
 
 def study(found, subject):
@@ -89,7 +93,7 @@ def study(found, subject):
     """
     splits, options = subject.splits, subject.options
     evaluations = subject.evaluations()
-    reference = reference_epsilon(options.epsilons)
+    reference = subject.radius()
     curve = subject.curve_over_steps(reference)
     lines = subject.audit(reference, evaluations, audit.facts(found))
     return {
@@ -103,6 +107,7 @@ def study(found, subject):
         "hardware": provenance.hardware(),
         "thresholds": splits.by_label(subject.thresholds),
         "evaluations": [row | {"code": cache.code()} for row in evaluations],
+        "own_epsilon": subject.own_epsilon,
         "steps_curve": curve,
         "audit": [dataclasses.asdict(line) for line in lines],
     }
@@ -112,11 +117,6 @@ def write(results, folder, name):
     """Write results and their curves as `NAME.json`, `NAME.png` and `NAME.svg` into a folder."""
     figures.write(graphs.curves(results), folder / name)
     runs.Run(folder).write(f"{name}.json", json.dumps(results, indent=2, allow_nan=False) + "\n")
-
-
-def reference_epsilon(epsilons):
-    """The radius that audit and curve over steps use: the one in the middle of those above 0."""
-    return verdict.middle(epsilons) or 4 / 255
 
 
 class Subject(scoring.Scores):
@@ -132,6 +132,7 @@ class Subject(scoring.Scores):
         other, source: Another model, on which transferred images are made, and its file.
         groups: Groups of test images to score besides; see `subgroups.rows`.
         thresholds: `(num_labels,)`, of probabilities; the run's or the best by default.
+        pairing: A `comparison.Pairing` that gets the rows, or None.
     """
 
     def __init__(
@@ -147,10 +148,12 @@ class Subject(scoring.Scores):
         source=None,
         groups=None,
         thresholds=None,
+        pairing=None,
     ):
         self.model, self.splits, self.options, self.other = model, splits, options, other
         self.cache = cache.Cache(kept)
         self.known, self.outcomes = known or {}, {}
+        self.own_epsilon = _positive(self.known.get("config", {}).get("epsilon"))
         # Others, from memory, lie between grey levels.
         self.stored = options.stored and splits.test.images.dtype == np.uint8
         self.undefended, baseline = self._undefended(path)
@@ -161,7 +164,20 @@ class Subject(scoring.Scores):
         self.source_identity = provenance.sha256(source) if source else None
         clean = self.outcome(named.CLEAN).logits
         thresholds = self._thresholds() if thresholds is None else thresholds
-        super().__init__(splits, clean, thresholds, groups or {}, resamples=options.resamples, seed=options.seed)
+        resampling = {"resamples": options.resamples, "seed": options.seed}
+        super().__init__(splits, clean, thresholds, groups or {}, **resampling, pairing=pairing)
+
+    def radius(self):
+        """The radius of the verdict, the audit and the curve over steps: the run's own if it is among those attacked.
+
+        Else the one in the middle; of several models, that of the first.
+        """
+        epsilons = self.options.epsilons
+        found = self.own_epsilon if self.own_epsilon in epsilons else verdict.middle(epsilons) or 4 / 255
+        if self.pairing is None:
+            return found
+        self.pairing.radius = self.pairing.radius or found
+        return self.pairing.radius
 
     def outcome(self, attack):
         """The `Outcome` of an attack on the test split, from disk if it was computed before."""
@@ -272,20 +288,6 @@ class Subject(scoring.Scores):
         label = self.splits.label_names.index(finding) if finding else None
         return named.of(name, label=label, steps=steps, **settings)
 
-    def save_images(self, results, folder):
-        """Write images under the worst attack of the radius in the middle; see `saving.save`.
-
-        Raises:
-            RunError: If no attack is left that has an image for each patient, or they can't be written.
-        """
-        epsilon, count = results["steps_curve"]["epsilon"], self.options.save_images
-        name = saving.worst(results["evaluations"], epsilon)
-        if name is None:
-            raise RunError(f"--save-images: expected an attack at epsilon {epsilon:.3g}. Received a sweep without one.")
-        # Of several starts the last is at a random point, as the row says.
-        attack = self.attacks(epsilon)[name][-1]
-        saving.save(self, attack, len(self.splits.test) if count == "all" else int(count), folder)
-
     def _thresholds(self):
         """The run's own thresholds, else those with the best F1 on the clean validation split; never re-tuned."""
         if self.options.thresholds == "grid":
@@ -341,3 +343,8 @@ class Subject(scoring.Scores):
             return self.model, None
         baseline, reason = runs.baseline_of(path.parent, self.known)
         return (models.opened(baseline, self.splits).model, baseline) if baseline else (reason, None)
+
+
+def _positive(value):
+    """A number above 0 from a run's JSON, or None."""
+    return value if type(value) in (int, float) and value > 0 else None

@@ -38,9 +38,7 @@ class Study:
         self.models = models.opened_all(subjects, splits, pixel_range)
         self.name = next(iter(self.models))
         self.model = self.models[self.name]
-        self.colours = dict(
-            zip(self.models, figures.model_colours([_undefended(one) for one in subjects]), strict=True)
-        )
+        self.colours = dict(zip(self.models, figures.model_colours([one.undefended for one in subjects]), strict=True))
         self.attack = named.reported_pgd(**attack)
         self.folder = subjects[0].run.path / "explanations"
         if subjects[0].run.finished and subjects[0].data.get("sha256", splits.sha256) != splits.sha256:
@@ -80,11 +78,6 @@ class Study:
     def heading(self):
         """Names of the data and the model, for titles."""
         return f"{titles.data_title(self.splits.summary())}; {self.name}"
-
-
-def _undefended(subject):
-    """Whether a model was trained on clean images alone; a stranger's counts as such."""
-    return not subject.own_run or "baseline" not in subject.run.read("results.json")
 
 
 def explained(labels, logits):

@@ -22,7 +22,7 @@ ATTACKS = {
              "1412.6572"),
     "pgd": _MADRY,
     "apgd": _CROCE,
-    "label-margin": _CROCE,
+    "label-margin": _MADRY,
     "square": _SQUARE,
     "transfer": ("papernot2016", "Papernot, Nicolas and McDaniel, Patrick and Goodfellow, Ian", "Transferability in "
                  "Machine Learning: from Phenomena to Black-Box Attacks using Adversarial Samples", "arXiv preprint",
@@ -32,6 +32,9 @@ ATTACKS = {
                 "Conference on Learning Representations", 2020, "1908.06281"),
     "one-pixel": ("su2019", "Su, Jiawei and Vargas, Danilo Vasconcellos and Sakurai, Kouichi", "One Pixel Attack for "
                   "Fooling Deep Neural Networks", "IEEE Transactions on Evolutionary Computation", 2019, "1710.08864"),
+    "universal": ("moosavi2017", "Moosavi-Dezfooli, Seyed-Mohsen and Fawzi, Alhussein and Fawzi, Omar and Frossard, "
+                  "Pascal", "Universal adversarial perturbations", "IEEE Conference on Computer Vision and Pattern "
+                  "Recognition", 2017, "1610.08401"),
     "corruption": ("disalvo2024", "Di Salvo, Francesco and Doerrich, Sebastian and Ledig, Christian", "MedMNIST-C: "
                    "Comprehensive benchmark and improved classifier robustness by simulating realistic image "
                    "corruptions", "arXiv preprint", 2024, "2406.17536"),
@@ -39,20 +42,19 @@ ATTACKS = {
 METHODS = {
     "online": _MADRY,
     "pgd": _MADRY,
-    "fast": ("wong2020", "Wong, Eric and Rice, Leslie and Kolter, J. Zico", "Fast is better than free: Revisiting "
-             "adversarial training", "International Conference on Learning Representations", 2020, "2001.03994"),
+    "fast": ("dejorge2022", "de Jorge, Pau and Bibi, Adel and Volpi, Riccardo and Sanyal, Amartya and Torr, Philip H. "
+             "S. and Rogez, Gr{\\'e}gory and Dokania, Puneet K.", "Make Some Noise: Reliable and Efficient Single-Step "
+             "Adversarial Training", "Advances in Neural Information Processing Systems", 2022, "2202.01181"),
     "trades": ("zhang2019", "Zhang, Hongyang and Yu, Yaodong and Jiao, Jiantao and Xing, Eric P. and El Ghaoui, "
                "Laurent and Jordan, Michael I.", "Theoretically Principled Trade-off between Robustness and Accuracy",
                "International Conference on Machine Learning", 2019, "1901.08573"),
-    "free": ("shafahi2019", "Shafahi, Ali and Najibi, Mahyar and Ghiasi, Amin and Xu, Zheng and Dickerson, John and "
-             "Studer, Christoph and Davis, Larry S. and Taylor, Gavin and Goldstein, Tom", "Adversarial Training for "
-             "Free!", "Advances in Neural Information Processing Systems", 2019, "1904.12843"),
     "awp": ("wu2020", "Wu, Dongxian and Xia, Shu-Tao and Wang, Yisen", "Adversarial Weight Perturbation Helps Robust "
             "Generalization", "Advances in Neural Information Processing Systems", 2020, "2004.05884"),
     "certified": ("gowal2018", "Gowal, Sven and Dvijotham, Krishnamurthy and Stanforth, Robert and Bunel, Rudy and "
                   "Qin, Chongli and Uesato, Jonathan and Arandjelovic, Relja and Mann, Timothy and Kohli, Pushmeet",
                   "On the Effectiveness of Interval Bound Propagation for Training Verifiably Robust Models",
                   "arXiv preprint", 2018, "1810.12715"),
+    "static": ATTACKS["fgsm"],
 }  # fmt: skip
 _MEDMNIST = ("yang2023", "Yang, Jiancheng and Shi, Rui and Wei, Donglai and Liu, Zequan and Zhao, Lin and Ke, Bilian "
              "and Pfister, Hanspeter and Ni, Bingbing", "MedMNIST v2 - A large-scale lightweight benchmark for 2D and "

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from chestrobust import titles
 from chestrobust.reporting import verdict
 
-NOT_MET = "not met"
+SCORES = {"macro_auc": "macro AUC", "macro_ap": "average precision", "macro_sensitivity": "sensitivity",
+          "macro_specificity": "specificity"}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -104,6 +105,13 @@ def _precision(rows):
     return ends and f"clean macro AUC {clean['macro_auc']:.3f}, 95 % interval {ends[0]:.3f} to {ends[1]:.3f}"
 
 
+def _uncertainty(rows):
+    """Which scores have intervals; those of labels are of the same row."""
+    known = verdict.clean_of(rows).get("intervals") or {}
+    told = [name for key, name in SCORES.items() if known.get(key)]
+    return f"95 % intervals of {', '.join(told)}, and of each label's" if told else None
+
+
 def _failures(rows):
     clean, row = verdict.clean_of(rows), verdict.worst({"evaluations": rows})
     if row is None or row.get("hidden") is None or row.get("confusion") is None or clean.get("confusion") is None:
@@ -161,8 +169,7 @@ ITEMS = (
     Item(CLAIM, "26", "How the final model was chosen", ("training.selected_on", "training.best_epoch"),
          "{} on validation images, epoch {}".format, _TRAIN),
     Item(CLAIM, "28", "Measures of performance", ("judged.evaluations",), _scores),
-    Item(CLAIM, "29", "Measures of uncertainty", ("judged.config.resamples", "judged.evaluations"),
-         lambda count, rows: _precision(rows) and f"95 % intervals, {count} resamples", _EVALUATE),
+    Item(CLAIM, "29", "Measures of uncertainty", ("judged.evaluations",), _uncertainty, _EVALUATE),
     Item(CLAIM, "30", "Robustness or sensitivity analysis", ("judged.evaluations",), _robustness, _EVALUATE),
     Item(CLAIM, "33", "Testing on external data", ("external",), lambda found: ", ".join(found.values()), _OTHER),
     Item(CLAIM, "38", "Estimates of accuracy and their precision", ("judged.evaluations",), _precision, _EVALUATE),

@@ -11,6 +11,7 @@ from pathlib import Path
 from chestrobust import files, runs
 from chestrobust.errors import DataError, RunError
 from chestrobust.reporting import verdict
+from chestrobust.runs import provenance
 
 MAX_TEXT, MAX_PICTURE = 1 << 23, 1 << 20  # bytes of a file that is read
 PICTURES_TOGETHER = 3 << 19  # bytes: Base64 adds a third, and the page stays far below 5 MB
@@ -42,9 +43,9 @@ class Dossier:
 
     @cached_property
     def own(self):
-        """The evaluations on the images that the run's own results are of."""
-        mine = _images(self.data)
-        return {name: found for name, found in self.evaluations.items() if _images(found["data"]) == mine}
+        """The evaluations on the run's own data, on whatever number of its images."""
+        mine = self.data.get("sha256")
+        return {name: found for name, found in self.evaluations.items() if found["data"].get("sha256") == mine}
 
     @cached_property
     def external(self):
@@ -54,8 +55,15 @@ class Dossier:
 
     @cached_property
     def chief(self):
-        """The evaluation that says most of the model: on its own data, with the most rows and steps; else None."""
-        return max(self.own.values(), key=_weight, default=None)
+        """The evaluation that says most of the model: on the images of its own results, else on others of its data.
+
+        Of these the one with the most rows and steps; None if there is none.
+        """
+        return max(self.own.values(), key=lambda found: (self.on_same_images(found), *_weight(found)), default=None)
+
+    def on_same_images(self, found):
+        """Whether an evaluation is of the test images that the run's own results are of."""
+        return found["data"]["counts"]["test"] == self.data["counts"]["test"]
 
     @property
     def judged(self):
@@ -69,12 +77,12 @@ class Dossier:
 
     @property
     def sentence(self):
-        """The verdict."""
-        return verdict.sentence(self.judged)
-
-
-def _images(data):
-    return data.get("sha256"), data["counts"]["test"]
+        """The verdict; if it is of other test images than the run's own results, it says so."""
+        told = verdict.sentence(self.judged)
+        if not self.results or self.on_same_images(self.judged):
+            return told
+        count, own = (data["counts"]["test"] for data in (self.judged["data"], self.data))
+        return f"{told} This is of {count} test images, the run's own scores are of {own}."
 
 
 def _weight(evaluation):
@@ -153,6 +161,34 @@ def _evaluations(folder):
     run = runs.Run(folder)
     names = sorted(path.stem for path in folder.glob("*.json")) if folder.is_dir() else []
     return {name: run.read(f"{name}.json", *KEYS) for name in names}
+
+
+def comparison(folder, dossiers):
+    """What `evaluate.py` wrote into a folder about several models at once: on as many of these as there is.
+
+    Args:
+        folder: The folder around the runs.
+        dossiers: Of runs.
+
+    Returns:
+        For each model of the comparison the index of its dossier or None, and the comparison; None without any.
+
+    Raises:
+        RunError: If one can't be read.
+    """
+    models = [one.path / "model.keras" for one in dossiers]
+    shown = {provenance.sha256(path): number for number, path in enumerate(models) if files.is_own(path)}
+    run, found = runs.Run(folder), []
+    for path in sorted(folder.glob("comparison-*.json")):
+        told = run.read(path.name, "models", "differences", "radius")
+        try:
+            places = [shown.get(model["sha256"]) for model in told["models"]]
+            covered = sum(place is not None for place in places), len(told["differences"][0])
+        except (IndexError, KeyError, TypeError) as error:
+            raise RunError(f"{path}: expected what evaluate.py writes of several runs. Received another.") from error
+        if places[0] is not None and covered[0] > 1:
+            found.append((covered, places, told))
+    return max(found, key=lambda one: one[0])[1:] if found else None
 
 
 def history(folder):

@@ -20,21 +20,21 @@ HEAD = 1024  # bytes at the start of a page, which say who made it
 AUDIT_GUIDE = Path(__file__).resolve().parents[2] / "docs" / "audit.md"
 
 
-def write(folder):
-    """Write the page of one run, with its baseline beside it, after other work; only the chief does.
+def write(*folders):
+    """Write the page of one run, with its baseline beside it, or of several, after other work; only the chief does.
 
-    That work is done and stays: where no page can be made of the folder, why is printed.
+    That work is done and stays: where no page can be made of a folder, why is printed.
 
     Args:
-        folder: The run folder, or one with `evaluations` of a file that is no run's.
+        folders: The run folder, or one with `evaluations` of a file that is no run's; or several.
 
     Returns:
         Path of the page, or None if there is none.
     """
-    path = place([folder])
+    path = place(folders)
     try:
         if devices.chief():
-            compare([folder], path)
+            compare(folders, path)
     except RunError as error:
         print(f"No report is written. {error}")
         return None
@@ -42,10 +42,13 @@ def write(folder):
 
 
 def place(folders):
-    """Where a page goes unless told: into the run folder, or beside the evaluations; of several runs, above them."""
+    """Where a page goes unless told: into the run folder, or beside the evaluations; of several, around the first run.
+
+    A folder of files that are no run's is around them itself.
+    """
     run = Run(folders[0])
     if len(folders) > 1:
-        return run.path.parent / NAME
+        return (run.path.parent if run.finished else run.path) / NAME
     return (run.path if run.finished else run.path / "evaluations") / NAME
 
 
@@ -69,7 +72,8 @@ def compare(folders, path):
             # Of a run and its baseline, the run; of an ensemble or of files, all.
             shown += found[-1:] if several and found[0].undefended else found
     with read_back(Run(folders[0])):
-        text = render(shown, several)
+        around = place(folders).parent.resolve()
+        text = render(shown, several, dossier.comparison(around, shown) if several else None)
         told = [(name, one.sentence) for name, one in zip(sections.names(shown), shown, strict=True)]
     save(text, path)
     return told
@@ -104,12 +108,13 @@ def check(path):
                 )
 
 
-def render(dossiers, several=False):
+def render(dossiers, several=False, compared=None):
     """The page as text.
 
     Args:
         dossiers: `dossier.Dossier`s, the one that the page is about last.
         several: Whether the page is about all of them.
+        compared: What `dossier.comparison` returns of several.
     """
     found, subject = sections.compared(dossiers), dossiers[-1]
     subjects = dossiers if several else [subject]
@@ -134,7 +139,10 @@ def render(dossiers, several=False):
         "attack_table": sections.attack_table(found),
         "label_table": sections.label_table(found),
         "finding_table": sections.finding_table(found),
-        "differences": [] if several else sections.differences(subject),
+        "differences": sections.differences_from_first(found.names, compared)
+        if several
+        else sections.differences(subject),
+        "corruptions": sections.corruptions([(model["name"], model["dossier"]) for model in models]),
         "training": plots.training(dossiers, found),
         "audit_guide": audit_guide(),
         "latex": exports.latex(found.names, found.rows),
@@ -151,8 +159,10 @@ def _gallery(dossiers, found):
     """What the script of the gallery reads, of the last model that has one; None without."""
     for name, colour, one in zip(reversed(found.names), reversed(found.colours), reversed(dossiers), strict=True):
         if kept := dossier.gallery(one.path):
-            # The model itself comes last, an undefended one before it, whose colour is the first on every page.
-            colours = [*[0] * (len(kept["models"]) - 1), colour]
+            # The model itself comes last, its baseline before it: in its own colour, or else in the first.
+            baseline = Path(str((one.results.get("baseline") or {}).get("run"))).name
+            other = dict(zip(found.names, found.colours, strict=True)).get(baseline, 0)
+            colours = [*[other] * (len(kept["models"]) - 1), colour]
             models = [{**model, "colour": its} for model, its in zip(kept["models"], colours, strict=True)]
             steps = [titles.radius(radius) for radius in kept["radii"]]
             attackable = sum("network" in model for model in models)

@@ -20,14 +20,14 @@ def sentence(results):
 
     Returns:
         E.g. "Clean AUC 0.918; worst of 7 attacks 0.55 (0.50 to 0.60) at 4/255; sensitivity 0.91 -> 0.12. Trust: 15 of
-        15 checks."
+        15 checks." Of several radii it says which one it speaks of.
     """
     clean, row = clean_of(results["evaluations"]), worst(results)
     parts = [f"Clean AUC {_number(clean['macro_auc'], 3)}"]
     if row:
         count = number_of_attacks(results["evaluations"], row["epsilon"])
         attacks = f"worst of {count} attacks" if count > 1 else titles.name(row["attack"])
-        at = titles.radius(row["epsilon"])
+        at = f"{titles.radius(row['epsilon'])}{_which(results, row['epsilon'])}"
         parts.append(f"{attacks} {_number(row['macro_auc'], 2)}{_between(interval(row, 'macro_auc'))} at {at}")
         parts += [
             f"{name} {before:.2f} -> {after:.2f}"
@@ -68,28 +68,48 @@ def after_training(path, results):
     return _closing(sentence(results), [path / "report.html", path / "chestxray.png"], command)
 
 
-def after_evaluation(subject, results, page):
+def after_evaluation(subject, results, page, chosen):
     """The last lines of `evaluate.py`: next come the whole suite, enough steps to publish, then a look inside.
 
     Args:
         subject: The run or file that was evaluated, as it was given.
         results: What was written.
         page: Path of the report, or None.
+        chosen: The options by name, with the places on this machine that results leave out.
     """
-    options = results["config"]
+    return _closing(sentence(results), [page] if page else [], _stronger([subject], chosen))
+
+
+def after_comparison(subjects, compared, path, page, chosen):
+    """The last lines of `evaluate.py` of several models: the verdict of each, and what `after_evaluation` ends in.
+
+    Args:
+        subjects: The runs or files, as they were given.
+        compared: What was written; see `comparison.tables`.
+        path: Where, without an ending.
+        page: Path of the report, or None.
+        chosen: As in `after_evaluation`.
+    """
+    sentences = "\n         ".join(f"{one['name']}: {one['verdict']}" for one in compared["models"])
+    files = [path.with_name(path.name + ending) for ending in (".json", ".png")] + [page] * bool(page)
+    return _closing(sentences, files, _stronger(subjects, chosen))
+
+
+def _stronger(subjects, chosen):
+    """The command to try after an evaluation with these options."""
     # A run tells its data, a file doesn't.
-    data = _data_of(options) if Path(subject).is_file() else []
-    command = ["python", "evaluate.py", subject, *data, "--suite", "standard"]
-    if options["suite"] == "standard":
+    data = _data_of(chosen) if any(Path(subject).is_file() for subject in subjects) else []
+    command = ["python", "evaluate.py", *subjects, *data, "--suite", "standard"]
+    if chosen["suite"] == "standard":
         more = [*command, "--steps", PUBLISHED_STEPS, "--restarts", 5]
-        command = more if options["steps"] < PUBLISHED_STEPS else ["python", "explain.py", subject, *data]
-    return _closing(sentence(results), [page] if page else [], command)
+        command = more if chosen["steps"] < PUBLISHED_STEPS else ["python", "explain.py", *subjects[:2], *data]
+    return command
 
 
-def _data_of(settings):
+def _data_of(chosen):
     """The arguments that say which data and pixels, as far as they are set."""
-    given = {name: settings[name] for name in DATA if settings.get(name) and settings[name] != DATA_DIR}
-    pixels = ["--input-range", *settings["input_range"]] if settings.get("input_range") else []
+    given = {name: chosen[name] for name in DATA if chosen.get(name) and chosen[name] != DATA_DIR}
+    pixels = ["--input-range", *chosen["input_range"]] if chosen.get("input_range") else []
     return [*commandline.as_arguments(given, EvaluateConfig), *pixels]
 
 
@@ -116,11 +136,24 @@ def number_of_attacks(rows, epsilon):
 
 
 def radius(results):
-    """The radius that results are summed up at: the one of the audit, else the middle one; None if there is none."""
+    """The radius that results are summed up at: the one of the audit, else the middle one; None if there is none.
+
+    `evaluate.py` audits at the run's own radius if it is among those attacked, else at the middle one.
+    """
     rows = results["evaluations"]
     radii = {row["epsilon"] for row in rows if has_radius(row)}
     reference = (results.get("steps_curve") or {}).get("epsilon")
     return reference if reference in radii else middle(radii)
+
+
+def _which(results, epsilon):
+    """Which of several radii one is."""
+    radii = {row["epsilon"] for row in results["evaluations"] if has_radius(row)}
+    if len(radii) < 2:
+        return ""
+    if epsilon == results.get("own_epsilon"):
+        return ", the run's own radius"
+    return ", the middle radius" if epsilon == middle(radii) else ""
 
 
 def middle(epsilons):

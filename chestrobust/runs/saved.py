@@ -7,6 +7,7 @@ from pathlib import Path
 from types import SimpleNamespace
 
 from chestrobust import commandline, config, data, runs
+from chestrobust.data import matching
 from chestrobust.errors import ModelError, RunError
 from chestrobust.runs import modelfile
 
@@ -34,6 +35,11 @@ class Saved:
     def data(self):
         """What the run's results say about its data."""
         return self.run.read("results.json", "data")["data"]
+
+    @property
+    def undefended(self):
+        """Whether it was trained on clean images alone; a stranger's model counts as such."""
+        return not self.own_run or "baseline" not in self.run.read("results.json")
 
     @property
     def own_run(self):
@@ -81,6 +87,78 @@ def checked(text):
     subject = find(text)
     modelfile.check(subject.path)
     return subject
+
+
+def several(texts):
+    """The `checked` models that are to be compared.
+
+    Raises:
+        RunError: If one is named twice.
+    """
+    found = [checked(text) for text in texts]
+    places = [one.path.resolve() for one in found]
+    for number, text in enumerate(texts):
+        if places[number] in places[:number]:
+            raise RunError(f"{text}: expected models to compare. Received the same one twice. Leave it out.")
+    return found
+
+
+def check_same_data(subjects):
+    """Refuse runs on other data than the first one's; a file without a run doesn't tell.
+
+    Raises:
+        RunError: With both.
+    """
+    first = subjects[0].data
+    for one in subjects[1:]:
+        other = one.data if one.own_run else first
+        if other.get("sha256") != first.get("sha256"):
+            told = [f"{data.get('name')} at {data.get('image_shape')}" for data in (first, other)]
+            raise RunError(
+                f"{one.run.path}: expected a run on the same data as {subjects[0].run.path}, {told[0]}. "
+                f"Received one on {told[1]}. Say by --data (and --size) on which to compare them."
+            )
+
+
+def check_unseen(subjects, splits):
+    """Refuse runs of cross-validation on the data that were dealt out anew for them: they have seen the test images.
+
+    Raises:
+        RunError: With the first of them.
+    """
+    for one in subjects:
+        known = one.data if one.own_run else {}
+        if str(known.get("note", "")).startswith("fold ") and known.get("sha256") == splits.sha256:
+            raise RunError(
+                f"{one.run.path}: expected data that the model wasn't trained on. Received {splits.name}, which was "
+                f"dealt out anew for {known['note']}: its own test images are among those of training. Take other "
+                "--data, or the scores in kfold.json."
+            )
+
+
+def on_shared_labels(subjects, splits):
+    """The data with the labels that the models share with them, and of each model the names of its and of the data's.
+
+    Args:
+        subjects: `Saved` models.
+        splits: The `Splits`.
+
+    Returns:
+        `Splits`, and for each model a dictionary of `"model"` and `"data"`, or None where its labels are unknown.
+
+    Raises:
+        RunError: If the models don't share the same labels.
+        DataError: If no label is shared; see `matching.shared`.
+    """
+    named = [runs.label_names(one.path) for one in subjects]
+    shared = [matching.shared(names, splits) if names else splits for names in named]
+    for one, other in zip(subjects, shared, strict=True):
+        if other.label_names != shared[0].label_names:
+            raise RunError(
+                f"{one.path}: expected a model of the same labels as {subjects[0].path}, "
+                f"{', '.join(shared[0].label_names)}. Received one of {', '.join(other.label_names)}."
+            )
+    return shared[0], [names and {"model": names, "data": splits.label_names} for names in named]
 
 
 def settings(subject, given):

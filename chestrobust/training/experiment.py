@@ -23,6 +23,7 @@ def train_baseline(options, splits, run):
     run.start(options, data=splits.sha256)
     print(f"Baseline ({options.model}), {titles.data_title(splits.summary())}, in {run.path}")
     classifier, summary = loop.train(classifier, splits, recipe(options), run)
+    print(kept(summary))
     pgd = named.reported_pgd(**config.picked(options, config.ATTACK))
     suite = named.quick_suite(pgd, splits.task.several)
     results = {"model": describe(options, classifier), "training": summary}
@@ -85,6 +86,7 @@ def train_robust(options, splits, run, source, baseline):
         selection=methods.selection(options, pgd, splits.task),
         collapse=methods.COLLAPSE.get(options.method),
     )
+    print(kept(summary))
     print("Attacking both models")
     cuts = [outcomes.thresholds(models.logits(model), splits) for model in (classifier, undefended)]
     scores, after = _scored(classifier, splits, suite, cuts[0], options.seed)
@@ -221,6 +223,13 @@ def recipe(options):
     return loop.Recipe(
         augmentation=augment.of(options.augment, **changes), **{name: getattr(options, name) for name in names}
     )
+
+
+def kept(summary):
+    """Which epoch's weights are kept, in one line; `summary` is what `loop.train` returns."""
+    under = "" if summary["selected_on"] == named.CLEAN.title else f" under {summary['selected_on']}"
+    score = f"best validation macro AUC {summary['best_val_auc']:.3f}{under}"
+    return f"Kept the weights of epoch {summary['best_epoch']} of {summary['epochs']} ({score})"
 
 
 def describe(options, classifier):

@@ -17,7 +17,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from chestrobust import config, devices, models, runs
+from chestrobust import commandline, config, devices, models, runs
 from chestrobust.attacks import named
 from chestrobust.config.methods import unused
 from chestrobust.data import arrays
@@ -25,6 +25,7 @@ from chestrobust.errors import DataError, TrainingError
 from chestrobust.training import experiment, loop, methods
 
 
+@commandline.called_from_python()
 def harden(
     model,
     images,

@@ -17,7 +17,7 @@ import tensorflow as tf
 from chestrobust import devices, files, interruption, losses, models, titles
 from chestrobust.attacks import named
 from chestrobust.data import batching, sampling
-from chestrobust.data.lazy import Lazy
+from chestrobust.data.lazy import white_of
 from chestrobust.errors import TrainingError
 from chestrobust.evaluation import metrics, outcomes
 from chestrobust.evaluation.certification import Certified
@@ -235,7 +235,7 @@ def _compiled_step(model, splits, examples, running, recipe, average):
     strategy = devices.strategy()
     activate = splits.task.activate
     mean, accuracy, auc = running
-    forward, white = twin.of(model, twin.dtype(recipe.precision)), _white(splits.train.images)
+    forward, white = twin.of(model, twin.dtype(recipe.precision)), white_of(splits.train.images)
     loss = losses.for_training(recipe.loss, splits.task, splits.train.labels)
     loss = _smoothed(loss, recipe.label_smoothing, splits.task.exclusive)
 
@@ -292,11 +292,6 @@ def _smoothed(loss, share, exclusive):
             * tf.reduce_mean([loss(tf.roll(labels, shift, -1), logits) for shift in range(labels.shape[-1])], axis=0)
         )
     return lambda labels, logits: (1 - share / 2) * loss(labels, logits) + share / 2 * loss(1 - labels, logits)
-
-
-def _white(images):
-    """What white is in the images of a split: 255 whatever their type, but 1 in crafted ones, which are made lazily."""
-    return 1 if isinstance(images, Lazy) and images.dtype != np.uint8 else 255
 
 
 def _synchronize(model):

@@ -28,7 +28,7 @@ FILE, CHECKSUM = "adversarial.npy", "adversarial.json"
 
 
 def with_twins(images, signs, epsilon):
-    """Clean images followed by their adversarial twins, a `Lazy` float32 array.
+    """Clean images followed by their adversarial twins, a `Lazy` float32 array in which white is 1.
 
     Args:
         images: uint8 images, `(count, height, width, channels)`.
@@ -42,7 +42,7 @@ def with_twins(images, signs, epsilon):
         steps = np.where((indices >= count)[:, None, None, None], signs[rows], 0)
         return np.clip(as_floats(images[rows]) + epsilon * steps, 0, 1)
 
-    return Lazy((2 * count, *images.shape[1:]), np.float32, take)
+    return Lazy((2 * count, *images.shape[1:]), np.float32, take, white=1)
 
 
 def _is_whole(run):

@@ -235,6 +235,24 @@ def test_apgd_returns_the_best_point_it_saw_not_the_last():
     np.testing.assert_array_equal(adversarial, images)
 
 
+def test_falling_steps_reach_the_optimum_of_a_linear_model():
+    images = tf.constant([0.5, 0.95], shape=(1, 1, 2, 1))
+    adversarial = autopgd.falling_pgd(Linear([[1.0], [-2.0]]), images, tf.ones((1, 1)), epsilon=0.1, steps=3)
+    np.testing.assert_allclose(tf.squeeze(adversarial), [0.4, 1.0], atol=1e-6)
+    with pytest.raises(ValueError, match="steps=0"):
+        autopgd.falling_pgd(Linear([[1.0], [-2.0]]), images, tf.ones((1, 1)), epsilon=0.1, steps=0)
+
+
+def test_falling_steps_end_on_a_narrow_peak_and_keep_the_best_point():
+    images = np.linspace(0.4, 0.8, 50, dtype=np.float32).reshape(50, 1, 1, 1)
+    adversarial = autopgd.falling_pgd(narrow_peak, images, np.zeros((50, 1)), epsilon=0.3, steps=40)
+    np.testing.assert_allclose(adversarial, 0.6137, atol=2 * 0.3 * autopgd.LAST)
+    # It starts beside the peak, and its steps lead beyond.
+    images = np.full((3, 1, 1, 1), 0.6, np.float32)
+    adversarial = autopgd.falling_pgd(narrow_peak, images, np.zeros((3, 1)), epsilon=0.3, steps=3)
+    np.testing.assert_array_equal(adversarial, images)
+
+
 def test_the_checkpoints_of_apgd_are_those_of_the_paper():
     # p = 0, 0.22, 0.41, 0.57, 0.70, 0.80, 0.87, 0.93, 0.99, 1.05 in units of 100 steps.
     marks = autopgd._checkpoints(100)
@@ -376,6 +394,7 @@ def test_bad_arguments_are_refused_with_the_value_received(cnn, batch, change, m
         lambda *batch: attacks.pgd(*batch, epsilon=0.03, step_size=0.02, steps=2),
         lambda *batch: attacks.pgd(*batch, epsilon=0.3, step_size=0.2, steps=2, norm=L2),
         lambda *batch: attacks.apgd(*batch, epsilon=0.03, steps=3),
+        lambda *batch: autopgd.falling_pgd(*batch, epsilon=0.03, steps=3),
         lambda *batch: blackbox.square(*batch, epsilon=0.03, queries=5),
         lambda *batch: blackbox.noise(*batch, epsilon=0.03),
     ],

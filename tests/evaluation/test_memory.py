@@ -10,7 +10,7 @@ from keras import layers
 
 import chestrobust
 from chestrobust.data import arrays
-from chestrobust.errors import DataError, ModelError, TrainingError
+from chestrobust.errors import DataError, ExpectedError, ModelError, TrainingError
 from chestrobust.evaluation import published
 
 FEW = {"epsilon": 8 / 255, "steps": 3, "resamples": 10}
@@ -71,7 +71,7 @@ def test_any_kind_of_model_is_evaluated_and_hardened(kind):
     model, options = trained(kind), {"val_images": VAL[0], "val_labels": VAL[1]}
     before = [weights.copy() for weights in model.get_weights()]
     if kind == "bytes":
-        with pytest.raises(ModelError, match="--input-range 0 255"):
+        with pytest.raises(ModelError, match=r'input_range="0 255"'):
             chestrobust.evaluate(model, *TEST, **options, **FEW)
         options["input_range"] = (0, 255)
     found = chestrobust.evaluate(model, *TEST, **options, **FEW)
@@ -145,6 +145,19 @@ def test_floats_of_the_range_are_the_same_images():
         floats = TEST[0] / 255 * (high - low) + low
         found = arrays.splits(floats, TEST[1], pixel_range=arrays.pixel_range((low, high))).test.images
         np.testing.assert_allclose(found, whole, atol=1e-3)
+
+
+def test_whoever_calls_from_python_is_told_of_arguments():
+    found = chestrobust.evaluate(trained("sequential"), *TEST, **FEW)
+    lines = {line["name"]: line["text"] for line in found.audit}
+    assert lines["Square is weaker"] == 'needs suite="standard"'
+    assert lines["transfer is weaker"] == "needs transfer_from"
+    assert 'input_range="' in lines["input range"]
+    assert not [text for text in lines.values() if " --" in text or "(--" in text]
+    with pytest.raises(ModelError, match=r'Give input_range="0 255", so that'):
+        chestrobust.evaluate(trained("bytes"), *TEST, **FEW)
+    with pytest.raises(ExpectedError, match=r"^input_range: expected LOW HIGH"):
+        chestrobust.harden(trained("sequential"), *TRAIN, val_images=VAL[0], val_labels=VAL[1], input_range="255 0")
 
 
 def test_without_validation_images_thresholds_are_a_half():

@@ -107,8 +107,9 @@ def test_identifiers_are_unique_and_links_lead_somewhere(pair):
 
 def test_baseline_and_robust_stand_side_by_side_with_intervals_and_verdicts(pair):
     shown = rendered(pair[1]).shown
-    assert "base Clean AUC 0.875; worst of 2 attacks 0.25 (0.20 to 0.30) at 2/255; sensitivity 0.78 -> 0.15." in shown
-    assert "robust Clean AUC 0.875; worst of 2 attacks 0.50 (0.45 to 0.55) at 2/255; sensitivity 0.78 -> 0.40." in shown
+    at = "at 2/255, the middle radius"
+    assert f"base Clean AUC 0.875; worst of 2 attacks 0.25 (0.20 to 0.30) {at}; sensitivity 0.78 -> 0.15." in shown
+    assert f"robust Clean AUC 0.875; worst of 2 attacks 0.50 (0.45 to 0.55) {at}; sensitivity 0.78 -> 0.40." in shown
     assert "Trust: 2 of 2 checks; 1 not run." in shown
     assert "Macro AUC, worst attack at 2/255 0.250 (0.200 to 0.300) 0.500 (0.450 to 0.550)" in shown
     assert "for clinical use" in shown
@@ -170,6 +171,22 @@ def test_a_run_without_evaluation_says_what_is_missing(tmp_path):
     assert "The same patient" not in shown
 
 
+def test_an_evaluation_of_other_test_images_counts_and_says_so(tmp_path):
+    fewer = made.evaluation(data=made.data(counts={"train": 48, "val": 24, "test": 10}))
+    shown = rendered(made.folder(tmp_path / "run", made.results(), {"fewer": fewer})).shown
+    assert "not audited" not in shown.lower()
+    assert "Trust: 2 of 2 checks; 1 not run. This is of 10 test images, the run's own scores are of 20." in shown
+    # One of the same images says more, however few attacks it has.
+    whole = made.evaluation(0.25, evaluations=made.rows(0.25))
+    found = made.folder(tmp_path / "both", made.results(), {"fewer": fewer, "whole": whole})
+    assert dossier.read(found)[-1].chief == dossier.read(found)[-1].evaluations["whole"]
+    assert "test images, the run's own" not in rendered(found).shown
+    other = made.evaluation(data=made.data(sha256="cd" * 32))
+    assert (
+        "Trust: not audited yet." in rendered(made.folder(tmp_path / "third", made.results(), {"other": other})).shown
+    )
+
+
 def test_undefined_scores_are_called_so(tmp_path):
     rows = made.rows(0.0)
     for one in rows:
@@ -208,6 +225,28 @@ def test_differences_are_paired_and_reports_counted(tmp_path):
     assert "mass 50 % \u2192 50 % 25 % \u2192 25 %" in shown
 
 
+def test_what_is_left_without_an_attacker_has_its_tables(tmp_path):
+    found = made.evaluation()
+    scores = {"macro_auc": 0.75, "macro_sensitivity": 0.5, "macro_specificity": 0.25}
+    of_all = made.row(
+        f"corruption={EVIL}",
+        *(1.0, 0.75),
+        severities=[scores, scores],
+        balanced_error=0.375,
+        clean_balanced_error=0.25,
+        difference={"balanced_error": {"difference": 0.125, "low": 0.0625, "high": 0.1875}},
+    )
+    of_all["intervals"]["balanced_error"] = [0.25, 0.5]
+    found["evaluations"].append(of_all)
+    parsed = rendered(made.folder(tmp_path / "run", made.results(), {"clinical": found}))
+    assert parsed.wrong == [] and "Macro AUC by severity, run" in parsed.shown
+    assert ".375 [.250, .500] +.125 [+.062, +.188] .500 .250" in parsed.shown
+    assert "AlexNet" not in parsed.shown
+    of_all["over_alexnet"] = {"be": 1.25, "rbe": 2.5}
+    parsed = rendered(made.folder(tmp_path / "other", made.results(), {"clinical": found}))
+    assert "+.125 [+.062, +.188] 1.25 2.50 .500 .250" in parsed.shown and "AlexNet" in parsed.shown
+
+
 def test_certified_and_stored_scores_stand_beside_the_attacks(tmp_path):
     found = made.evaluation()
     found["evaluations"] += [made.row("certified", epsilon, 0.25, unchanged=0.375) for epsilon in made.RADII]
@@ -218,7 +257,7 @@ def test_certified_and_stored_scores_stand_beside_the_attacks(tmp_path):
     assert "Macro AUC, certified at 2/255 0.250 (0.200 to 0.300)" in parsed.shown
     assert "Reports that provably can't change at 2/255 37.5 %" in parsed.shown
     assert "Macro AUC, worst attack at 2/255 0.500" in parsed.shown  # A bound is no attack.
-    assert "PGD-10, epsilon 2/255 0.625 (0.575 to 0.675) 0.625 25.0 % 12.5 %" in parsed.shown
+    assert "PGD-10, 2/255 0.625 (0.575 to 0.675) 0.625 25.0 % 12.5 %" in parsed.shown
     assert "run, certified" in parsed.shown  # the lower end in the plot over the radius
 
 
@@ -236,6 +275,27 @@ def test_several_runs_stand_for_themselves(pair, tmp_path, capsys, monkeypatch):
     assert parsed.shown.count(" met ") > 2
 
 
+def test_of_many_runs_the_unfinished_and_the_damaged_are_left_out_in_a_line_each(pair, tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    made.folder(tmp_path / "third", made.results(baseline="../base"))
+    made.folder(tmp_path / "cut", made.results())
+    (tmp_path / "cut" / "results.json").write_bytes((tmp_path / "base" / "results.json").read_bytes()[:500])
+    made.folder(tmp_path / "odd", {"data": {"name": "x"}, "evaluations": [{"attack": "clean"}]})
+    (tmp_path / "unfinished").mkdir()
+    (tmp_path / "unfinished" / "config.json").write_text("{}")
+    report.main(["base", "cut", "odd", "robust", "third", "unfinished"])
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.partition(". Received")[0] for line in lines[:3]] == [
+        "Left out, as it can't be read: cut/results.json: expected JSON of a run",
+        "Left out, as it can't be read: odd/results.json: expected results as a run writes them",
+        "Left out, as no finished run is there: unfinished",
+    ]
+    assert [line.partition(":")[0] for line in lines[3:6]] == ["base", "robust", "third"]
+    assert lines[6:] == ["", "Report: report.html"]
+    with pytest.raises(RunError, match="cut and 1 others: expected a finished run"):
+        report.main(["cut", "unfinished"])
+
+
 def test_many_models_stand_below_each_other_and_keep_their_colours(pair, tmp_path):
     for name in ("third", "fourth"):
         made.folder(tmp_path / name, made.results(baseline="../base"), {"standard": made.evaluation(0.125)})
@@ -246,6 +306,11 @@ def test_many_models_stand_below_each_other_and_keep_their_colours(pair, tmp_pat
     (kept,) = re.findall(r'id="gallery-data">(.*?)</script>', text)
     assert [model["colour"] for model in json.loads(kept)["models"]] == [0, 1]
     assert json.loads(kept)["run"] == "robust"
+    # Where another undefended model comes first, the gallery's baseline keeps the colour that it has on this page.
+    made.folder(tmp_path / "first", made.results())
+    page.compare([tmp_path / "first", *pair], tmp_path / "all.html")
+    (kept,) = re.findall(r'id="gallery-data">(.*?)</script>', (tmp_path / "all.html").read_text())
+    assert [model["colour"] for model in json.loads(kept)["models"]] == [1, 2]
 
 
 def test_only_models_that_came_along_can_be_fooled_on_the_page(tmp_path):

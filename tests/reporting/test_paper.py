@@ -12,6 +12,7 @@ import made
 import pytest
 
 from chestrobust import catalogue, config
+from chestrobust.config import methods
 from chestrobust.reporting import bibliography, checklists, dossier, exports
 
 
@@ -108,6 +109,16 @@ def test_every_attack_of_a_paper_is_cited():
     assert missing <= ours | {name for name, row in catalogue.ATTACKS.items() if row.extra}
 
 
+def test_every_method_of_training_is_cited_by_whose_it_is():
+    assert set(bibliography.METHODS) == set(methods.METHODS)
+    # The single step of `fast` is that of N-FGSM, and `static` trains on images of FGSM.
+    assert [bibliography.METHODS[name][0] for name in ("fast", "static")] == ["dejorge2022", "goodfellow2015"]
+    assert [work[0] for work in bibliography.cited("phantom", ["universal-hide", "ni-fgsm"])] == [
+        "moosavi2017",
+        "lin2020",
+    ]
+
+
 def test_entries_have_keys_years_and_numbers():
     works = [*bibliography.ATTACKS.values(), *bibliography.METHODS.values()]
     works += [work for known in bibliography.DATA.values() for work in known]
@@ -150,6 +161,19 @@ def test_an_item_whose_field_is_missing_is_not_met(robust, item):
         assert not after.met
         if before.met:
             assert after.text != before.text
+
+
+def test_intervals_of_training_answer_for_uncertainty(tmp_path):
+    found = made.results()
+    made.folder(tmp_path / "without", found)
+    for row in found["evaluations"]:
+        row["intervals"] = {"macro_auc": [0.8, 0.9], "macro_ap": [0.3, 0.4], "macro_sensitivity": None}
+    made.folder(tmp_path / "run", found)
+    intervals = "95 % intervals of macro AUC, average precision, and of each label's"
+    for folder, told in (("run", intervals), ("without", None)):
+        answers = checklists.answered(checklists.facts(dossier.read(tmp_path / folder)[-1]))
+        (answer,) = (one for one in answers if (one.item.guideline, one.item.number) == ("CLAIM 2024", "29"))
+        assert answer.met == bool(told) and answer.text == (told or answer.item.remedy)
 
 
 def test_scores_by_group_answer_for_fairness(robust):

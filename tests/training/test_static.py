@@ -7,7 +7,7 @@ from conftest import make_splits
 
 from chestrobust import attacks, config, losses, models, runs
 from chestrobust.attacks import gradient
-from chestrobust.data.lazy import Lazy
+from chestrobust.data.lazy import Lazy, Rows, white_of
 from chestrobust.errors import ExpectedError
 from chestrobust.training import checkpoints, experiment, loop, static_set
 
@@ -38,6 +38,12 @@ def test_the_second_half_are_fgsm_images_to_the_last_bit_that_floats_have(model,
     np.testing.assert_allclose(joined.train.images[mixed], np.stack([attacked[3], images[3], images[0]]), atol=1e-7)
     np.testing.assert_array_equal(joined.train.labels, np.concatenate([splits.train.labels] * 2))
     assert joined.val is splits.val and joined.test is splits.test
+
+
+def test_white_is_what_the_set_says_also_of_some_of_its_rows(joined, splits):
+    assert (white_of(splits.train.images), white_of(joined.train.images)) == (255, 1)
+    assert white_of(joined.train.view(np.arange(3)).images) == 1
+    assert white_of(Rows(splits.train.images, np.arange(3))) == 255
 
 
 def test_the_set_is_made_once_and_removed_when_the_run_is_finished(model, splits, joined, tmp_path, monkeypatch):
