@@ -40,6 +40,7 @@ def main(arguments=None):
         saved.check_same_data(subjects)
     source = saved.checked(options.transfer_from).path if options.transfer_from else None
     splits, labels = saved.on_shared_labels(subjects, data.load_for(**config.picked(options, config.DATA)))
+    saved.check_unseen(subjects, splits)
     data.check_trainable(splits)
     groups = subgroups.rows(splits.test, options.by)
     _check_extras(options.extra, splits)
@@ -67,11 +68,11 @@ def main(arguments=None):
         pages = [page.write(folder) for folder in folders]
         report = page.write(*folders) if len(folders) > 1 else pages[0]
         shown = [tables.evaluation(results) for results in found] if options.verbose else []
-        closing = verdict.after_comparison(named, compared, path, report)
+        closing = verdict.after_comparison(named, compared, path, report, vars(options))
         print(*shown, told.tables(compared), closing, sep="\n\n")
     else:
         found = [evaluate(subjects[0])]
-        closing = verdict.after_evaluation(options.subject, found[0], page.write(folders[0]))
+        closing = verdict.after_evaluation(options.subject, found[0], page.write(folders[0]), vars(options))
         print(tables.evaluation(found[0], options.verbose), closing, sep="\n\n")
     failed = any(line["status"] == "failed" for results in found for line in results["audit"])
     return 1 if options.strict and failed else 0

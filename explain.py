@@ -10,7 +10,7 @@ Attacks are PGD with the run's own evaluation options. Writes into RUN/explanati
 
 import sys
 
-from chestrobust import config, data, devices, runs, startup
+from chestrobust import commandline, config, data, devices, runs, startup
 from chestrobust.config import trained
 from chestrobust.data import ranges
 from chestrobust.errors import ExpectedError
@@ -44,6 +44,7 @@ def main(arguments=None):
     study = attribution_views.Study(subjects, splits, config.picked(chosen, config.ATTACK), options, pixel_range)
     runs.lock(study.folder, inside=subjects[0].run.path)
     for view in dict.fromkeys(options.show):
+        commandline.under_way(f"Computing {view}")
         print((attribution_views.VIEWS | error_views.VIEWS)[view](study))
     if subjects[0].own_run and (report := page.write(subjects[0].run.path)):
         print(f"Report: {report}")

@@ -1,7 +1,7 @@
 """Break the code on purpose and see a test fail: a test that can't fail proves nothing.
 
     python benchmarks/mutate.py
-    python benchmarks/mutate.py --first 40      the 40th and those after it, to go on with a run
+    python benchmarks/mutate.py training    those that tests in tests/training are to notice
 
 Each breakage is made in a copy of the tree, where only the test that should notice it runs. Prints a Markdown table and
 exits with 1 if a breakage goes unnoticed, or if the test fails without any.
@@ -151,6 +151,8 @@ BREAKAGES = (
     ("attacks on whole grey levels leave the ball", "attacks/norms.py", "tf.floor(255 * epsilon + 1e-4)",
      "tf.math.ceil(255 * epsilon)",
      "attacks/test_storage.py::test_of_a_linear_model_the_stored_attack_is_the_integer_optimum"),
+    ("a smoothed radius is that of the likeliest share", "evaluation/smoothing.py", "beta.ppf(alpha / 2,",
+     "beta.ppf(0.5,", "evaluation/test_smoothing.py::test_no_radius_is_longer_than_the_way_to_another_report"),
     ("falling steps rise", "attacks/autopgd.py", "np.geomspace(1, LAST, steps)", "np.geomspace(LAST, 1, steps)",
      "attacks/test_attacks.py::test_falling_steps_end_on_a_narrow_peak_and_keep_the_best_point"),
     ("a universal change for one finding is after another", "losses.py", "alone = slice(label, label + 1)",
@@ -174,6 +176,15 @@ BREAKAGES = (
      '0 * row["macro_auc"]', "evaluation/test_audit.py::test_rows_that_contradict_each_other_are_caught"),
     ("a finding of the audit is never a failure", "evaluation/lines.py", "severity == NOTE else FAILED",
      "severity else FAILED", "evaluation/test_audit.py::test_rows_that_contradict_each_other_are_caught"),
+    ("a model is compared with itself", "evaluation/comparison.py", "self.first.scores[title])", "self.scores[title])",
+     "evaluation/test_comparison.py::test_differences_are_those_of_the_scores_on_the_same_resamples"),
+    ("an evaluation of other data counts as the run's", "reporting/dossier.py",
+     'if found["data"].get("sha256") == mine', "if mine",
+     "reporting/test_page.py::test_an_evaluation_of_other_test_images_counts_and_says_so"),
+    ("a verdict calls any radius the run's own", "reporting/verdict.py", 'if epsilon == results.get("own_epsilon")',
+     "if epsilon", "reporting/test_verdict.py::test_of_several_radii_the_verdict_says_which_one_it_is_of"),
+    ("a fold is tested on what it was trained on", "runs/saved.py", 'startswith("fold ")', 'startswith("no ")',
+     "evaluation/test_comparison.py::test_what_cannot_be_compared_is_one_line_and_nothing_is_attacked"),
     ("a patient is in two splits", "data/sources/splitting.py", "return part[group]", "return np.roll(part[group], 1)",
      "data/test_folders.py::test_no_patient_is_in_two_splits"),
     ("files that change go unnoticed", "data/sources/decoded.py", "(name, stat.st_size, stat.st_mtime_ns)", "(name,)",
@@ -230,8 +241,9 @@ BREAKAGES = (
 def main():
     """Try every breakage; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--first", type=int, default=1, help="number of the first breakage")
-    breakages, unnoticed = BREAKAGES[parser.parse_args().first - 1 :], 0
+    parser.add_argument("tests", nargs="?", default="", help="what the names of the tests begin with (default: all)")
+    wanted = parser.parse_args().tests
+    breakages, unnoticed = [one for one in BREAKAGES if one[-1].startswith(wanted)], 0
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder) / "copy"
         for name in (PACKAGE, "tests", "benchmarks"):

@@ -172,23 +172,31 @@ def outcome(place, script):
     if script == "tune":  # Trials that were killed have been replaced by others, with other values.
         counts = re.search(r"(\d+) trials complete, (\d+) pruned", (place / "log.txt").read_text()).groups()
         return {**found, "trials": sum(map(int, counts)) >= TRIALS}
+    models = {sha256(path): path.relative_to(place).as_posix() for path in paths if path.suffix == ".keras"}
     for path in paths:
         name = str(path.relative_to(place))
         if path.suffix == ".keras":
             found[name] = weights(path)
         elif path.suffix == ".json":
-            found[name] = lasting(json.loads(path.read_text()))
+            found[name] = lasting(json.loads(path.read_text()), models)
         elif path.suffix in (".csv", ".png"):
-            found[name] = hashlib.sha256(path.read_bytes()).hexdigest()
+            found[name] = sha256(path)
     return found
 
 
-def lasting(content):
-    """JSON without times."""
+def lasting(content, models):
+    """JSON without times, and with a model's name for the hash of its file, which knows when it was saved."""
     if isinstance(content, dict):
         times = ("seconds", "checkpoint_seconds", "images_per_second")
-        return {key: lasting(part) for key, part in content.items() if key not in times}
-    return [lasting(part) for part in content] if isinstance(content, list) else content
+        return {key: lasting(part, models) for key, part in content.items() if key not in times}
+    if isinstance(content, list):
+        return [lasting(part, models) for part in content]
+    return models.get(content, content) if isinstance(content, str) else content
+
+
+def sha256(path):
+    """SHA-256 of a file."""
+    return hashlib.sha256(path.read_bytes()).hexdigest()
 
 
 def weights(path):

@@ -36,6 +36,7 @@ def requirements(root=ROOT):
 def lowest(specifier):
     """The specifier of the lowest versions that one allows: any patch of them, as Python's wheels come late."""
     (low,) = (part[2:] for part in specifier.split(",") if part.startswith((">=", "==")))
+    low = low if "." in low else f"{low}.0"
     return f"=={low}.*" if low.count(".") < 2 else f"=={low}"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 import chestrobust
 from chestrobust import catalogue, commandline, config, data
-from chestrobust.config import recipes
+from chestrobust.config import recipes, trained
 from chestrobust.errors import ExpectedError
 from chestrobust.tasks import Task
 
@@ -119,6 +119,14 @@ def test_help_shows_the_default_of_every_option_that_has_one(config_class):
             entry = text.partition(f"{commandline.dashed(field.name)} {field.name.upper()} ")[2]
             shown = entry.partition("(default: ")[2].partition(")")[0]
             assert commandline.length(shown) == field.default if "/" in shown else float(shown) == field.default
+
+
+def test_a_suite_has_its_own_number_of_steps_unless_told():
+    for suite, steps in trained.STEPS.items():
+        options = config.parse(config.EvaluateConfig, ["run", "--suite", suite])
+        assert options.steps == dataclasses.replace(options, data="a.npz").steps == steps
+        assert config.parse(config.EvaluateConfig, ["run", "--suite", suite, "--steps", "3"]).steps == 3
+    assert config.EvaluateConfig("run").steps == trained.STEPS["quick"]
 
 
 def test_help_shows_lengths_as_papers_write_them():

@@ -1,5 +1,6 @@
 """Both scripts as a user runs them: on small made-up data, and on real samples where they are at hand."""
 
+import contextlib
 import csv
 import html
 import json
@@ -203,6 +204,48 @@ def test_a_good_run_writes_no_tensorflow_chatter(both):
         assert "cuda" not in done.stderr.lower()
 
 
+def test_bars_and_what_is_under_way_are_for_terminals_alone(both):
+    for done in both:
+        assert "\r" not in done.stdout + done.stderr
+        assert done.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["diagnosis.py", "--run", "NEW"],
+        ["diagnosis_adv.py", "--run", "NEW", "--baseline", "base"],
+        ["evaluate.py", "base"],
+        ["explain.py", "base"],
+        ["ensemble.py", "base", "robust", "--run", "NEW"],
+        ["tune.py", "--run", "NEW"],
+    ],
+    ids=lambda arguments: arguments[0],
+)
+def test_something_is_on_the_screen_before_tensorflow_is_loaded(both, folder, tmp_path, arguments):
+    pty = pytest.importorskip("pty")
+    # In the place of TensorFlow, of which Keras is the first to be imported.
+    (tmp_path / "keras.py").write_text("raise SystemExit('TensorFlow would be loaded now')\n")
+    screen, terminal = pty.openpty()
+    given = [str(tmp_path / "new") if one == "NEW" else one for one in arguments[1:]]
+    given = [str(ROOT / arguments[0]), *given, "--data", "data.npz", "--data-dir", "cache"]
+    paths = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    process = subprocess.Popen(
+        [sys.executable, *given], cwd=folder, stdout=terminal, stderr=terminal, env=os.environ | {"PYTHONPATH": paths}
+    )
+    os.close(terminal)
+    shown = b""
+    # Linux says that nobody writes any more by an error.
+    with contextlib.suppress(OSError):
+        while part := os.read(screen, 4096):
+            shown += part
+    os.close(screen)
+    assert process.wait() == 1
+    lines = shown.decode().splitlines()
+    assert lines[0] == "Loading data.npz"
+    assert lines[-2:] == ["Starting TensorFlow", "TensorFlow would be loaded now"]
+
+
 def test_a_finished_run_is_refused_and_resuming_it_prints_its_table(both, folder):
     common = ["--data", "data.npz", "--data-dir", "cache", *QUICK, "--run", "base"]
     refused = script("diagnosis.py", *common, cwd=folder)
@@ -369,7 +412,7 @@ def test_a_fitting_run_in_the_default_folder_is_taken_as_the_baseline(both, fold
 )
 def test_bad_input_is_one_line_code_2_and_nothing_is_written(folder, arguments, parts):
     before = sorted(folder.rglob("*"))
-    done = script("diagnosis_adv.py", "--run", "new", "--data-dir", "cache", *arguments, cwd=folder)
+    done = script("diagnosis_adv.py", "--run", "NEW", "--data-dir", "cache", *arguments, cwd=folder)
     assert done.returncode == 2
     assert done.stderr.count("\n") == 1, done.stderr
     for part in parts:

@@ -78,6 +78,13 @@ class Full:
         pass
 
 
+def test_figures_need_no_screen_whatever_is_set_for_others(capsys, monkeypatch):
+    monkeypatch.setenv("MPLBACKEND", "module://of.a.notebook")
+    seen = []
+    assert end(capsys, lambda: seen.append(os.environ["MPLBACKEND"])) == (0, "")
+    assert seen == ["agg"]
+
+
 def test_work_goes_on_where_nothing_can_be_printed(monkeypatch, capsys):
     def main():
         for number in range(10):

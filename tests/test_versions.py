@@ -21,6 +21,8 @@ def test_every_requirement_has_a_lowest_version_that_it_allows():
         assert Requirement(name + specifier).specifier.contains(low if "." in low else f"{low}.0")
 
 
-@pytest.mark.parametrize(("given", "wanted"), [(">=2.18,<3", "==2.18.*"), (">=10", "==10.*"), ("==1.20.1", "==1.20.1")])
+@pytest.mark.parametrize(
+    ("given", "wanted"), [(">=2.18,<3", "==2.18.*"), (">=10", "==10.0.*"), ("==1.20.1", "==1.20.1")]
+)
 def test_the_lowest_is_the_first_that_is_allowed(given, wanted):
     assert versions.lowest(given) == wanted

@@ -88,7 +88,7 @@ def record(subjects, found, pairings):
     common = set.intersection(*(set(pairing.scores) for pairing in pairings))
     models = [
         {
-            "name": name,
+            "name": name.removesuffix("/model.keras"),  # of runs that are called alike, their folders
             "model": results["model"],
             "sha256": provenance.sha256(one.path),
             "undefended": one.undefended,

@@ -10,7 +10,7 @@ import json
 
 import numpy as np
 
-from chestrobust import devices, runs
+from chestrobust import commandline, devices, runs
 from chestrobust.attacks import named, storage
 from chestrobust.data import metadata
 from chestrobust.data.splits import as_floats
@@ -36,6 +36,7 @@ def write(models, splits, thresholds, folder, *, precision="auto"):
     """
     if not devices.chief():
         return
+    commandline.under_way("Attacking the patients of the gallery")
     task, test = splits.task, splits.test
     chosen = patients.chosen(models, splits, thresholds, PATIENTS)
     attacks = [named.pgd_of(level / 255, STEPS, precision=precision) for level in LEVELS[1:]]

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from chestrobust import devices, titles
+from chestrobust import commandline, devices, titles
 from chestrobust.data.splits import as_floats
 from chestrobust.evaluation import outcomes, patients
 from chestrobust.reporting import figures, story
@@ -22,6 +22,7 @@ def draw(models, splits, thresholds, suite, run):
     """
     if not devices.chief():
         return
+    commandline.under_way("Drawing a patient through each model")
     index = patients.chosen(models, splits, thresholds, 1)
     image, label = as_floats(splits.test.images[index]), splits.test.labels[index]
     attacks = [attack for attack in suite if attack.reference is None]  # One image has no AUC to be attacked for.

@@ -66,12 +66,38 @@ def layers(model):
             yield from layers(layer)
 
 
+def operations(model):
+    """All operations of a model, layers too, and those of nested models."""
+    models = [model, *(layer for layer in layers(model) if isinstance(layer, keras.Model))]
+    return list({id(one): one for inner in models for one in getattr(inner, "operations", inner.layers)}.values())
+
+
 def tensors(model):
     """What every operation of a model, and of those nested in it, returns at each of its calls, as symbolic tensors."""
-    models = [model, *(layer for layer in layers(model) if isinstance(layer, keras.Model))]
-    operations = {id(one): one for inner in models for one in getattr(inner, "operations", inner.layers)}
-    nodes = [node for operation in operations.values() for node in operation._inbound_nodes]
+    nodes = [node for operation in operations(model) for node in operation._inbound_nodes]
     return [tensor for node in nodes for tensor in node.output_tensors]
+
+
+def shapes(model, size):
+    """Shapes of what the operations of a model return for an image, its open sides of `size` pixels.
+
+    The model isn't of use afterwards.
+    """
+    found = []
+
+    def noting(compute):
+        def noted(*arguments, **options):
+            result = compute(*arguments, **options)
+            found.extend(tensor.shape for tensor in keras.tree.flatten(result))
+            return result
+
+        return noted
+
+    for operation in operations(model):
+        operation.compute_output_spec = noting(operation.compute_output_spec)
+    shape = [side or size for side in model.inputs[0].shape[1:]]
+    model.compute_output_spec(keras.KerasTensor((1, *shape), model.inputs[0].dtype))
+    return found
 
 
 def maker(tensor):

@@ -16,6 +16,7 @@ from chestrobust.models import graph, logit_graph
 from chestrobust.runs import modelfile
 
 SPARE = 1000  # numbers that need not be stored, such as seeds
+OPEN = 224  # pixels a side of images whose size a model leaves open
 LARGEST = 1 << 27  # values of one layer for one image: 128 maps of 1024 x 1024
 
 
@@ -54,7 +55,7 @@ def load(path, custom_objects=None):
     stored = modelfile.check(path, custom_objects or ())
     try:
         with _known_to_keras(path) as file:
-            _check_sizes(_sketch(file, custom_objects), stored)
+            _check_sizes(*_sketched(file, custom_objects), stored)
             return keras.models.load_model(file, custom_objects, compile=False, safe_mode=True)
     except ModelError as error:
         raise ModelError(f"{path}: {error}") from None
@@ -93,26 +94,33 @@ def _known_to_keras(path):
         yield copied
 
 
-def _sketch(path, custom_objects):
-    """The model of a file as it would be made, whose variables have a shape and no values.
+def _sketched(path, custom_objects):
+    """How many numbers the model of a file would have, and how many values the largest of its layers returns.
 
-    It is made in a thread of its own: Keras would give the variables of this one their values at the next occasion.
+    The model is made for that, of variables without values. In a thread of its own: Keras would give the variables of
+    this one their values at the next occasion.
     """
 
-    def make():
+    def measure():
         with keras.StatelessScope(initialize_variables=False):
             if path.suffix == ".h5":  # Keras alone reads its config. The shapes of the weights must fit at once.
-                return keras.models.load_model(path, custom_objects, compile=False, safe_mode=True)
-            return keras.saving.deserialize_keras_object(modelfile.config(path), custom_objects, safe_mode=True)
+                sketch = keras.models.load_model(path, custom_objects, compile=False, safe_mode=True)
+            else:
+                sketch = keras.saving.deserialize_keras_object(modelfile.config(path), custom_objects, safe_mode=True)
+            if isinstance(sketch, keras.Sequential) and not sketch.built:
+                raise ModelError("expected a model with weights. Received one that was never built.")
+            shapes = [tensor.shape for tensor in graph.tensors(sketch)]
+            if graph.is_graph(sketch) and len(sketch.inputs) == 1 and None in sketch.inputs[0].shape[1:]:
+                shapes += graph.shapes(sketch, OPEN)
+            sizes = [math.prod(side or 1 for side in shape[1:]) for shape in shapes]
+            return sum(math.prod(variable.shape) for variable in sketch.variables), max(sizes, default=0)
 
     with ThreadPoolExecutor(1) as thread:
-        return thread.submit(make).result()
+        return thread.submit(measure).result()
 
 
-def _check_sizes(sketch, stored):
+def _check_sizes(numbers, largest, stored):
     """Refuse a model whose layers would take more memory than its file allows, before they are made."""
-    numbers = sum(math.prod(variable.shape) for variable in sketch.variables)
-    largest = max((math.prod(size or 1 for size in tensor.shape[1:]) for tensor in graph.tensors(sketch)), default=0)
     if numbers > stored + SPARE:
         raise ModelError(f"expected layers for the {stored} numbers in it. Received layers for {numbers}.")
     if largest > LARGEST:

@@ -32,7 +32,7 @@ def tables(told):
     """Scores of all models, clean and at the radius that they are summed up at, and the paired differences, as text."""
     data, names = told["data"], [one["name"] for one in told["models"]]
     rows = [
-        [titles.short(row), name[:NAME], *_scores(row)]
+        [titles.short(row), _short(name), *_scores(row)]
         for entries in _rows(told)
         for name, row in zip(names, entries, strict=True)
     ]
@@ -75,6 +75,11 @@ def _radius(told):
     others = len(_radii(told)) - 1
     more = f"; {others} other radii are in the file" if others > 0 else ""
     return [f"Attacked at epsilon {titles.length(told['radius'])}{more}."] if others >= 0 else []
+
+
+def _short(name):
+    """A name of at most `NAME` characters; long ones mostly differ at their ends."""
+    return name if len(name) <= NAME else f"{name[: NAME // 2 - 1]}\u2026{name[-NAME // 2 :]}"
 
 
 def _scores(row):
@@ -166,6 +171,7 @@ def _by_attack(left, right, told, colours):
     at = f" at epsilon {titles.length(told['radius'])}" if _radii(told) else ""
     left.set_xlabel(f"macro AUC{at}; bars: 95 % intervals")
     right.set_xlabel(f"macro AUC minus that of {first}")
+    right.locator_params(axis="x", nbins=6)
 
 
 def _score(row):

@@ -164,31 +164,30 @@ def _evaluations(folder):
 
 
 def comparison(folder, dossiers):
-    """What `evaluate.py` wrote into a folder about several models at once: the most of it that these are all part of.
+    """What `evaluate.py` wrote into a folder about several models at once: on as many of these as there is.
 
     Args:
         folder: The folder around the runs.
         dossiers: Of runs.
 
     Returns:
-        The dossiers' index for each model, and the comparison; None where there is none.
+        For each model of the comparison the index of its dossier or None, and the comparison; None without any.
 
     Raises:
         RunError: If one can't be read.
     """
     models = [one.path / "model.keras" for one in dossiers]
-    if not all(map(files.is_own, models)):
-        return None
-    shown, run, found = [provenance.sha256(path) for path in models], runs.Run(folder), []
+    shown = {provenance.sha256(path): number for number, path in enumerate(models) if files.is_own(path)}
+    run, found = runs.Run(folder), []
     for path in sorted(folder.glob("comparison-*.json")):
         told = run.read(path.name, "models", "differences", "radius")
         try:
-            of_models = [model["sha256"] for model in told["models"]]
-            count = len(told["differences"][0])
+            places = [shown.get(model["sha256"]) for model in told["models"]]
+            covered = sum(place is not None for place in places), len(told["differences"][0])
         except (IndexError, KeyError, TypeError) as error:
             raise RunError(f"{path}: expected what evaluate.py writes of several runs. Received another.") from error
-        if set(shown) <= set(of_models) and of_models[0] in shown:
-            found.append((count, [shown.index(one) if one in shown else None for one in of_models], told))
+        if places[0] is not None and covered[0] > 1:
+            found.append((covered, places, told))
     return max(found, key=lambda one: one[0])[1:] if found else None
 
 

@@ -6,6 +6,7 @@ from chestrobust import catalogue, titles
 from chestrobust.reporting import figures, verdict
 
 ATTACKS = (*figures.COLOURS[2:], figures.INK, figures.SOFT)  # the first two are a baseline's and a robust model's
+FEW = 6  # attacks; more lines have their legend beneath, and bands where several attacks are summed up alone
 ORDERED = ("#c6dbef", "#6baed6", "#2171b5", "#08306b")  # more of the same thing is darker
 
 
@@ -25,13 +26,18 @@ def curves(results):
     radii = {entry["epsilon"] for entry in entries if verdict.has_radius(entry)}
     count = len({entry["attack"] for entry in entries})
     title = f"{titles.model(results['model'])} on {titles.data_title(results['data'])}. "
-    figure = figures.headed(f"{title}{verdict.trust(results['audit'])}", (11, max(4.6, 0.25 * count + 1.6)))
+    figure = figures.headed(f"{title}{verdict.trust(results['audit'])}", (11, max(4.8, 0.25 * count + 1.6)))
     attacked, steps = figure.subplots(1, 2)
     if len(radii) == 1:
         _dots(attacked, [clean, *entries], radii.pop())
     else:
         _lines(attacked, clean, entries)
     _over_steps(steps, results["steps_curve"])
+    handles, labels = attacked.get_legend_handles_labels()
+    if len(labels) > FEW:
+        figure.legend(handles, labels, loc="outside lower left", ncols=5, fontsize=8, frameon=False)
+    elif labels:
+        attacked.legend(fontsize=8)
     return figure
 
 
@@ -66,10 +72,9 @@ def _lines(ax, clean, entries):
         colour = _of(ATTACKS, number)
         ax.plot(x, y, **style, color=colour, markersize=5, linewidth=1.2, label=titles.name(name))
         ends = [verdict.interval(entry, "macro_auc") or [np.nan, np.nan] for entry in line]
-        ax.fill_between(x, *np.array(ends).T, color=colour, alpha=0.12, linewidth=0)
+        if len(names) <= FEW or name in titles.SUMS:
+            ax.fill_between(x, *np.array(ends).T, color=colour, alpha=0.12, linewidth=0)
     ax.set_xlabel("epsilon, in [0, 1] pixel units; bands: 95 % intervals")
-    if names:
-        ax.legend(fontsize=8)
     _of_auc(ax)
 
 
@@ -227,7 +232,7 @@ def history(columns, *, best, title, colour=figures.INK):
         title: Heading of the figure.
         colour: The model's.
     """
-    figure = figures.headed(title, (10, 4))
+    figure = figures.headed(title, (10, 4.3))
     for ax, kind in zip(figure.subplots(1, 2), ("loss", "auc"), strict=True):
         lines = {kind: "training", titles.validation_score(kind): "validation"}
         for attack in (*catalogue.ATTACKS, *titles.SUMS):
@@ -241,8 +246,10 @@ def history(columns, *, best, title, colour=figures.INK):
         ax.set_xlabel("epoch")
         ax.set_ylabel({"loss": "loss", "auc": "macro AUC"}[kind])
         ax.xaxis.get_major_locator().set_params(integer=True)
-        ax.legend(fontsize=8)
         ax.spines[["top", "right"]].set_visible(False)
+    # Beneath both, whose lines are called the same: inside, it would hide one of few epochs.
+    handles, labels = ax.get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=len(labels), frameon=False, fontsize=8)
     return figure
 
 

@@ -42,10 +42,13 @@ def write(*folders):
 
 
 def place(folders):
-    """Where a page goes unless told: into the run folder, or beside the evaluations; of several runs, above them."""
+    """Where a page goes unless told: into the run folder, or beside the evaluations; of several, around the first run.
+
+    A folder of files that are no run's is around them itself.
+    """
     run = Run(folders[0])
     if len(folders) > 1:
-        return run.path.parent / NAME
+        return (run.path.parent if run.finished else run.path) / NAME
     return (run.path if run.finished else run.path / "evaluations") / NAME
 
 
@@ -69,7 +72,7 @@ def compare(folders, path):
             # Of a run and its baseline, the run; of an ensemble or of files, all.
             shown += found[-1:] if several and found[0].undefended else found
     with read_back(Run(folders[0])):
-        around = Run(folders[0]).path.resolve().parent
+        around = place(folders).parent.resolve()
         text = render(shown, several, dossier.comparison(around, shown) if several else None)
         told = [(name, one.sentence) for name, one in zip(sections.names(shown), shown, strict=True)]
     save(text, path)
@@ -139,6 +142,7 @@ def render(dossiers, several=False, compared=None):
         "differences": sections.differences_from_first(found.names, compared)
         if several
         else sections.differences(subject),
+        "corruptions": sections.corruptions([(model["name"], model["dossier"]) for model in models]),
         "training": plots.training(dossiers, found),
         "audit_guide": audit_guide(),
         "latex": exports.latex(found.names, found.rows),
@@ -155,8 +159,10 @@ def _gallery(dossiers, found):
     """What the script of the gallery reads, of the last model that has one; None without."""
     for name, colour, one in zip(reversed(found.names), reversed(found.colours), reversed(dossiers), strict=True):
         if kept := dossier.gallery(one.path):
-            # The model itself comes last, an undefended one before it, whose colour is the first on every page.
-            colours = [*[0] * (len(kept["models"]) - 1), colour]
+            # The model itself comes last, its baseline before it: in its own colour, or else in the first.
+            baseline = Path(str((one.results.get("baseline") or {}).get("run"))).name
+            other = dict(zip(found.names, found.colours, strict=True)).get(baseline, 0)
+            colours = [*[other] * (len(kept["models"]) - 1), colour]
             models = [{**model, "colour": its} for model, its in zip(kept["models"], colours, strict=True)]
             steps = [titles.radius(radius) for radius in kept["radii"]]
             attackable = sum("network" in model for model in models)

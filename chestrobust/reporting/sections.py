@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from chestrobust import titles
-from chestrobust.reporting import verdict
+from chestrobust.reporting import severities, verdict
 
 BOUNDS = {"floor": "floor", "certified": "certified"}  # rows that stand beside the worst attack
 
@@ -165,9 +165,14 @@ def attack_table(found):
                 cells.append((kept["macro_auc"], _value(kept, "macro_auc")) if kept else (None, ""))
             if shares:
                 cells += [(row.get(key), _share(row.get(key))) for key in ("hidden", "invented")]
-        name, epsilon = titles.title(entries[0]), entries[0]["epsilon"]
-        rows.append((name.replace(titles.length(epsilon), titles.radius(epsilon)), cells))
+        rows.append((_title(entries[0]), cells))
     return columns, rows
+
+
+def _title(row):
+    """A row's title with its radius as narrow tables have it."""
+    title, epsilon = titles.title(row), row["epsilon"]
+    return title.replace(f"epsilon {titles.length(epsilon)}", titles.radius(epsilon))
 
 
 def _share(value):
@@ -234,7 +239,7 @@ def differences(subject):
         A list of a heading and a row per attack of training; empty where results have none.
     """
     paired = (subject.results.get("baseline") or {}).get("differences") or []
-    rows = [(titles.title(row), _cells(found)) for row, found in zip(subject.rows, paired, strict=False)]
+    rows = [(_title(row), _cells(found)) for row, found in zip(subject.rows, paired, strict=False)]
     return [("Robust minus baseline", rows)] if rows else []
 
 
@@ -248,11 +253,30 @@ def differences_from_first(called, compared):
     Returns:
         A list, for each of the others, of a heading and a row per attack.
     """
-    places, told = compared if compared else ([], {"differences": []})
+    places, told = compared if compared else ([], {"models": [{"evaluations": []}], "differences": []})
+    named = {titles.title(row): _title(row) for row in told["models"][0]["evaluations"]}
     shown = []
     for place, found in zip(places[1:], told["differences"], strict=True):
-        rows = [(row["title"], _cells(row)) for row in found if row["epsilon"] in (0, told["radius"])]
+        rows = [(named[row["title"]], _cells(row)) for row in found if row["epsilon"] in (0, told["radius"])]
         shown += [(f"{called[place]} minus {called[places[0]]}", rows)] if place is not None else []
+    return shown
+
+
+def corruptions(called):
+    """What is left without an attacker, of each model that `--suite clinical` was run on.
+
+    Args:
+        called: Pairs of a model's name and its `dossier.Dossier`.
+
+    Returns:
+        A list of a heading, a caption, a header and rows of text.
+    """
+    shown = []
+    for name, one in called:
+        found = next((results for results in one.own.values() if severities.tables(results)), None)
+        if found:
+            caption = " ".join(severities.notes(found)).replace("\n", " ")
+            shown += [(f"{header[0]}, {name}", caption, header, rows) for header, rows in severities.tables(found)]
     return shown
 
 

@@ -68,18 +68,19 @@ def after_training(path, results):
     return _closing(sentence(results), [path / "report.html", path / "chestxray.png"], command)
 
 
-def after_evaluation(subject, results, page):
+def after_evaluation(subject, results, page, chosen):
     """The last lines of `evaluate.py`: next come the whole suite, enough steps to publish, then a look inside.
 
     Args:
         subject: The run or file that was evaluated, as it was given.
         results: What was written.
         page: Path of the report, or None.
+        chosen: The options by name, with the places on this machine that results leave out.
     """
-    return _closing(sentence(results), [page] if page else [], _stronger([subject], results["config"]))
+    return _closing(sentence(results), [page] if page else [], _stronger([subject], chosen))
 
 
-def after_comparison(subjects, compared, path, page):
+def after_comparison(subjects, compared, path, page, chosen):
     """The last lines of `evaluate.py` of several models: the verdict of each, and what `after_evaluation` ends in.
 
     Args:
@@ -87,27 +88,28 @@ def after_comparison(subjects, compared, path, page):
         compared: What was written; see `comparison.tables`.
         path: Where, without an ending.
         page: Path of the report, or None.
+        chosen: As in `after_evaluation`.
     """
     sentences = "\n         ".join(f"{one['name']}: {one['verdict']}" for one in compared["models"])
     files = [path.with_name(path.name + ending) for ending in (".json", ".png")] + [page] * bool(page)
-    return _closing(sentences, files, _stronger(subjects, compared["config"]))
+    return _closing(sentences, files, _stronger(subjects, chosen))
 
 
-def _stronger(subjects, settings):
-    """The command to try after an evaluation with these settings."""
+def _stronger(subjects, chosen):
+    """The command to try after an evaluation with these options."""
     # A run tells its data, a file doesn't.
-    data = _data_of(settings) if any(Path(subject).is_file() for subject in subjects) else []
+    data = _data_of(chosen) if any(Path(subject).is_file() for subject in subjects) else []
     command = ["python", "evaluate.py", *subjects, *data, "--suite", "standard"]
-    if settings["suite"] == "standard":
+    if chosen["suite"] == "standard":
         more = [*command, "--steps", PUBLISHED_STEPS, "--restarts", 5]
-        command = more if settings["steps"] < PUBLISHED_STEPS else ["python", "explain.py", *subjects[:2], *data]
+        command = more if chosen["steps"] < PUBLISHED_STEPS else ["python", "explain.py", *subjects[:2], *data]
     return command
 
 
-def _data_of(settings):
+def _data_of(chosen):
     """The arguments that say which data and pixels, as far as they are set."""
-    given = {name: settings[name] for name in DATA if settings.get(name) and settings[name] != DATA_DIR}
-    pixels = ["--input-range", *settings["input_range"]] if settings.get("input_range") else []
+    given = {name: chosen[name] for name in DATA if chosen.get(name) and chosen[name] != DATA_DIR}
+    pixels = ["--input-range", *chosen["input_range"]] if chosen.get("input_range") else []
     return [*commandline.as_arguments(given, EvaluateConfig), *pixels]
 
 

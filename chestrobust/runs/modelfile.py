@@ -9,6 +9,7 @@ import io
 import json
 import math
 import re
+import struct
 from pathlib import PurePosixPath
 
 from chestrobust.errors import ExpectedError, ModelError, printable
@@ -221,11 +222,12 @@ def _check_weights(content):
 
     limit = SLACK + MAX_GROWTH * len(content)
     with h5py.File(io.BytesIO(content), "r") as file:
-        items = _items(file)
+        if file.id.get_create_plist().get_sizes() != (8, 8):
+            raise ValueError("HDF5 with addresses that aren't of 8 bytes")
+        items, longest = _items(file), _longest_text(content)
         arrays = [item for item in items if isinstance(item, h5py.Dataset)]
         if (promised := sum(array.nbytes for array in arrays)) > limit:
             raise ValueError(f"weights of {promised} bytes in {len(content)}")
-        longest = _longest_text(content)
         for item in items:
             _check_attributes(item, longest, max(limit, MAX_TEXTS))
             if (named := _named_bytes(item)) > limit:
@@ -254,9 +256,23 @@ def _items(file):
 
 
 def _longest_text(content):
-    """How long a text of variable length in HDF5 is at most: as the largest of the heaps that such texts lie in."""
-    heaps = re.finditer(rb"GCOL\x01\0\0\0(.{8})", content, re.DOTALL)
-    return max((min(int.from_bytes(heap[1], "little"), len(content)) for heap in heaps), default=0)
+    """How long a text of variable length in HDF5 is at most, which it would read forever from a damaged heap of them.
+
+    Reference: HDF5 File Format Specification, III.E, https://support.hdfgroup.org/documentation/hdf5/latest/_f_m_t3.html
+    """
+    longest = 0
+    for heap in re.finditer(rb"GCOL\x01", content):
+        at = heap.start() + 16
+        end = heap.start() + int.from_bytes(content[at - 8 : at], "little")
+        while at + 16 <= end <= len(content):
+            number, size = struct.unpack_from("<H6xQ", content, at)
+            step = 16 + -(-size // 8) * 8 if number else size  # of free space, whose number is 0, with its header
+            if step < 16:
+                break
+            at, longest = at + step, max(longest, size if number else 0)
+        if not end - 16 < at <= end <= len(content):
+            raise ValueError("a heap of texts that is damaged")
+    return longest
 
 
 def _check_attributes(item, longest, limit):

@@ -120,6 +120,22 @@ def check_same_data(subjects):
             )
 
 
+def check_unseen(subjects, splits):
+    """Refuse runs of cross-validation on the data that were dealt out anew for them: they have seen the test images.
+
+    Raises:
+        RunError: With the first of them.
+    """
+    for one in subjects:
+        known = one.data if one.own_run else {}
+        if str(known.get("note", "")).startswith("fold ") and known.get("sha256") == splits.sha256:
+            raise RunError(
+                f"{one.run.path}: expected data that the model wasn't trained on. Received {splits.name}, which was "
+                f"dealt out anew for {known['note']}: its own test images are among those of training. Take other "
+                "--data, or the scores in kfold.json."
+            )
+
+
 def on_shared_labels(subjects, splits):
     """The data with the labels that the models share with them, and of each model the names of its and of the data's.
 

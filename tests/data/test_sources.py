@@ -352,3 +352,11 @@ def test_the_order_changes_with_seed_and_epoch():
     orders = [tuple(data.shuffled(50, seed=seed, epoch=epoch)) for seed in (0, 1) for epoch in (0, 1)]
     assert len(set(orders)) == 4
     assert sorted(orders[0]) == list(range(50))
+
+
+def test_what_a_killed_process_left_beside_remembered_checksums_is_removed(tmp_path):
+    path, left, mine = tmp_path / "x.npz", tmp_path / ".checksums.99999.partial.json", tmp_path / ".mine.partial.json"
+    for file in (path, left, mine):
+        file.write_bytes(b"one")
+    fingerprint.fingerprint(path, tmp_path)
+    assert (left.exists(), mine.exists()) == (False, True)

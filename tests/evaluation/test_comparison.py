@@ -25,12 +25,13 @@ from chestrobust.tasks import Task
 OPTIONS = ["--epsilons", "0", "2/255", "0.1", "--steps", "2", "--resamples", "20", "--data-dir", "cache"]
 
 
-def make_run(folder, *, sha256="0" * 64, labels=14, epsilon=0.1, activation="sigmoid"):
+def make_run(folder, *, sha256="0" * 64, labels=14, epsilon=0.1, activation="sigmoid", note=""):
     """A finished run of an untrained model on `data.npz`."""
     keras.utils.set_random_seed(len(folder.name))
     classifier = models.build_cnn((28, 28, 1), labels, activation=activation)
     names = make_splits(num_labels=14).label_names[:labels]
-    told = made.data(name="data", sha256=sha256, label_names=list(names), counts={"train": 20, "val": 20, "test": 24})
+    counts = {"train": 20, "val": 20, "test": 24}
+    told = made.data(name="data", sha256=sha256, label_names=list(names), counts=counts, note=note)
     found = made.results(data=told, thresholds=dict.fromkeys(names, 0.5))
     found["config"] |= {"data": "data.npz", "data_dir": "cache", "epsilon": epsilon}
     found["evaluations"] = made.rows(0.0, full=False, labels=names)
@@ -119,6 +120,14 @@ def test_a_single_model_is_evaluated_as_in_a_comparison_but_at_its_own_radius(to
     assert alone["steps_curve"]["epsilon"] == pytest.approx(2 / 255)
 
 
+def test_long_names_stay_apart_in_the_table(told):
+    for one, end in zip(told["models"], ("4-255", "8-255"), strict=True):
+        one["name"] = f"robust-of-the-best-recipe-{end}"
+    lines = [line for line in reporting.tables(told).splitlines() if line.startswith("| clean ")][:2]
+    assert [line.split("|")[2].strip() for line in lines] == ["robust-of\u2026cipe-4-255", "robust-of\u2026cipe-8-255"]
+    assert max(map(len, lines)) <= 100
+
+
 def test_differences_are_those_of_the_scores_on_the_same_resamples(splits):
     rng = np.random.default_rng(0)
     logits = rng.normal(size=(2, *splits.test.labels.shape)).astype(np.float32)
@@ -169,12 +178,14 @@ def test_the_report_of_these_runs_has_the_differences_and_that_of_others_not(tol
         (["runs/base", "runs/base/last.keras", "--name", "x"], "--name x: expected models in folders of their own"),
         (["runs/base", "runs/classes", "--data", "data.npz"], "runs/classes/model.keras: .*softmax"),
         (["runs/base", "runs/nowhere"], "runs/nowhere: expected a finished run"),
+        (["runs/fold"], "runs/fold: expected data that the model wasn't trained on.*fold 1 of 5"),
     ],
 )
 def test_what_cannot_be_compared_is_one_line_and_nothing_is_attacked(here, monkeypatch, arguments, message):
     if not (here / "runs" / "foreign").exists():
         make_run(here / "runs" / "foreign", sha256="1" * 64)
         make_run(here / "runs" / "few", labels=13)
+        make_run(here / "runs" / "fold", sha256=data.load("data.npz").sha256, note="fold 1 of 5")
         make_run(here / "runs" / "classes", activation="softmax")
         shutil.copy(here / "runs" / "base" / "model.keras", here / "runs" / "base" / "last.keras")
     monkeypatch.setattr(sweep, "sweep", lambda *_, **__: pytest.fail("attacked"))

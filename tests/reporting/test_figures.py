@@ -83,6 +83,19 @@ def test_several_radii_are_lines_and_a_single_one_is_dots():
     assert [tuple(ends) for ends in places[2:4]] == [pytest.approx((0.6375, 0.7375)), (0.6875,)]
 
 
+def test_many_attacks_leave_their_lines_uncovered():
+    names = ["fgsm", "pgd", "pgd-auc", "apgd-bce", "apgd-auc", "square", "transfer", "joint"]
+    for count in (2, len(names)):
+        rows = [made.row("clean", 0.0, 0.9)]
+        rows += [made.row(name, epsilon, 0.5) for name in names[-count:] for epsilon in made.RADII]
+        figure = graphs.curves(made.evaluation(evaluations=rows))
+        inside, beneath = figure.axes[0].get_legend(), figure.legends
+        shown = beneath[0] if count > graphs.FEW else inside
+        assert (inside is None) == bool(beneath) == (count > graphs.FEW)
+        assert len(shown.get_texts()) == count
+        assert len(figure.axes[0].collections) == (1 if count > graphs.FEW else count)  # bands
+
+
 def test_an_undefined_score_has_no_dot():
     found = one_radius()
     found["evaluations"][1]["macro_auc"] = None

@@ -225,6 +225,28 @@ def test_differences_are_paired_and_reports_counted(tmp_path):
     assert "mass 50 % \u2192 50 % 25 % \u2192 25 %" in shown
 
 
+def test_what_is_left_without_an_attacker_has_its_tables(tmp_path):
+    found = made.evaluation()
+    scores = {"macro_auc": 0.75, "macro_sensitivity": 0.5, "macro_specificity": 0.25}
+    of_all = made.row(
+        f"corruption={EVIL}",
+        *(1.0, 0.75),
+        severities=[scores, scores],
+        balanced_error=0.375,
+        clean_balanced_error=0.25,
+        difference={"balanced_error": {"difference": 0.125, "low": 0.0625, "high": 0.1875}},
+    )
+    of_all["intervals"]["balanced_error"] = [0.25, 0.5]
+    found["evaluations"].append(of_all)
+    parsed = rendered(made.folder(tmp_path / "run", made.results(), {"clinical": found}))
+    assert parsed.wrong == [] and "Macro AUC by severity, run" in parsed.shown
+    assert ".375 [.250, .500] +.125 [+.062, +.188] .500 .250" in parsed.shown
+    assert "AlexNet" not in parsed.shown
+    of_all["over_alexnet"] = {"be": 1.25, "rbe": 2.5}
+    parsed = rendered(made.folder(tmp_path / "other", made.results(), {"clinical": found}))
+    assert "+.125 [+.062, +.188] 1.25 2.50 .500 .250" in parsed.shown and "AlexNet" in parsed.shown
+
+
 def test_certified_and_stored_scores_stand_beside_the_attacks(tmp_path):
     found = made.evaluation()
     found["evaluations"] += [made.row("certified", epsilon, 0.25, unchanged=0.375) for epsilon in made.RADII]
@@ -235,7 +257,7 @@ def test_certified_and_stored_scores_stand_beside_the_attacks(tmp_path):
     assert "Macro AUC, certified at 2/255 0.250 (0.200 to 0.300)" in parsed.shown
     assert "Reports that provably can't change at 2/255 37.5 %" in parsed.shown
     assert "Macro AUC, worst attack at 2/255 0.500" in parsed.shown  # A bound is no attack.
-    assert "PGD-10, epsilon 2/255 0.625 (0.575 to 0.675) 0.625 25.0 % 12.5 %" in parsed.shown
+    assert "PGD-10, 2/255 0.625 (0.575 to 0.675) 0.625 25.0 % 12.5 %" in parsed.shown
     assert "run, certified" in parsed.shown  # the lower end in the plot over the radius
 
 
@@ -284,6 +306,11 @@ def test_many_models_stand_below_each_other_and_keep_their_colours(pair, tmp_pat
     (kept,) = re.findall(r'id="gallery-data">(.*?)</script>', text)
     assert [model["colour"] for model in json.loads(kept)["models"]] == [0, 1]
     assert json.loads(kept)["run"] == "robust"
+    # Where another undefended model comes first, the gallery's baseline keeps the colour that it has on this page.
+    made.folder(tmp_path / "first", made.results())
+    page.compare([tmp_path / "first", *pair], tmp_path / "all.html")
+    (kept,) = re.findall(r'id="gallery-data">(.*?)</script>', (tmp_path / "all.html").read_text())
+    assert [model["colour"] for model in json.loads(kept)["models"]] == [1, 2]
 
 
 def test_only_models_that_came_along_can_be_fooled_on_the_page(tmp_path):

@@ -121,7 +121,7 @@ def test_an_evaluation_ends_in_the_command_to_try_next(tmp_path, suite, steps, c
     found["config"] |= {"suite": suite, "steps": steps}
     page = tmp_path / "report.html"
     page.touch()
-    lines = verdict.after_evaluation("my run", found, page).splitlines()
+    lines = verdict.after_evaluation("my run", found, page, found["config"]).splitlines()
     assert lines[0].startswith("Verdict: Clean AUC 0.875; worst of 2 attacks")
     assert lines[1:] == [f"Files:   {page}", f"Next:    {command}"]
 
@@ -162,11 +162,14 @@ def test_a_folder_without_runs_is_one_line(tmp_path, make):
         listing.main(["runs", str(tmp_path / "runs")])
 
 
-def test_after_a_file_the_next_command_names_its_data(tmp_path):
-    (tmp_path / "mine.keras").write_bytes(b"")
-    found = made.evaluation()
-    found["config"] = dataclasses.asdict(config.EvaluateConfig("x", data="a.npz", limit=50, input_range=("0", "255")))
-    told = verdict.after_evaluation(tmp_path / "mine.keras", found, None).splitlines()[-1]
-    wanted = "mine.keras --data=a.npz --limit=50 --input-range 0 255 --suite standard"
-    assert told.endswith(wanted)
-    assert "--data" not in verdict.after_evaluation(tmp_path, found, None)
+def test_after_a_file_the_next_command_names_its_data_where_they_are(tmp_path):
+    file = tmp_path / "mine.keras"
+    file.write_bytes(b"")
+    chosen = dataclasses.asdict(config.EvaluateConfig("x", data="a.npz", limit=50, input_range=("0", "255")))
+    told = verdict.after_evaluation(file, made.evaluation(), None, chosen).splitlines()[-1]
+    # Whatever results leave out, such as the default folder of data, isn't taken for another one.
+    assert told.endswith("mine.keras --data=a.npz --limit=50 --input-range 0 255 --suite standard")
+    chosen |= {"data": "/scans/a.npz", "data_dir": "/scans"}
+    told = verdict.after_evaluation(file, made.evaluation(), None, chosen).splitlines()[-1]
+    assert "--data=/scans/a.npz --data-dir=/scans --limit=50" in told
+    assert "--data" not in verdict.after_evaluation(tmp_path, made.evaluation(), None, chosen)

@@ -183,6 +183,18 @@ def test_texts_of_which_each_may_be_a_long_one_are_refused(path, refuse):
     assert "neither text nor numbers, 'numbers'" in refuse()
 
 
+@pytest.mark.parametrize(("number", "size"), [(0, 0), (0, 8), (0, 1 << 40), (1, 1 << 40), (1, (1 << 64) - 16)])
+def test_heaps_of_texts_at_which_hdf5_would_hang_are_refused(path, refuse, number, size):
+    content = bytearray(path.read_bytes())
+    place = content.index(b"GCOL\x01") + 16
+    content[place : place + 2], content[place + 8 : place + 16] = (
+        number.to_bytes(2, "little"),
+        size.to_bytes(8, "little"),
+    )
+    path.write_bytes(content)
+    assert "damaged" in refuse()
+
+
 def test_damaged_files_are_refused(path, refuse):
     whole = path.read_bytes()
     for content in (b"", b"<!DOCTYPE html>", whole[:1000], whole[: len(whole) // 2], b"\x89HDF\r\n\x1a\n" + bytes(100)):

@@ -206,15 +206,17 @@ def test_layers_for_more_numbers_than_the_file_has_are_not_made(tmp_path, member
         models.load(tmp_path / "model.keras")
 
 
+@pytest.mark.parametrize("size", [8, None])
 @pytest.mark.parametrize(
     ("enlarge", "name", "settings"),
     [
         (keras.layers.UpSampling2D(4), "UpSampling2D", {"size": [10_000, 10_000]}),
         (lambda x: keras.ops.repeat(x, 4, axis=1), "Repeat", {"repeats": 10**8}),
+        (keras.layers.ZeroPadding2D(1), "ZeroPadding2D", {"padding": [[10**5, 0], [10**5, 0]]}),
     ],
 )
-def test_layers_that_enlarge_images_beyond_measure_are_not_made(tmp_path, enlarge, name, settings):
-    inputs = keras.Input((8, 8, 1))
+def test_layers_that_enlarge_images_beyond_measure_are_not_made(tmp_path, enlarge, name, settings, size):
+    inputs = keras.Input((size, size, 1))
     x = keras.layers.GlobalAveragePooling2D()(enlarge(inputs))
     keras.Model(inputs, keras.layers.Dense(14)(x)).save(tmp_path / "model.keras")
     with zipfile.ZipFile(tmp_path / "model.keras") as opened:
@@ -223,6 +225,14 @@ def test_layers_that_enlarge_images_beyond_measure_are_not_made(tmp_path, enlarg
         (tmp_path / file).write_bytes(with_layer(content, name, **settings))
         with pytest.raises(ModelError, match=rf"{file}: .*values per image"):
             models.load(tmp_path / file)
+
+
+@pytest.mark.parametrize("ending", ["keras", "h5"])
+def test_a_model_that_was_never_built_is_refused_before_images_would_build_it(tmp_path, ending):
+    path = tmp_path / f"model.{ending}"
+    keras.Sequential([keras.layers.Flatten(), keras.layers.Dense(2_000_000)]).save(path)
+    with pytest.raises(ModelError, match="never built"):
+        models.load(path)
 
 
 @pytest.mark.parametrize(
