@@ -240,10 +240,20 @@ def test_a_recipe_is_a_set_of_options_that_the_command_line_overrides():
     assert json.loads(config.to_json(best))["recipe"] == "best"
 
 
+def test_what_trains_on_clean_images_alone_takes_a_recipe_as_it_is_for_these():
+    recipe, read = recipes.RECIPES["best"], config.parse(config.BaselineConfig, ["--recipe=best", "--scale=0.3"])
+    assert recipe.clean["epochs"] != recipe.options["epochs"]
+    for name, value in (recipe.clean | {"scale": 0.3, "ema": recipe.options["ema"]}).items():
+        assert getattr(read, name) == value
+    robust = config.parse(config.AdversarialConfig, ["--recipe=best"])
+    assert (robust.epochs, robust.rotation) == (recipe.options["epochs"], None)
+
+
 @pytest.mark.parametrize("name", recipes.RECIPES)
 def test_every_recipe_names_options_of_the_scripts_and_is_in_the_help(name):
     recipe = recipes.RECIPES[name]
     assert set(recipe.options) <= {field.name for field in commandline.options(config.AdversarialConfig)}
+    assert set(recipe.clean) <= {field.name for field in commandline.options(config.BaselineConfig)}
     for kind in (config.BaselineConfig, config.AdversarialConfig):
         read = config.parse(kind, [f"--recipe={name}"])
         assert read.recipe == name and read.model == recipe.options.get("model", "cnn")

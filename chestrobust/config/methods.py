@@ -36,8 +36,8 @@ METHODS = {
     ),
     "trades": Method(
         "held to the answers to clean images",
-        ("adv_weight", "weight_epsilon"),
-        "which weighs clean and adversarial images by --beta",
+        ("adv_weight", "weight_epsilon", "attack_loss"),
+        "whose attacks climb its own divergence, weighed by --beta",
     ),
     "certified": Method(
         "none but bounds of the logits over each whole ball, for scores that evaluate.py --certify proves",

@@ -43,9 +43,10 @@ def _of_recipe(config_class, read):
     name = recipes.taken(read, getattr(config_class, "RECIPE", None))
     if name is None:
         return {}
-    options = recipes.RECIPES[name].options
-    unused = methods.unused(read.get("method", options.get("method")))
-    names = {field.name for field in dataclasses.fields(config_class)}.difference(unused)
+    recipe = recipes.RECIPES[name]
+    names = {field.name for field in dataclasses.fields(config_class)}
+    options = recipe.options if "method" in names else recipe.options | recipe.clean
+    names -= set(methods.unused(read.get("method", options.get("method"))))
     return {"recipe": name} | {option: value for option, value in options.items() if option in names}
 
 

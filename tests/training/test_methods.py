@@ -213,6 +213,7 @@ def test_options_that_a_method_does_not_have_are_refused():
         ),
         ("pgd", {"weight_epsilon": 0.1}, "--weight-epsilon: expected --method awp. Received pgd"),
         ("pgd", {"beta": 2.0}, "--beta: expected --method trades. Received pgd"),
+        ("trades", {"attack_loss": "training"}, "--attack-loss: expected --method online, pgd, awp, fast, static"),
     ):
         with pytest.raises(ExpectedError, match=message):
             config.AdversarialConfig(method=method, **change)
