@@ -307,7 +307,8 @@ def test_more_draws_of_noise_never_lower_the_loss(cnn, batch):
 def test_one_pixel_finds_the_only_pixel_that_matters(label, value):
     images = np.full((3, 8, 6, 2), 0.5)
     adversarial = blackbox.one_pixel(lambda images, training: images[:, 7, 5, 1:], images, np.full((3, 1), label))
-    assert (np.abs(adversarial[:, 7, 5, 1] - value) < 0.1).all()
+    # How near the search comes to the end, from 0.5, differs between versions of SciPy.
+    assert (np.abs(adversarial[:, 7, 5, 1] - value) < 0.2).all()
     others = np.ones((8, 6), bool)
     others[7, 5] = False
     np.testing.assert_array_equal(adversarial[:, others], images[:, others])
