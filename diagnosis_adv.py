@@ -48,6 +48,7 @@ def main(arguments=None):
         begun = runs.Run(run.path / "baseline").started and not options.overwrite
         if not baseline and not begun and not foreign:
             baseline = _default_baseline(options, splits)
+        saved.check_unseen(filter(None, (source, baseline)), splits)
         for other in filter(None, (source, baseline)):
             if other.own_run:
                 runs.check_fits(other.run, splits)

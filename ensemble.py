@@ -35,6 +35,7 @@ def main(arguments=None):
     chosen = saved.settings(subjects[0], vars(options))
     splits = data.load_for(**config.picked(chosen, config.DATA))
     data.check_trainable(splits)
+    saved.check_unseen(subjects, splits)
     for one in subjects:
         saved.check_labels(one, splits)
     runs.lock(run.path)

@@ -34,6 +34,7 @@ def main(arguments=None):
     chosen = saved.settings(subjects[0], vars(options))
     splits = data.load_for(**config.picked(chosen, config.DATA))
     data.check_trainable(splits)
+    saved.check_unseen(subjects, splits)
     if options.label is not None and options.label not in splits.label_names:
         raise ExpectedError(f"--label: expected one of {', '.join(splits.label_names)}. Received: {options.label}.")
     devices.join("none")

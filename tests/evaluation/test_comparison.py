@@ -13,7 +13,10 @@ import pytest
 from conftest import make_splits
 from test_evaluate import write_npz
 
+import diagnosis_adv
+import ensemble
 import evaluate
+import explain
 import report
 from chestrobust import data, models
 from chestrobust.errors import ExpectedError, RunError
@@ -191,3 +194,19 @@ def test_what_cannot_be_compared_is_one_line_and_nothing_is_attacked(here, monke
     monkeypatch.setattr(sweep, "sweep", lambda *_, **__: pytest.fail("attacked"))
     with pytest.raises(ExpectedError, match=message):
         evaluate.main([*arguments, *OPTIONS])
+
+
+@pytest.mark.parametrize(
+    ("script", "arguments"),
+    [
+        (ensemble, ["runs/base", "runs/unseen", "--run", "runs/both"]),
+        (explain, ["runs/unseen"]),
+        (diagnosis_adv, ["--baseline", "runs/unseen", "--run", "runs/new"]),
+        (diagnosis_adv, ["--init-from", "runs/unseen", "--run", "runs/new"]),
+    ],
+)
+def test_no_script_tests_a_fold_on_what_it_was_trained_on(here, script, arguments):
+    if not (here / "runs" / "unseen").exists():
+        make_run(here / "runs" / "unseen", sha256=data.load("data.npz").sha256, note="fold 1 of 5")
+    with pytest.raises(RunError, match=r"runs/unseen: expected data that the model wasn't trained on.*fold 1 of 5"):
+        script.main([*arguments, "--data", "data.npz"])
