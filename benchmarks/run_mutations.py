@@ -156,5 +156,5 @@ def model(rng):
     file = io.BytesIO()
     with zipfile.ZipFile(file, "w", rng.choice((zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED))) as archive:
         for name, content in members.items():
-            archive.writestr(name, content)
+            archive.writestr(zipfile.ZipInfo(name), content, archive.compression)
     return raw(file.getvalue(), rng) if rng.random() < 0.3 else file.getvalue()

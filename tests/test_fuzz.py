@@ -2,6 +2,7 @@
 
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -27,10 +28,10 @@ def test_a_fixed_corpus_is_loaded_or_refused(tmp_path):
     assert outcomes == {kind: {"loaded", "refused"} for kind in fuzz.READERS}, "nothing else would be a test"
 
 
-def test_the_same_seed_and_number_give_the_same_file():
-    assert [fuzz.content(3, number)[:2] for number in range(40)] == [
-        fuzz.content(3, number)[:2] for number in range(40)
-    ]
+def test_the_same_seed_and_number_give_the_same_file(monkeypatch):
+    first = [fuzz.content(3, number)[:2] for number in range(40)]
+    monkeypatch.setattr(time, "time", lambda: 0)  # archives hold no time of their own
+    assert [fuzz.content(3, number)[:2] for number in range(40)] == first
     assert fuzz.content(3, 0)[1] != fuzz.content(4, 0)[1]
 
 
