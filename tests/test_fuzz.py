@@ -59,7 +59,7 @@ sys.exit(fuzz.fuzz(0, 160, 2, fuzz.Path("kept")))
         ("bytearray(2 * fuzz.MEMORY)", "raised MemoryError"),
         ("raise DataError('x' * 2000)", "refused in many words"),
         ("os._exit(3)", "died (3)"),
-        ("time.sleep(60)", "hung"),
+        pytest.param("time.sleep(60)", "hung", marks=pytest.mark.slow),
     ],
 )
 def test_each_violation_is_counted_and_its_file_kept(tmp_path, behaviour, outcome):

@@ -156,6 +156,7 @@ def test_from_training_to_explaining(tmp_path, capsys):
         runs.check_fits(runs.finished(tmp_path / "run"), data.load("nih", root=root))
 
 
+@pytest.mark.slow
 def test_a_backbone_takes_it_too(tmp_path):
     classifier = models.build("mobilenet_v2", (32, 32, 4), 2, attention="se")
     classifier.save(tmp_path / "model.keras")
