@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
-from chestrobust import files, runs
+from chestrobust import files, runs, titles
 from chestrobust.errors import DataError, RunError
 from chestrobust.reporting import verdict
 from chestrobust.runs import provenance
@@ -32,6 +32,7 @@ class Dossier:
         evaluations: What `evaluate.py` wrote about it, by name.
         rows: The scores under the attacks of training, as in `results`.
         undefended: Whether it was trained on clean images alone, as far as one knows.
+        file: Name of the model's file there.
     """
 
     name: str
@@ -40,6 +41,7 @@ class Dossier:
     evaluations: dict = field(default_factory=dict)
     rows: list = field(default_factory=list)
     undefended: bool = False
+    file: str = "model.keras"
 
     @cached_property
     def own(self):
@@ -141,10 +143,12 @@ def _of_run(evaluations):
 
 def _strangers(folder, evaluations):
     """A `Dossier` for each file that was evaluated."""
-    by_model = {}
+    by_file, called = {}, {}
     for name, found in evaluations.items():
-        by_model.setdefault(found["model"], {})[name] = found
-    return [Dossier(Path(model).stem, folder, evaluations=found) for model, found in by_model.items()]
+        file = Path(found["model"]).name  # The same one was named from wherever one was.
+        by_file.setdefault(file, {})[name] = found
+        called[file] = titles.model(found["model"])
+    return [Dossier(called[file], folder, evaluations=found, file=file) for file, found in by_file.items()]
 
 
 def _members(folder, results):
@@ -163,12 +167,12 @@ def _evaluations(folder):
     return {name: run.read(f"{name}.json", *KEYS) for name in names}
 
 
-def comparison(folder, dossiers):
-    """What `evaluate.py` wrote into a folder about several models at once: on as many of these as there is.
+def comparison(folders, dossiers):
+    """What `evaluate.py` wrote into folders about several models at once: on as many of these as there is.
 
     Args:
-        folder: The folder around the runs.
-        dossiers: Of runs.
+        folders: The folders around the runs, and those of files that are no run's.
+        dossiers: Of both.
 
     Returns:
         For each model of the comparison the index of its dossier or None, and the comparison; None without any.
@@ -176,11 +180,11 @@ def comparison(folder, dossiers):
     Raises:
         RunError: If one can't be read.
     """
-    models = [one.path / "model.keras" for one in dossiers]
+    models = [one.path / one.file for one in dossiers]
     shown = {provenance.sha256(path): number for number, path in enumerate(models) if files.is_own(path)}
-    run, found = runs.Run(folder), []
-    for path in sorted(folder.glob("comparison-*.json")):
-        told = run.read(path.name, "models", "differences", "radius")
+    found = []
+    for path in (path for folder in folders for path in sorted(folder.glob("comparison-*.json"))):
+        told = runs.Run(path.parent).read(path.name, "models", "differences", "radius")
         try:
             places = [shown.get(model["sha256"]) for model in told["models"]]
             covered = sum(place is not None for place in places), len(told["differences"][0])

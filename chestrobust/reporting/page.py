@@ -46,17 +46,23 @@ def place(folders):
 
     A folder of files that are no run's is around them itself.
     """
-    run = Run(folders[0])
     if len(folders) > 1:
-        return (run.path.parent if run.finished else run.path) / NAME
+        return around(folders[0]) / NAME
+    run = Run(folders[0])
     return (run.path if run.finished else run.path / "evaluations") / NAME
 
 
+def around(folder):
+    """Where what is said of several models goes: the folder around a run, or the one of files that are no run's."""
+    run = Run(folder)
+    return run.path.parent if run.finished else run.path
+
+
 def compare(folders, path):
-    """Write a page of a run with its baseline, or of several, each of which stands for itself.
+    """Write a page of a run with its baseline, or of several runs or files, each of which stands for itself.
 
     Args:
-        folders: Paths of run folders.
+        folders: Paths of run folders, or of those of files that are no run's.
         path: Path of the page.
 
     Returns:
@@ -72,8 +78,9 @@ def compare(folders, path):
             # Of a run and its baseline, the run; of an ensemble or of files, all.
             shown += found[-1:] if several and found[0].undefended else found
     with read_back(Run(folders[0])):
-        around = place(folders).parent.resolve()
-        text = render(shown, several, dossier.comparison(around, shown) if several else None)
+        several = several or (len(shown) > 1 and not any(one.results for one in shown))
+        places = dict.fromkeys(around(folder).resolve() for folder in folders)
+        text = render(shown, several, dossier.comparison(places, shown) if several else None)
         told = [(name, one.sentence) for name, one in zip(sections.names(shown), shown, strict=True)]
     save(text, path)
     return told
@@ -132,7 +139,7 @@ def render(dossiers, several=False, compared=None):
         "alike": found.alike,
         "summary": sections.summary(found),
         "overview": plots.overview(found),
-        "pictures": {} if several else dossier.pictures(subject.path),
+        "pictures": dossier.pictures(subject.path) if len({one.path for one in subjects}) == 1 else {},
         "gallery": _gallery(dossiers, found),
         "charts": [*filter(None, (plots.over_radius(found), plots.over_steps(dossiers, found)))],
         "attacks": plots.attacks(found),

@@ -62,6 +62,8 @@ def compared(dossiers):
     called, colours = names(dossiers), _colours(dossiers)
     common = set.intersection(*(set(one.own) for one in dossiers))
     choices = [[one.own[name] for one in dossiers] for name in sorted(common)]
+    # Files in one folder have evaluations of names of their own.
+    choices += [[one.chief for one in dossiers]] if all(one.chief for one in dossiers) else []
     choices += [[{**one.results, "data": one.data, "evaluations": one.rows} for one in dossiers]]
     shared = [_shared(results) for results in choices if all(one["evaluations"] for one in results)]
     # Of several as strong ones the first: an evaluation rather than what training wrote.
@@ -87,9 +89,14 @@ def names(dossiers):
     """Names that tell the models apart: with their folders, where several have the same."""
     called = [one.name for one in dossiers]
     return [
-        name if called.count(name) == 1 else f"{one.path.resolve().parent.name}/{name}"
+        name if called.count(name) == 1 else f"{_folder(one).name}/{name}"
         for name, one in zip(called, dossiers, strict=True)
     ]
+
+
+def _folder(one):
+    """The folder around a run, or the one that a file lies in."""
+    return one.path.resolve().parent if one.results else one.path.resolve()
 
 
 def _colours(dossiers):

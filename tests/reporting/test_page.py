@@ -342,6 +342,51 @@ def test_files_that_are_no_runs_are_reported_beside_their_evaluations(tmp_path):
     assert "mine Clean AUC 0.875" in Parsed(path.read_text()).shown
 
 
+def of_files(folder, drops):
+    """Evaluations of files that are no runs, and what `evaluate.py` writes of several of them together."""
+    (folder / "evaluations").mkdir(parents=True)
+    models = []
+    for name, drop in drops.items():
+        (folder / f"{name}.keras").write_bytes(name.encode())
+        found = made.evaluation(drop, model=str(folder / f"{name}.keras"))
+        (folder / "evaluations" / f"{name}-data-quick.json").write_text(json.dumps(found))
+        models.append({"sha256": hashlib.sha256(name.encode()).hexdigest(), "evaluations": found["evaluations"]})
+    change = {"difference": 0.125, "low": 0.0625, "high": 0.1875}
+    scores = ("auc", "ap", "sensitivity", "specificity")
+    rows = [{"title": "clean", "epsilon": 0.0, **{f"macro_{name}": change for name in scores}}]
+    told = {"models": models, "differences": [rows] * (len(models) - 1), "radius": 2 / 255}
+    if len(drops) > 1:
+        (folder / "comparison-data-quick.json").write_text(json.dumps(told))
+    return told
+
+
+def test_files_in_one_folder_are_compared_as_runs_are(tmp_path):
+    of_files(tmp_path / "mine", {"a": 0.25, "b": 0.125})
+    parsed = rendered(tmp_path / "mine")
+    assert parsed.wrong == [] and "Not alike." not in parsed.shown
+    assert "b minus a" in parsed.shown and "+0.125 (+0.062 to +0.188)" in parsed.shown
+    assert parsed.shown.count("Copy methods") == 2  # Each stands for itself.
+    (tmp_path / "mine" / "b.keras").write_bytes(b"another model")
+    parsed = rendered(tmp_path / "mine")
+    assert "b minus a" not in parsed.shown and "come with python evaluate.py RUN RUN2 ..." in parsed.shown
+
+
+def test_a_file_and_a_run_are_compared_in_any_order(pair, tmp_path):
+    told = of_files(tmp_path / "mine", {"a": 0.25, "b": 0.125})
+    told["models"][1]["sha256"] = hashlib.sha256(b"weights of the baseline").hexdigest()
+    (tmp_path / "mine" / "comparison-data-quick.json").write_text(json.dumps(told))
+    for folders in ([tmp_path / "mine", pair[0]], [pair[0], tmp_path / "mine"]):
+        page.compare(folders, tmp_path / "both.html")
+        assert "base minus a" in Parsed((tmp_path / "both.html").read_text()).shown
+
+
+def test_files_of_one_name_are_told_apart_by_their_folders(tmp_path):
+    for name, drop in (("one", 0.25), ("two", 0.125)):
+        of_files(tmp_path / name, {"mine": drop})
+    page.compare([tmp_path / "one", tmp_path / "two"], tmp_path / "both.html")
+    assert "one/mine and two/mine" in Parsed((tmp_path / "both.html").read_text()).shown
+
+
 def test_members_of_an_ensemble_stand_side_by_side(tmp_path):
     rows = [
         made.row(attack, epsilon, auc) | {"model": name, "through": through}
