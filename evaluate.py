@@ -34,7 +34,7 @@ def main(arguments=None):
     subjects = saved.several(named)
     folders = list(dict.fromkeys(one.run.path for one in subjects))
     _check_several(options, subjects, folders)
-    own_data = options.data is None
+    own_data, given = options.data is None, vars(options)
     options = dataclasses.replace(options, **saved.completed(subjects[0], config.picked(options, config.DATA)))
     if own_data:
         saved.check_same_data(subjects)
@@ -68,11 +68,11 @@ def main(arguments=None):
         pages = [page.write(folder) for folder in folders]
         report = page.write(*folders) if len(folders) > 1 else pages[0]
         shown = [tables.evaluation(results) for results in found] if options.verbose else []
-        closing = verdict.after_comparison(named, compared, path, report, vars(options))
+        closing = verdict.after_comparison(named, compared, path, report, given)
         print(*shown, told.tables(compared), closing, sep="\n\n")
     else:
         found = [evaluate(subjects[0])]
-        closing = verdict.after_evaluation(options.subject, found[0], page.write(folders[0]), vars(options))
+        closing = verdict.after_evaluation(options.subject, found[0], page.write(folders[0]), given)
         print(tables.evaluation(found[0], options.verbose), closing, sep="\n\n")
     failed = any(line["status"] == "failed" for results in found for line in results["audit"])
     return 1 if options.strict and failed else 0

@@ -1,11 +1,11 @@
 """What an evaluation comes to, in one sentence and from its results alone, and what to do about it."""
 
+import dataclasses
 import shlex
 from collections import Counter
-from pathlib import Path
 
 from chestrobust import catalogue, commandline, titles
-from chestrobust.config import DATA, DATA_DIR, EvaluateConfig
+from chestrobust.config import DATA, EvaluateConfig
 
 # An attacker has one image for all labels: what has another one for each can't be the worst.
 PER_LABEL = ("label-margin", "floor", "certified")
@@ -75,7 +75,7 @@ def after_evaluation(subject, results, page, chosen):
         subject: The run or file that was evaluated, as it was given.
         results: What was written.
         page: Path of the report, or None.
-        chosen: The options by name, with the places on this machine that results leave out.
+        chosen: The options by name, as they were given: what is left open is the run's own again.
     """
     return _closing(sentence(results), [page] if page else [], _stronger([subject], chosen))
 
@@ -96,9 +96,8 @@ def after_comparison(subjects, compared, path, page, chosen):
 
 
 def _stronger(subjects, chosen):
-    """The command to try after an evaluation with these options."""
-    # A run tells its data, a file doesn't.
-    data = _data_of(chosen) if any(Path(subject).is_file() for subject in subjects) else []
+    """The command to try after an evaluation with these options, on the same data."""
+    data = _data_of(chosen)
     command = ["python", "evaluate.py", *subjects, *data, "--suite", "standard"]
     if chosen["suite"] == "standard":
         more = [*command, "--steps", PUBLISHED_STEPS, "--restarts", 5]
@@ -107,8 +106,10 @@ def _stronger(subjects, chosen):
 
 
 def _data_of(chosen):
-    """The arguments that say which data and pixels, as far as they are set."""
-    given = {name: chosen[name] for name in DATA if chosen.get(name) and chosen[name] != DATA_DIR}
+    """The arguments that say which data and pixels, and what the model's file needs, as far as they are given."""
+    usual = {field.name: field.default for field in dataclasses.fields(EvaluateConfig)}
+    names = [name for name in (*DATA, "import_") if name in usual]
+    given = {name: chosen[name] for name in names if chosen[name] != usual[name]}
     pixels = ["--input-range", *chosen["input_range"]] if chosen.get("input_range") else []
     return [*commandline.as_arguments(given, EvaluateConfig), *pixels]
 

@@ -166,8 +166,8 @@ def settings(subject, given):
 
     Args:
         subject: A `Saved` model.
-        given: Options by name; None where the run's own are wanted. With `data`, size and limits of the run's data no
-            longer apply.
+        given: Options by name; None where the run's own are wanted. With `data`, limits of the run's data no longer
+            apply.
 
     Returns:
         A namespace with the fields of `config.BaselineConfig`.
@@ -179,6 +179,7 @@ def settings(subject, given):
     if given["data"] is not None:
         # Metadata are what the model takes beside the pixels, whatever the data.
         own = {name: value for name, value in own.items() if name not in config.DATA or name == "metadata"}
+        own["size"] = _own_size(subject, given["data"])
     given = {name: value for name, value in given.items() if value is not None}
     defaults = dataclasses.asdict(config.BaselineConfig())
     return SimpleNamespace(**{name: (defaults | own | given)[name] for name in defaults})
@@ -237,11 +238,17 @@ def completed(subject, given):
         left_open = [name for name in given if given[name] == getattr(config.EvaluateConfig, name)]
         # Runs of earlier versions have no options of folders.
         found |= {name: own.get(name) for name in left_open}
-    elif given["size"] is None and run.finished and not data.is_path(given["data"]):
-        # Data that come in any size are taken in the model's own.
-        shape = run.read("results.json", "data")["data"].get("image_shape")
-        found["size"] = shape and shape[0]
+    elif given["size"] is None:
+        found["size"] = _own_size(subject, given["data"])
     return found
+
+
+def _own_size(subject, name):
+    """Size of the images of a model's run, in which data of a name that come in any size are taken; None if unknown."""
+    if not subject.run.finished or data.is_path(name):
+        return None
+    shape = subject.data.get("image_shape")
+    return shape and shape[0]
 
 
 def _own_data(subject, *names):

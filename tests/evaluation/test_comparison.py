@@ -98,7 +98,9 @@ def test_several_models_stand_in_one_table_one_plot_and_one_page(told, printed, 
     lines = printed.splitlines()
     assert max(len(line) for line in lines if line.startswith("|")) <= 100
     assert "robust minus base, paired on the same resamples" in lines
-    assert "| PGD-AUC-2 | " in printed and lines[-1].endswith("evaluate.py runs/base runs/robust --suite standard")
+    assert "| PGD-AUC-2 | " in printed and lines[-1].endswith(
+        "evaluate.py runs/base runs/robust --data-dir=cache --suite standard"
+    )
     assert [line for line in lines if line.startswith("Files:")] == [
         "Files:   runs/comparison-data-quick.json, runs/comparison-data-quick.png, runs/report.html"
     ]

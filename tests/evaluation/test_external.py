@@ -188,6 +188,9 @@ def test_data_of_any_size_are_taken_in_the_models_own(tmp_path):
     assert completed(options).size == 16
     assert completed(dataclasses.replace(options, size=28)).size == 28
     assert completed(dataclasses.replace(options, data="other.npz")).size is None
+    # explain.py takes the same images as evaluate.py.
+    explained = config.ExplainConfig(subject=str(run), other=None, data="phantom")
+    assert saved.settings(saved.find(str(run)), vars(explained)).size == 16
 
 
 def test_a_run_brings_its_folder_and_subset(tmp_path):

@@ -162,7 +162,7 @@ def test_a_folder_without_runs_is_one_line(tmp_path, make):
         listing.main(["runs", str(tmp_path / "runs")])
 
 
-def test_after_a_file_the_next_command_names_its_data_where_they_are(tmp_path):
+def test_the_next_command_names_the_data_that_were_given_where_they_are(tmp_path):
     file = tmp_path / "mine.keras"
     file.write_bytes(b"")
     chosen = dataclasses.asdict(config.EvaluateConfig("x", data="a.npz", limit=50, input_range=("0", "255")))
@@ -172,4 +172,10 @@ def test_after_a_file_the_next_command_names_its_data_where_they_are(tmp_path):
     chosen |= {"data": "/scans/a.npz", "data_dir": "/scans"}
     told = verdict.after_evaluation(file, made.evaluation(), None, chosen).splitlines()[-1]
     assert "--data=/scans/a.npz --data-dir=/scans --limit=50" in told
-    assert "--data" not in verdict.after_evaluation(tmp_path, made.evaluation(), None, chosen)
+    # What is given of a run is kept too, and what its model's file needs; the rest it tells itself.
+    chosen = dataclasses.asdict(config.EvaluateConfig("x", data="nih", root="/scans", metadata=False, import_="own.py"))
+    told = verdict.after_evaluation(tmp_path, made.evaluation(), None, chosen).splitlines()[-1]
+    assert told.endswith(f"{tmp_path} --data=nih --root=/scans --no-metadata --import=own.py --suite standard")
+    chosen = dataclasses.asdict(config.EvaluateConfig("x"))
+    told = verdict.after_evaluation(tmp_path, made.evaluation(), None, chosen).splitlines()[-1]
+    assert told.endswith(f"{tmp_path} --suite standard")
