@@ -10,6 +10,7 @@ from chestrobust.data import metadata
 from chestrobust.data.splits import as_floats
 from chestrobust.errors import DataError, RunError
 from chestrobust.evaluation import outcomes
+from chestrobust.reporting import verdict
 
 TOGETHER = 256  # images attacked at once
 MIDDLE = 128  # gray of what no attack changed, in pictures of a perturbation
@@ -36,7 +37,7 @@ def worst(rows, epsilon):
         for row in rows
         if row["epsilon"] == epsilon and row["macro_auc"] is not None and _one_image(catalogue.attack(row["attack"]))
     ]
-    return min(found, key=lambda row: row["macro_auc"])["attack"] if found else None
+    return verdict.lowest(found)["attack"] if found else None
 
 
 def _one_image(row):

@@ -93,10 +93,9 @@ def _robustness(rows):
     row = verdict.worst(found)
     if row is None:
         return None
-    count = len(verdict.attacks_at(rows, row["epsilon"]))
-    return (
-        f"macro AUC {row['macro_auc']:.3f} under the worst of {count} attacks, epsilon {titles.radius(row['epsilon'])}"
-    )
+    attacks = verdict.attacks_of(rows, row)
+    under = f"the {attacks}" if attacks.startswith("worst") else attacks
+    return f"macro AUC {row['macro_auc']:.3f} under {under}, epsilon {titles.radius(row['epsilon'])}"
 
 
 def _precision(rows):

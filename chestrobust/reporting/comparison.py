@@ -89,14 +89,17 @@ def _scores(row):
 
 
 def _strongest(told):
-    """The first model's row of the attack at the radius under which all have the lowest mean AUC; None without one."""
+    """The first model's row of the attack at the radius under which all have the lowest sum of AUCs; None without.
+
+    It has this sum in the place of its own AUC.
+    """
     found = [
-        (sum(row["macro_auc"] for row in rows), number, rows[0])
-        for number, rows in enumerate(_rows(told))
+        {**rows[0], "macro_auc": sum(row["macro_auc"] for row in rows)}
+        for rows in _rows(told)
         if verdict.has_radius(rows[0]) and rows[0]["attack"] not in verdict.PER_LABEL
         if all(row["macro_auc"] is not None for row in rows)
     ]
-    return min(found)[2] if found else None
+    return verdict.lowest(found)
 
 
 def _by_label(found, told):

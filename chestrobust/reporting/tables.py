@@ -15,7 +15,7 @@ from collections import Counter
 
 from chestrobust.reporting import brackets, severities
 from chestrobust.reporting.cells import NONE, digits, markdown, paired, with_interval
-from chestrobust.reporting.verdict import has_radius
+from chestrobust.reporting.verdict import has_radius, lowest
 from chestrobust.tasks import Task
 from chestrobust.titles import BELOW, data_title, is_below_a_level, length, radius, settings, short, title
 
@@ -220,7 +220,8 @@ def _clean_and_worst(results):
     attacked = [
         entry for entry in others if entry["epsilon"] == middle and has_radius(entry) and entry["attack"] != "certified"
     ]
-    return [clean, *sorted(attacked, key=lambda entry: 1 if entry["macro_auc"] is None else entry["macro_auc"])[:1]]
+    scored = [entry for entry in attacked if entry["macro_auc"] is not None]
+    return [clean, lowest(scored)] if scored else [clean, *attacked[:1]]
 
 
 def _aucs(columns):

@@ -25,8 +25,7 @@ def sentence(results):
     clean, row = clean_of(results["evaluations"]), worst(results)
     parts = [f"Clean AUC {_number(clean['macro_auc'], 3)}"]
     if row:
-        count = number_of_attacks(results["evaluations"], row["epsilon"])
-        attacks = f"worst of {count} attacks" if count > 1 else titles.name(row["attack"])
+        attacks = attacks_of(results["evaluations"], row)
         at = f"{titles.radius(row['epsilon'])}{_which(results, row['epsilon'])}"
         parts.append(f"{attacks} {_number(row['macro_auc'], 2)}{_between(interval(row, 'macro_auc'))} at {at}")
         parts += [
@@ -131,9 +130,10 @@ def attacks_at(rows, epsilon):
     return [row for row in rows if row["epsilon"] == epsilon and has_radius(row) and row["attack"] not in titles.SUMS]
 
 
-def number_of_attacks(rows, epsilon):
-    """Of how many attacks a score at one radius is the worst."""
-    return sum(row["attack"] not in PER_LABEL for row in attacks_at(rows, epsilon))
+def attacks_of(rows, row):
+    """Of how many attacks the `worst` row at its radius is the worst, in words; the name of a single one."""
+    count = sum(other["attack"] not in PER_LABEL for other in attacks_at(rows, row["epsilon"]))
+    return f"worst of {count} attacks" if count > 1 else titles.name(row["attack"])
 
 
 def radius(results):
@@ -182,7 +182,21 @@ def worst(results, epsilon=None):
         and row["macro_auc"] is not None
         and row["attack"] not in PER_LABEL
     ]
-    return min(rows, key=lambda row: row["macro_auc"], default=None) if epsilon else None
+    return lowest(rows) if epsilon else None
+
+
+def lowest(rows):
+    """The row with the lowest macro AUC, None of no rows.
+
+    Of equal ones, as many are at 0, the last that follows the gradient: tables go from weak attacks to strong ones.
+    """
+
+    def rank(numbered):
+        number, row = numbered
+        known = catalogue.attack(row["attack"])
+        return row["macro_auc"], known is not None and not known.gradient, -number
+
+    return min(enumerate(rows), key=rank, default=(0, None))[1]
 
 
 def interval(row, key):

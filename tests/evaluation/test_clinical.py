@@ -69,7 +69,7 @@ def test_tables_show_them_and_no_radius_is_theirs(found):
     assert "they are another test" in text
     assert "exposure: per image the worst of 108: gamma 0.8 to 1.25" in text
     assert verdict.radius(found) == 4 / 255
-    assert verdict.number_of_attacks(found["evaluations"], 1.0) == 0
+    assert verdict.attacks_at(found["evaluations"], 1.0) == []
     assert verdict.worst(found, 1.0) is None
     assert "Attacked at epsilon 0.0157 (4/255)." in text
     graphs.curves(found)

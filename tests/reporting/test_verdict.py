@@ -49,6 +49,20 @@ def test_the_joint_score_counts_as_the_worst_and_the_floor_does_not():
     assert [row["attack"] for row in verdict.attacks_at(rows, 0.1)] == ["pgd"]
 
 
+def test_of_equal_scores_the_stronger_attack_is_named():
+    rows = [made.row(name, 0.1, 0.0) for name in ("fgsm", "pgd")]
+    assert verdict.worst({"evaluations": rows})["attack"] == "pgd"
+    # Square follows no gradient, and takes hundreds of queries to come to the same.
+    assert verdict.lowest([*rows, made.row("square", 0.1, 0.0)])["attack"] == "pgd"
+    assert verdict.lowest([*rows, made.row("square", 0.1, 0.0), made.row("joint", 0.1, 0.0)])["attack"] == "joint"
+    assert verdict.lowest([made.row("fgsm", 0.1, 0.0), made.row("pgd", 0.1, 0.25)])["attack"] == "fgsm"
+    found = made.evaluation()
+    for row in found["evaluations"]:
+        row |= {"macro_auc": 0.0} if row["attack"] in ("fgsm", "pgd") else {}
+    found["evaluations"] = [row for row in found["evaluations"] if row["attack"] in ("clean", "fgsm", "pgd")]
+    assert "Attacked: PGD-10, epsilon 0.00784 (2/255)." in tables.evaluation(found | {"labels": None}, verbose=False)
+
+
 def test_the_radius_is_that_of_the_audit_else_the_middle_one():
     found = made.evaluation()
     assert verdict.radius(found) == pytest.approx(2 / 255)
