@@ -88,9 +88,8 @@ def _radii(rows):
     return f"L-infinity within [0, 1], epsilon {', '.join(map(titles.radius, radii))}" if radii else None
 
 
-def _robustness(rows):
-    found = {"evaluations": rows}
-    row = verdict.worst(found)
+def _robustness(rows, judged):
+    row = verdict.worst(judged)
     if row is None:
         return None
     attacks = verdict.attacks_of(rows, row)
@@ -111,8 +110,8 @@ def _uncertainty(rows):
     return f"95 % intervals of {', '.join(told)}, and of each label's" if told else None
 
 
-def _failures(rows):
-    clean, row = verdict.clean_of(rows), verdict.worst({"evaluations": rows})
+def _failures(rows, judged):
+    clean, row = verdict.clean_of(rows), verdict.worst(judged)
     if row is None or row.get("hidden") is None or row.get("confusion") is None or clean.get("confusion") is None:
         return None
     shares = f"{100 * row['hidden']:.1f} % of reports lose a finding, {100 * row['invented']:.1f} % gain one"
@@ -169,10 +168,10 @@ ITEMS = (
          "{} on validation images, epoch {}".format, _TRAIN),
     Item(CLAIM, "28", "Measures of performance", ("judged.evaluations",), _scores),
     Item(CLAIM, "29", "Measures of uncertainty", ("judged.evaluations",), _uncertainty, _EVALUATE),
-    Item(CLAIM, "30", "Robustness or sensitivity analysis", ("judged.evaluations",), _robustness, _EVALUATE),
+    Item(CLAIM, "30", "Robustness or sensitivity analysis", ("judged.evaluations", "judged"), _robustness, _EVALUATE),
     Item(CLAIM, "33", "Testing on external data", ("external",), lambda found: ", ".join(found.values()), _OTHER),
     Item(CLAIM, "38", "Estimates of accuracy and their precision", ("judged.evaluations",), _precision, _EVALUATE),
-    Item(CLAIM, "39", "Analysis of failures", ("judged.evaluations",), _failures, _EVALUATE),
+    Item(CLAIM, "39", "Analysis of failures", ("judged.evaluations", "judged"), _failures, _EVALUATE),
     Item(CLAIM, "43", "Where code and data are", ("judged.commit", "data.sha256"),
          lambda commit, sha256: f"code at commit {commit[:12]}, data with SHA-256 {sha256[:12]}"),
     Item(TRIPOD, "12e", "Measures, and how models are compared", ("judged.evaluations",), _scores),
@@ -192,6 +191,7 @@ ITEMS = (
          f"{hardware.get('machine', 'a machine')} in the results"),
     Item(FUTURE, "Robustness 1", "Say which variations are expected, attacks among them", ("judged.evaluations",),
          _radii, _EVALUATE),
-    Item(FUTURE, "Robustness 3", "Evaluate robustness", ("judged.evaluations", "judged.audit"),
-         lambda rows, lines: _robustness(rows) and f"{_robustness(rows)}; audit: {_audit(lines)}", _EVALUATE),
+    Item(FUTURE, "Robustness 3", "Evaluate robustness", ("judged.evaluations", "judged", "judged.audit"),
+         lambda rows, judged, lines: (told := _robustness(rows, judged)) and f"{told}; audit: {_audit(lines)}",
+         _EVALUATE),
 )  # fmt: skip

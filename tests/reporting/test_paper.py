@@ -146,6 +146,14 @@ def test_every_item_is_answered_from_the_results_or_says_what_to_do(robust):
     assert len({(answer.item.guideline, answer.item.number) for answer in answers}) == len(answers)
 
 
+def test_the_checklists_speak_of_the_radius_of_the_verdict(robust):
+    known = checklists.facts(robust)
+    known["judged"]["steps_curve"]["epsilon"] = 4 / 255
+    texts = {answer.item.number: answer.text for answer in checklists.answered(known)}
+    assert texts["30"] == "macro AUC 0.438 under the worst of 2 attacks, epsilon 4/255"
+    assert texts["Robustness 3"].startswith(texts["30"])
+
+
 @pytest.mark.parametrize("item", checklists.ITEMS, ids=lambda item: f"{item.guideline} {item.number}")
 def test_an_item_whose_field_is_missing_is_not_met(robust, item):
     known = checklists.facts(robust)
