@@ -4,9 +4,9 @@
     python benchmarks/chestmnist.py --data-dir FOLDER --sizes 28      on any other
 
 At each size a baseline, and a robust model for each radius of training, all with the options of the same recipe. Of
-these radii the one is chosen that the rule says; the table has all of them, which is the curve that the rule looks at.
-First the time is estimated, from short trainings on a part of the images; with `--estimate` that is all. Interrupted,
-the same command goes on. Writes FOLDER/chestmnist.json and FOLDER/chestmnist.md.
+these radii the one is chosen that the rule says; the table and the figure have all of them, which is the curve that the
+rule looks at. First the time is estimated, from short trainings on a part of the images; with `--estimate` that is all.
+Interrupted, the same command goes on. Writes FOLDER/chestmnist.json, FOLDER/chestmnist.md and FOLDER/chestmnist.png.
 
 The rule: the largest radius whose model keeps its clean macro AUC on the validation images within 0.02 of the
 baseline's; if none does, the smallest. The namesake's robust model lost 0.0176 on its test images. A robust model that
@@ -143,10 +143,42 @@ def chosen(rows):
     return next((radius for radius in reversed(radii) if radius in kept), radii[0])
 
 
+def curve(rows):
+    """A figure of the scores over the radius of training, the baseline at 0: a panel per size."""
+    from matplotlib.figure import Figure
+
+    sizes = list(dict.fromkeys(row["size"] for row in rows))
+    figure = Figure(figsize=(1.5 + 3.8 * len(sizes), 4.6), layout="constrained")
+    panels = figure.subplots(1, len(sizes), sharey=True, squeeze=False)[0]
+    series = [("validation", "validation, clean", "d--", "#222222"), ("clean", "test, clean", "o-", "#222222")]
+    looks = zip(("s-", "D-", "^-"), ("#e69f00", "#009e73", "#0072b2"), strict=True)
+    for (attack, epsilon), look in zip(ATTACKS, looks, strict=True):
+        series.append((f"{attack} {epsilon}", f"test, {title(f'{attack} {epsilon}')}", *look))
+    for axes, size in zip(panels, sizes, strict=True):
+        same = sorted((row for row in rows if row["size"] == size), key=lambda row: Fraction(row["radius"] or 0))
+        for key, label, look, colour in series:
+            axes.plot(range(len(same)), [row[key] for row in same], look, color=colour, label=label)
+        axes.axhline(same[0]["validation"] - LOSS, color="#888888", linestyle=":", label="least validation score")
+        axes.axvline(
+            [row["chosen"] for row in same].index(True), color="#cc79a7", linewidth=6, alpha=0.3, label="chosen"
+        )
+        axes.set_xticks(range(len(same)), [row["radius"] or "baseline" for row in same])
+        axes.set(title=f"{size} px", xlabel="radius of training")
+        axes.grid(axis="y", alpha=0.3)
+    panels[0].set_ylabel("macro AUC")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3 if len(sizes) > 1 else 2)
+    return figure
+
+
+def title(name):
+    """What tables and figures call an attack and its radius."""
+    return name.replace("fgsm", "FGSM").replace("pgd", "PGD-20")
+
+
 def write(folder, rows):
-    """Write both files; returns the table."""
+    """Write all three files; returns the table."""
     attacks = [f"{attack} {epsilon}" for attack, epsilon in ATTACKS]
-    header = ["Model", "Clean", *(name.replace("fgsm", "FGSM").replace("pgd", "PGD-20") for name in attacks)]
+    header = ["Model", "Clean", *map(title, attacks)]
     header += ["Validation, clean", "Audit"]
     lines = [[*row, "", ""] for row in REPORTED]
     for row in rows:
@@ -157,6 +189,7 @@ def write(folder, rows):
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "chestmnist.json").write_text(json.dumps(rows, indent=2) + "\n")
     (folder / "chestmnist.md").write_text(table + "\n")
+    curve(rows).savefig(folder / "chestmnist.png", dpi=110)
     return table
 
 

@@ -1,11 +1,12 @@
 """A reviewer's attack on finished runs: what many more steps and starts take off the standard suite's number.
 
-    python benchmarks/reviewer.py runs/quality/best-0 runs/quality/default-0 --evaluation quality --epsilons 0.03
+    python benchmarks/reviewer.py runs/quality/best-? runs/quality/default-? --epsilons 0.03 8/255 0.05
 
 APGD of 200 steps from ten starts, on both losses of the task and of several labels on their AUC too, from another seed
-than the suite's. With a single label both losses rank images alike, so that one is enough. For each run and radius
-prints the suite's joint score in RUN/evaluations/NAME.json, and what is left once the worst of the suite's own images
-and of the reviewer's counts for each patient. Exit code 1 if that takes off more than `--most`.
+than the suite's. With a single label both losses rank images alike, so that one is enough. The table has, for each run
+and radius, the suite's joint score in RUN/evaluations/NAME.json, and what is left once the worst of the suite's own
+images and of the reviewer's counts for each patient. Exit code 1 if that takes off more than `--most` anywhere.
+Each row goes to `--out` as soon as it is known; interrupted, the same command goes on with those that aren't there.
 """
 
 import argparse
@@ -17,13 +18,14 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from chestrobust import commandline, config, data, devices, startup
+from chestrobust import commandline, config, data, devices, files, startup
 from chestrobust.errors import ExpectedError
-from chestrobust.runs import arrays, saved
+from chestrobust.reporting.cells import markdown
+from chestrobust.runs import arrays, provenance, saved
 
 
 def main(arguments=None):
-    """Attack each run at each radius, and print a line for each."""
+    """Attack each run at each radius, and print a table of them."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     count = commandline.number(int, 1)
     parser.add_argument("subjects", nargs="+", metavar="RUN", help="run folders")
@@ -33,21 +35,61 @@ def main(arguments=None):
     parser.add_argument("--restarts", type=count, default=10, help="starts")
     parser.add_argument("--seed", type=commandline.number(int, 0), default=2026, help="of the random starts")
     parser.add_argument("--most", type=float, default=0.005, help="what may be taken off")
+    parser.add_argument("--out", default="runs/reviewer.json", help="file of the rows that are done")
     options = parser.parse_args(arguments)
-    within = True
+    out, rows = Path(options.out).expanduser(), []
+    known = json.loads(out.read_text()) if out.exists() else []
     for text in options.subjects:
         subject = saved.checked(text)
-        splits = data.load_for(**saved.completed(subject, config.picked(config.EvaluateConfig, config.DATA)))
-        devices.start()
         for epsilon in options.epsilons:
-            before, after = scores(subject, splits, epsilon, options)
-            print(
-                f"{subject.name}, epsilon {epsilon:.4g}: suite {before:.4f}, with the reviewer's images {after:.4f}, "
-                f"{before - after:.4f} taken off",
-                flush=True,
-            )
-            within &= before - after <= options.most
-    return 0 if within else 1
+            asked = identity(subject, epsilon, options)
+            row = next((row for row in known if asked.items() <= row.items()), None)
+            if row is None:
+                row = asked | {"run": subject.name, "reviewer": attacked(subject, epsilon, options)}
+                known.append(row)
+                out.parent.mkdir(parents=True, exist_ok=True)
+                with files.writing(out) as temporary:
+                    temporary.write_text(json.dumps(known, indent=2) + "\n")
+            rows.append(row)
+    print("\n".join(table(rows)))
+    return 0 if all(taken_off(row) <= options.most for row in rows) else 1
+
+
+def identity(subject, epsilon, options):
+    """What a row is of: the model, the suite's score at a radius, and the reviewer's settings."""
+    file = subject.run.path / "evaluations" / f"{options.evaluation}.json"
+    settings = {"steps": options.steps, "restarts": options.restarts, "seed": options.seed}
+    return {
+        "sha256": provenance.sha256(subject.path),
+        "epsilon": epsilon,
+        "suite": recorded(file, epsilon),
+        **settings,
+    }
+
+
+def attacked(subject, epsilon, options):
+    """What the reviewer leaves of a `saved.Saved` model at a radius, on the data of its run."""
+    splits = data.load_for(**saved.completed(subject, config.picked(config.EvaluateConfig, config.DATA)))
+    devices.start()
+    return scores(subject, splits, epsilon, options)[1]
+
+
+def table(rows):
+    """The rows as lines of Markdown, the suite's scores beside the reviewer's."""
+    lines = [
+        [
+            row["run"],
+            f"{row['epsilon']:.4g}",
+            *(f"{row[key]:.4f}" for key in ("suite", "reviewer")),
+            f"{taken_off(row):.4f}",
+        ]
+        for row in rows
+    ]
+    return markdown(["Run", "Epsilon", "Suite", "Reviewer", "Taken off"], lines)
+
+
+def taken_off(row):
+    return row["suite"] - row["reviewer"]
 
 
 def scores(subject, splits, epsilon, options):

@@ -18,9 +18,9 @@ from conftest import make_splits
 import diagnosis
 import diagnosis_adv
 import evaluate
-from chestrobust import devices, losses
+from chestrobust import config, devices, losses, models, runs
 from chestrobust.errors import ExpectedError
-from chestrobust.training import gradients
+from chestrobust.training import experiment, gradients, loop, methods
 
 ROOT = Path(__file__).resolve().parents[1]
 # 28 images in batches of 9: the second replica has fewer images than the first, and the last batch is too small to deal
@@ -219,16 +219,22 @@ def test_a_run_of_two_devices_resumes_on_one(folder):
     check_training(folder, "moved")
 
 
-def gradients_at_the_worst_weights(strategy):
-    """Those of all images of a batch of 9 together, and BatchNorm's statistics after it."""
+def smooth_model():
+    """A classifier without a ReLU or a maximum that rounding could tip over, on the devices that there are."""
     keras.utils.set_random_seed(0)
-    layers, replicas = keras.layers, strategy.num_replicas_in_sync
-    with strategy.scope():
+    layers = keras.layers
+    with devices.strategy().scope():
         inputs = keras.Input((12, 12, 1))
         x = layers.Conv2D(8, 3, use_bias=False)(inputs)
-        x = layers.BatchNormalization(momentum=0.9, synchronized=replicas > 1)(x)
+        x = layers.BatchNormalization(momentum=0.9, synchronized=devices.replicas() > 1)(x)
         x = layers.GlobalAveragePooling2D()(layers.Activation("tanh")(x))
-        model = keras.Model(inputs, layers.Dense(3)(x))
+        return keras.Model(inputs, layers.Activation("sigmoid")(layers.Dense(3, name="logits")(x)))
+
+
+def gradients_at_the_worst_weights(_):
+    """Those of all images of a batch of 9 together, and BatchNorm's statistics after it."""
+    strategy, model = devices.strategy(), models.logits(smooth_model())
+    replicas = devices.replicas()
     rng = np.random.default_rng(0)
     images, labels = rng.random((9, 12, 12, 1), np.float32), np.float32(rng.random((9, 3)) < 0.4)
 
@@ -248,29 +254,45 @@ def gradients_at_the_worst_weights(strategy):
     return summed + [weight.numpy() for weight in model.non_trainable_variables]
 
 
+def weights_of_free_training(path):
+    """Averages of the weights after two epochs of three batches, and one of a single image, in a new folder."""
+    splits, classifier = make_splits((28, 12, 12), size=12), smooth_model()
+    options = config.AdversarialConfig(
+        **{"method": "free", "train_steps": 2, "epochs": 2, "batch_size": 9, "ema": 0.5, "train_epsilon": 0.1},
+        **{"optimizer": "sgd", "learning_rate": 0.1, "precision": "float32", "clip_norm": 0.3},
+    )
+    make = methods.examples_of(options, splits, classifier)
+    path.mkdir()
+    loop.train(classifier, splits, experiment.recipe(options), runs.Run(path), examples=make)
+    return models.load(path / "last.keras").get_weights()
+
+
 ON_TWO_DEVICES = """
 import sys
+from pathlib import Path
 import numpy as np
 import tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
-from test_devices import gradients_at_the_worst_weights
-np.savez(sys.argv[1], *gradients_at_the_worst_weights(tf.distribute.MirroredStrategy(["CPU:0", "CPU:1"])))
+import test_devices
+test_devices.devices.join("mirrored")
+name, folder = sys.argv[1], Path(sys.argv[2])
+np.savez(folder / "two.npz", *getattr(test_devices, name)(folder / "two"))
 """
 
 
 @pytest.mark.slow
-def test_two_devices_find_the_same_worst_weights(tmp_path):
-    # Without an attack of images, whose sign turns rounding into steps, nothing but rounding is left.
+@pytest.mark.parametrize("computed", [gradients_at_the_worst_weights, weights_of_free_training])
+def test_two_devices_find_the_same_but_for_rounding(tmp_path, computed):
     done = subprocess.run(
-        [sys.executable, "-c", ON_TWO_DEVICES, str(tmp_path / "two.npz")],
+        [sys.executable, "-c", ON_TWO_DEVICES, computed.__name__, str(tmp_path)],
         **{"capture_output": True, "text": True},
         env={**os.environ, "PYTHONPATH": f"{ROOT}:{ROOT / 'tests'}"},
     )
     assert done.returncode == 0, done.stderr
     two = np.load(tmp_path / "two.npz")
-    for ours, single in zip(two.values(), gradients_at_the_worst_weights(tf.distribute.get_strategy()), strict=True):
-        np.testing.assert_allclose(ours, single, rtol=1e-4, atol=1e-6)
+    for ours, single in zip(two.values(), computed(tmp_path / "one"), strict=True):
+        np.testing.assert_allclose(ours, single, rtol=1e-4, atol=1e-5)
 
 
 def test_a_single_device_and_no_cluster_is_the_default(monkeypatch):

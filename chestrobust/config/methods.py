@@ -34,6 +34,11 @@ METHODS = {
         ("train_step_size", "train_steps", "beta", "weight_epsilon"),
         "which takes one step as long as the radius",
     ),
+    "free": Method(
+        "moved on by the passes of --train-steps optimizer steps on the same batch, at no cost of their own",
+        ("train_step_size", "adv_weight", "beta", "weight_epsilon", "attack_loss"),
+        "which trains on attacked images alone, and moves them by the radius up the loss of that training",
+    ),
     "trades": Method(
         "held to the answers to clean images",
         ("adv_weight", "weight_epsilon", "attack_loss"),

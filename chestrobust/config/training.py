@@ -219,7 +219,12 @@ class AdversarialConfig(BaselineConfig):
     train_step_size: float = option(
         0.0125, "length of one PGD step in training, same units", length, group="adversarial training"
     )
-    train_steps: int = option(7, "PGD steps in training", number(int, 1), group="adversarial training")
+    train_steps: int = option(
+        7,
+        "PGD steps in training; of free, steps of the optimizer on each batch, at a pass each",
+        number(int, 1),
+        group="adversarial training",
+    )
     method: str = option(
         "online",
         f"adversarial images of the current weights in every step: {methods.described()}. Or static: made once, by "

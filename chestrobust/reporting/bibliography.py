@@ -45,6 +45,9 @@ METHODS = {
     "fast": ("dejorge2022", "de Jorge, Pau and Bibi, Adel and Volpi, Riccardo and Sanyal, Amartya and Torr, Philip H. "
              "S. and Rogez, Gr{\\'e}gory and Dokania, Puneet K.", "Make Some Noise: Reliable and Efficient Single-Step "
              "Adversarial Training", "Advances in Neural Information Processing Systems", 2022, "2202.01181"),
+    "free": ("shafahi2019", "Shafahi, Ali and Najibi, Mahyar and Ghiasi, Amin and Xu, Zheng and Dickerson, John and "
+             "Studer, Christoph and Davis, Larry S. and Taylor, Gavin and Goldstein, Tom", "Adversarial Training for "
+             "Free!", "Advances in Neural Information Processing Systems", 2019, "1904.12843"),
     "trades": ("zhang2019", "Zhang, Hongyang and Yu, Yaodong and Jiao, Jiantao and Xing, Eric P. and El Ghaoui, "
                "Laurent and Jordan, Michael I.", "Theoretically Principled Trade-off between Robustness and Accuracy",
                "International Conference on Machine Learning", 2019, "1901.08573"),

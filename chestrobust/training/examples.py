@@ -18,6 +18,8 @@ class Examples(NamedTuple):
         losses: Function `losses(loss, labels, logits)` returning a value per example, from the `loss` of the recipe and
             the model's answers to `images`, which it may compare with each other.
         weight_epsilon: How far the weights are moved up the loss before its gradients are taken; see `gradients`.
+        moved: Function `moved(images, slopes)` returning the images of the next step on the same batch, from the loss's
+            gradients by those of this one; None if they stay.
     """
 
     images: tf.Tensor
@@ -25,6 +27,7 @@ class Examples(NamedTuple):
     weights: tf.Tensor
     losses: Callable = lambda loss, labels, logits: loss(labels, logits)
     weight_epsilon: float = 0.0
+    moved: Callable | None = None
 
 
 def clean_examples(images, labels, seed, indices, positions, count):
@@ -124,6 +127,30 @@ def noisy(model, loss, *, epsilon, adv_weight, strength):
         noise = gradient.random_images(images, 2 * radius, seed, indices)
         attacked = gradient.ascend(model, loss, noise, labels, images, epsilon=3 * radius, step_size=radius)
         return _beside(images, attacked, labels, adv_weight, count)
+
+    return examples
+
+
+def replayed(*, epsilon, strength):
+    """A function like `clean_examples` for free training, whose attack costs no pass of its own.
+
+    The optimizer takes several steps on each batch (`loop.Recipe.replays`), and the pass of each also tells how the
+    images move for the next: up the loss, by the radius. So the model answers in training mode, as it does for the
+    step. The paper has each batch begin with the last one's perturbation, which belongs to other images; here it is
+    random, a function of seed, epoch and image, so that there is nothing to save and nothing that devices share.
+
+    Arguments are those of `half_and_half`.
+
+    Reference: Shafahi et al., 2019, https://arxiv.org/abs/1904.12843
+    """
+
+    def examples(images, labels, seed, indices, positions, count):
+        def moved(attacked, slopes):
+            radius = epsilon * strength()
+            return gradient.moved(attacked, slopes, images, radius, radius)
+
+        start = gradient.random_images(images, epsilon * strength(), seed, indices)
+        return Examples(start, labels, _equal_weights(images, count), moved=moved)
 
     return examples
 

@@ -218,11 +218,10 @@ def new_classifier(options, splits):
 
 def recipe(options):
     """The `loop.Recipe` in a `BaselineConfig`."""
-    names = [field.name for field in dataclasses.fields(loop.Recipe) if field.name != "augmentation"]
+    own = {"replays": methods.replays(options)}
+    names = {field.name for field in dataclasses.fields(loop.Recipe)} - {"augmentation", *own}
     changes = {field.name: getattr(options, field.name) for field in dataclasses.fields(augment.Augmentation)}
-    return loop.Recipe(
-        augmentation=augment.of(options.augment, **changes), **{name: getattr(options, name) for name in names}
-    )
+    return loop.Recipe(augmentation=augment.of(options.augment, **changes), **config.picked(options, names), **own)
 
 
 def kept(summary):

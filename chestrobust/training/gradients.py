@@ -1,10 +1,10 @@
-"""A step's gradients by a model's weights: at the weights as they are, or at the worst ones near them."""
+"""A step's gradients by a model's weights, at the weights as they are or at the worst ones near them, and by images."""
 
 import keras
 import tensorflow as tf
 
 
-def computed(loss, variables, *, weight_epsilon=0.0, clip_norm=0.0):
+def computed(loss, variables, *, images=(), weight_epsilon=0.0, clip_norm=0.0):
     """The gradients that a replica hands to the optimizer, which sums those of all replicas.
 
     With `weight_epsilon` they are taken where the weights are after a step up the loss, while the weights themselves,
@@ -14,24 +14,26 @@ def computed(loss, variables, *, weight_epsilon=0.0, clip_norm=0.0):
         loss: Function without arguments that calls the model and returns this replica's share of the loss, a scalar,
             and anything else.
         variables: Keras variables to train.
+        images: Tensors that `loss` uses, whose gradients at the weights as they are come from the same pass.
         weight_epsilon: Length of that step for each kernel, as a share of the kernel's own length.
-        clip_norm: Largest length of the sum of all replicas' gradients; 0 for any.
+        clip_norm: Largest length of the sum of all replicas' gradients by the variables; 0 for any.
 
     Returns:
-        What `loss` returned at the weights as they are, and the gradients.
+        What `loss` returned at the weights as they are, and the gradients: by the variables, then by the images.
 
     Reference: Wu et al., 2020, https://arxiv.org/abs/2004.05884
     """
     with tf.GradientTape() as tape:
+        tape.watch(images)
         total, other = loss()
-    gradients = tape.gradient(total, variables)
+    gradients, slopes = tape.gradient(total, (variables, images))
     if weight_epsilon:
         worst = raised(variables, gradients, weight_epsilon)
         with tf.GradientTape() as tape, keras.StatelessScope(zip(variables, worst, strict=True)):
             tape.watch(worst)
             higher, _ = loss()
         gradients = tape.gradient(higher, worst)
-    return total, other, _clipped(gradients, clip_norm)
+    return total, other, [*_clipped(gradients, clip_norm), *slopes]
 
 
 def raised(variables, gradients, epsilon):

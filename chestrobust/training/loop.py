@@ -30,7 +30,11 @@ from chestrobust.training.examples import clean_examples
 
 @dataclass(frozen=True)
 class Recipe:
-    """How a model is trained; names and values are those of the options in `config.BaselineConfig`."""
+    """How a model is trained; names and values are those of the options in `config.BaselineConfig`.
+
+    But for `replays`: steps of the optimizer on each batch. Schedules go by these; all else here that counts steps
+    counts batches, between which training can be stopped.
+    """
 
     epochs: int
     batch_size: int
@@ -48,6 +52,7 @@ class Recipe:
     augmentation: augment.Augmentation
     precision: str
     seed: int
+    replays: int = 1
 
 
 def train(
@@ -207,7 +212,7 @@ def _out_of_memory(batch_size):
 
 
 def _optimizer(recipe, steps_per_epoch):
-    steps = recipe.epochs * steps_per_epoch
+    steps = recipe.epochs * steps_per_epoch * recipe.replays
     rate = schedules.learning_rate(recipe.schedule, recipe.learning_rate, steps=steps, warmup=recipe.warmup)
     optimizers = {
         "adam": keras.optimizers.Adam,
@@ -228,9 +233,9 @@ def _running_metrics(splits):
 
 
 def _compiled_step(model, splits, examples, running, recipe, average):
-    """One optimizer step as a graph: `step(images, labels, indices, count, seed)`, labels uint8, images too or floats.
+    """The optimizer's steps on a batch, one per replay, as a graph: `step(images, labels, indices, count, seed)`.
 
-    A worker calls it with its part of a batch of `count` images.
+    A worker calls it with its part of a batch of `count` images. Labels are uint8, images too or floats.
     """
     strategy = devices.strategy()
     activate = splits.task.activate
@@ -239,22 +244,34 @@ def _compiled_step(model, splits, examples, running, recipe, average):
     loss = losses.for_training(recipe.loss, splits.task, splits.train.labels)
     loss = _smoothed(loss, recipe.label_smoothing, splits.task.exclusive)
 
-    def replica_step(images, labels, indices, count, seed):
-        images, labels, indices, positions = devices.deal(count, images, labels, indices)
-        images, labels = tf.cast(images, tf.float32) / white, tf.cast(labels, tf.float32)
-        images = augment.augmented(images, recipe.augmentation, seed=seed, indices=indices)
-        made = examples(images, labels, seed, indices, positions, count)
+    def descend(made, count):
+        """One step of the optimizer; returns what is seen of it, and the `Examples` of the next on the same batch."""
 
         def share():
             logits = forward(made.images, training=True)
             total = tf.reduce_sum(made.weights * made.losses(loss, made.labels, logits))
             return total / tf.cast(devices.copies(count), tf.float32), logits
 
-        ways = {"weight_epsilon": made.weight_epsilon, "clip_norm": recipe.clip_norm}
-        total, logits, descent = gradients.computed(share, model.trainable_variables, **ways)
+        variables, images = model.trainable_variables, (made.images,) if made.moved else ()
+        ways = {"images": images, "weight_epsilon": made.weight_epsilon, "clip_norm": recipe.clip_norm}
+        total, logits, found = gradients.computed(share, variables, **ways)
         # Keras sums the gradients of all replicas.
-        model.optimizer.apply(descent, model.trainable_variables)
-        return total, made.labels, activate(logits)
+        model.optimizer.apply(found[: len(variables)], variables)
+        tf.distribute.get_replica_context().merge_call(lambda _: average.update())
+        slopes = found[len(variables) :]
+        after = made._replace(images=made.moved(made.images, *slopes)) if slopes else made
+        return (total / recipe.replays, made.labels, activate(logits)), after
+
+    def replica_step(images, labels, indices, count, seed):
+        images, labels, indices, positions = devices.deal(count, images, labels, indices)
+        images, labels = tf.cast(images, tf.float32) / white, tf.cast(labels, tf.float32)
+        images = augment.augmented(images, recipe.augmentation, seed=seed, indices=indices)
+        made, seen = examples(images, labels, seed, indices, positions, count), []
+        for _ in range(recipe.replays):
+            of_step, made = descend(made, count)
+            seen.append(of_step)
+        totals, labels, answers = zip(*seen, strict=True)
+        return tf.add_n(totals), tf.concat(labels, 0), tf.concat(answers, 0)
 
     @tf.function(
         input_signature=[
@@ -268,7 +285,6 @@ def _compiled_step(model, splits, examples, running, recipe, average):
     )
     def step(images, labels, indices, count, seed):
         total, labels, answers = strategy.run(replica_step, args=(images, labels, indices, count, seed))
-        average.update()
         labels, answers = (strategy.gather(values, axis=0) for values in (labels, answers))
         once = slice(tf.shape(labels)[0] // devices.copies(count))
         mean.update_state(strategy.reduce(tf.distribute.ReduceOp.SUM, total, axis=None))

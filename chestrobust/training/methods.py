@@ -8,7 +8,7 @@ from chestrobust.models import bounds, twin
 from chestrobust.training import divergences, examples, schedules
 
 # How far the attacked validation AUC may fall below the best before that is catastrophic overfitting, not noise.
-COLLAPSE = {"fast": 0.2}
+COLLAPSE = {"fast": 0.2, "free": 0.2}
 # Share of the steps in which the radius grows. Bounds of a whole ball are too wide to learn from at first.
 WARMUP = {"certified": 0.5}
 
@@ -33,7 +33,7 @@ def examples_of(options, splits, classifier):
     logits, task = models.logits(classifier), splits.task
     attacked = twin.of(logits, twin.dtype(options.precision))
     warmup = WARMUP.get(options.method, 0.0) if options.radius_warmup is None else options.radius_warmup
-    steps = options.epochs * -(-len(splits.train) // options.batch_size)
+    steps = options.epochs * -(-len(splits.train) // options.batch_size) * replays(options)
     ways = {
         "epsilon": options.train_epsilon,
         "strength": schedules.ramp(logits, int(warmup * steps)),
@@ -42,6 +42,8 @@ def examples_of(options, splits, classifier):
     if options.method == "trades":
         divergence = divergences.categorical if task.exclusive else divergences.bernoulli
         return examples.consistent(attacked, divergence, beta=options.beta, **climbing, **ways)
+    if options.method == "free":
+        return examples.replayed(**ways)
     ways |= {"adv_weight": options.adv_weight}
     if options.method == "certified":
         return examples.bounded(bounds.of(logits, rounded=False), **ways)
@@ -72,8 +74,15 @@ def selection(options, pgd, task):
     return named.choosing_pgd(pgd, task.several, options.select_epsilon)
 
 
+def replays(options):
+    """Steps of the optimizer on each batch, of the options of any training."""
+    return options.train_steps if getattr(options, "method", None) == "free" else 1
+
+
 def passes(options):
-    """Forward and backward passes of an `AdversarialConfig` per image of a step; training on clean images takes one."""
+    """Forward and backward passes of an `AdversarialConfig` per image of a batch; training on clean ones takes one."""
+    if options.method == "free":
+        return replays(options)
     if options.method in ("static", "certified"):
         return 1 if options.method == "static" else 3  # the image, the middle and the spread
     attack = {"online": (1 + options.train_steps) / 2, "fast": 1}.get(options.method, options.train_steps)

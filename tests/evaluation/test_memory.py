@@ -92,7 +92,7 @@ def test_any_kind_of_model_is_evaluated_and_hardened(kind):
 def test_every_method_that_makes_images_anew_hardens():
     model = trained("sequential")
     options = {"val_images": VAL[0], "val_labels": VAL[1], "epochs": 1, "batch_size": 16, "learning_rate": 0.01}
-    for method in ("fast", "awp", "trades"):
+    for method in ("fast", "awp", "free", "trades"):
         robust = chestrobust.harden(*(model, *TRAIN, 8 / 255), **options, method=method)
         assert not np.array_equal(model.get_weights()[0], robust.get_weights()[0])
     with pytest.raises(DataError, match=r"harden: expected a method .* Received static"):

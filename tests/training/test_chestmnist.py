@@ -62,6 +62,20 @@ def test_the_largest_radius_that_keeps_the_clean_score_is_chosen(tmp_path, calls
     assert robust[0][robust[0].index("--train-step-size") + 1] == "1/510"
 
 
+def test_the_figure_has_every_score_over_the_radius_and_marks_the_chosen_one(tmp_path, calls):
+    chestmnist.main(asked(tmp_path))
+    assert (tmp_path / "chestmnist.png").read_bytes().startswith(b"\x89PNG")
+    rows = json.loads((tmp_path / "chestmnist.json").read_text())
+    (axes,) = chestmnist.curve([row | {"clean": row["validation"] - 0.1} for row in rows]).axes
+    lines = {line.get_label(): list(line.get_ydata()) for line in axes.lines}
+    assert [text.get_text() for text in axes.get_xticklabels()] == ["baseline", "1/255", "4/255", "8/255"]
+    assert lines["validation, clean"] == list(KEPT.values())
+    assert lines["test, clean"] == pytest.approx([score - 0.1 for score in KEPT.values()])
+    assert lines["test, PGD-20 0.03"] == [0.3] * 4
+    assert lines["least validation score"] == pytest.approx([0.78] * 2)
+    assert [list(line.get_xdata()) for line in axes.lines if line.get_label() == "chosen"] == [[2, 2]]
+
+
 def test_where_none_keeps_it_the_smallest_is_chosen():
     rows = [{"radius": radius, "validation": 0.5 if radius else 0.8} for radius in ("", "4/255", "1/255", "8/255")]
     assert chestmnist.chosen(rows) == "1/255"

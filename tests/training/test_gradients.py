@@ -32,6 +32,17 @@ def test_the_sum_of_their_squares_is_held_to_the_largest_length(variables):
     np.testing.assert_allclose(gradients.computed(quadratic(*variables), variables, clip_norm=9.0)[2][0], [[3, 4]])
 
 
+def test_those_by_images_come_beside_them_unclipped_and_at_the_weights_as_they_are(variables):
+    images = tf.constant([[5.0], [6.0]])
+
+    def loss():
+        return tf.reduce_sum(variables[0] @ images), None
+
+    found = gradients.computed(loss, variables[:1], images=(images,), clip_norm=1.0, weight_epsilon=0.1)[2]
+    np.testing.assert_allclose(found[0], np.array([[5, 6]]) / np.sqrt(61), rtol=1e-6)
+    np.testing.assert_array_equal(found[1], [[3], [4]])
+
+
 def test_those_of_the_worst_weights_are_taken_a_step_up_the_loss_and_the_weights_stay(variables):
     before = [variable.numpy() for variable in variables]
     total, _, found = gradients.computed(quadratic(*variables), variables, weight_epsilon=0.1)

@@ -2,18 +2,20 @@
 
 import csv
 import dataclasses
+import itertools
 
 import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from conftest import make_splits
-from test_training import fit, weights
+from test_training import Killed, fit, kill, weights
 
-from chestrobust import config, losses, models
-from chestrobust.attacks import named
+from chestrobust import config, losses, models, runs
+from chestrobust.attacks import gradient, named
+from chestrobust.data import sampling
 from chestrobust.errors import ExpectedError
-from chestrobust.training import divergences, loop, methods
+from chestrobust.training import checkpoints, divergences, experiment, loop, methods
 from chestrobust.training.examples import Examples, clean_examples
 
 METHODS = ("online", "pgd", "awp", "fast", "trades")
@@ -113,6 +115,77 @@ def test_awp_trains_on_what_pgd_does_from_the_worst_weights(tmp_path):
     assert trained["pgd"] != trained["some"]
 
 
+FREE = config.AdversarialConfig(
+    **{"method": "free", "train_steps": 3, "train_epsilon": 0.1, "epochs": 2, "batch_size": 12, "ema": 0.5},
+    **{"optimizer": "sgd", "learning_rate": 0.3, "schedule": "linear", "radius_warmup": 1.0, "precision": "float32"},
+)
+
+
+def free_by_hand(splits, kernel, bias, epochs=2, batches=2, replays=3):
+    """Average of kernel and bias of a linear model after the free training of `FREE`, in NumPy."""
+    weights, average, velocity, step = [kernel, bias], [kernel, bias], [0.0, 0.0], 0
+    total = epochs * batches * replays
+    for epoch in range(epochs):
+        order = sampling.order("shuffle", splits.train.labels, seed=0, epoch=epoch)
+        for numbers in np.split(order, batches):
+            clean, labels = splits.train.images[numbers] / 255, splits.train.labels[numbers]
+            start = tf.constant(clean, tf.float32), 0.1 * (step + 1) / total
+            attacked = gradient.random_images(*start, tf.constant((0, epoch), tf.int64), tf.constant(numbers)).numpy()
+            for _ in range(replays):
+                flat = attacked.reshape(len(numbers), -1)
+                error = (1 / (1 + np.exp(-flat @ weights[0] - weights[1])) - labels) / labels.size
+                slopes = flat.T @ error, error.sum(0)
+                upward = np.sign(error @ weights[0].T).reshape(clean.shape)
+                rate = 0.3 * (1 - step / total)
+                velocity = [0.9 * old - rate * slope for old, slope in zip(velocity, slopes, strict=True)]
+                weights = [old + change for old, change in zip(weights, velocity, strict=True)]
+                step += 1
+                kept = min(0.5, (1 + step) / (10 + step))
+                average = [kept * old + (1 - kept) * new for old, new in zip(average, weights, strict=True)]
+                radius = 0.1 * min((step + 1) / total, 1)
+                ends = np.maximum(clean - radius, 0), np.minimum(clean + radius, 1)
+                attacked = np.clip(attacked + radius * upward, *ends)
+    return average
+
+
+def test_free_training_is_that_of_a_loop_by_hand(tmp_path):
+    splits = make_splits()
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input(splits.image_shape)
+    logits = keras.layers.Dense(3, name="logits")(keras.layers.Flatten()(inputs))
+    classifier = keras.Model(inputs, keras.layers.Activation("sigmoid")(logits))
+    kernel, bias = (weight.astype(np.float64) for weight in classifier.get_weights())
+    make = methods.examples_of(FREE, splits, classifier)
+    loop.train(classifier, splits, experiment.recipe(FREE), runs.Run(tmp_path), examples=make)
+    found = models.load(tmp_path / "last.keras").get_weights()
+    for mine, wanted, before in zip(found, free_by_hand(splits, kernel, bias), (kernel, bias), strict=True):
+        np.testing.assert_allclose(mine, wanted, atol=1e-5)
+        assert np.abs(wanted - before).max() > 0.01
+
+
+def test_free_training_ends_as_if_it_had_not_been_stopped(tmp_path, monkeypatch):
+    splits, options = make_splits(), dataclasses.replace(FREE, batch_size=10, augment="light", optimizer="adam")
+
+    def train(name):
+        return weights(
+            fit(
+                *(tmp_path / name, options, splits),
+                make_examples=lambda classifier: methods.examples_of(options, splits, classifier),
+            )[0]
+        )
+
+    expected = train("whole")
+    monkeypatch.setattr(checkpoints, "SAVE_EVERY", 0)
+    monkeypatch.setattr(checkpoints, "SHARE", 1e9)
+    with monkeypatch.context() as patch, pytest.raises(Killed):
+        save, count = checkpoints.Checkpoint.save, itertools.count()
+        patch.setattr(
+            checkpoints.Checkpoint, "save", lambda *arguments: kill() if next(count) == 5 else save(*arguments)
+        )
+        train("stopped")
+    assert train("stopped") == expected
+
+
 def test_divergences_are_those_of_scipy():
     entropy = pytest.importorskip("scipy.stats").entropy
     rng = np.random.default_rng(0)
@@ -126,7 +199,9 @@ def test_divergences_are_those_of_scipy():
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(("method", "task"), [*((method, "binary") for method in METHODS), ("trades", "multi-class")])
+@pytest.mark.parametrize(
+    ("method", "task"), [*((method, "binary") for method in (*METHODS, "free")), ("trades", "multi-class")]
+)
 def test_every_method_trains(tmp_path, method, task):
     splits = make_splits(task=task, num_labels=1 if task == "binary" else 3)
     options = config.AdversarialConfig(method=method, epochs=2, batch_size=10, learning_rate=0.01)
@@ -200,7 +275,7 @@ def test_a_model_that_is_made_to_collapse_is_caught_by_its_attacked_validation_s
 
 def test_options_that_a_method_does_not_have_are_refused():
     for method, change, message in (
-        ("fast", {"train_steps": 3}, "--train-steps: expected --method online, pgd, awp, trades. Received fast"),
+        ("fast", {"train_steps": 3}, "--train-steps: expected --method online, pgd, awp, free, trades. Received fast"),
         (
             "trades",
             {"adv_weight": 0.7},
@@ -209,9 +284,16 @@ def test_options_that_a_method_does_not_have_are_refused():
         (
             "certified",
             {"train_steps": 3},
-            "--train-steps: expected --method online, pgd, awp, trades. Received certified",
+            "--train-steps: expected --method online, pgd, awp, free, trades. Received certified",
         ),
         ("pgd", {"weight_epsilon": 0.1}, "--weight-epsilon: expected --method awp. Received pgd"),
+        (
+            "free",
+            {"adv_weight": 0.7},
+            "--adv-weight: expected --method online, pgd, awp, fast, certified. Received free",
+        ),
+        ("free", {"train_step_size": 0.1}, "--train-step-size: expected .* Received free, which trains on attacked"),
+        ("free", {"attack_loss": "training"}, "--attack-loss: expected --method online, pgd, awp, fast, static"),
         ("pgd", {"beta": 2.0}, "--beta: expected --method trades. Received pgd"),
         ("trades", {"attack_loss": "training"}, "--attack-loss: expected --method online, pgd, awp, fast, static"),
     ):
@@ -233,3 +315,5 @@ def test_passes_count_the_attack_and_the_clean_and_adversarial_images():
     assert passes(method="online", train_steps=3) == 4
     assert passes(method="trades", train_steps=3) == 5
     assert passes(method="static") == 1
+    # Each step of the optimizer on a batch moves its images in the same pass.
+    assert passes(method="free", train_steps=4) == 4

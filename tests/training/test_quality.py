@@ -94,6 +94,17 @@ def test_what_is_done_is_not_done_again_and_what_is_begun_is_resumed(tmp_path, c
     assert [call[-1] for call in calls] == ["--resume"]
 
 
+def test_clean_only_models_alone_are_attacked_as_robust_ones_are(tmp_path, calls, capsys):
+    quality.main([f"--folder={tmp_path}", "--recipes", "clean", "--seeds", "0", "1"])
+    assert [call[0] for call in calls] == ["diagnosis.py"] * 2 + ["evaluate.py"] * 2
+    assert [call[call.index("--recipe") + 1] for call in calls[:2]] == ["best"] * 2
+    assert capsys.readouterr().out.count("\n| clean only ") == 1
+    rows = json.loads((tmp_path / "quality.json").read_text())
+    assert [(row["recipe"], row["seed"], row["scores"]["0.03"]) for row in rows] == [
+        *(("clean only", 0, 0.8), ("clean only", 1, 0.8)),
+    ]
+
+
 def test_the_figure_is_drawn_from_the_table_alone(tmp_path, calls):
     quality.main([f"--folder={tmp_path}", "--recipes", "fast", "best", "--seeds", "0", "2"])
     calls.clear()

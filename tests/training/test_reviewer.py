@@ -64,6 +64,47 @@ def test_the_images_of_the_suite_count_too_but_for_those_of_another_radius(subje
         assert after == (without if epsilon == 0.2 else 0.0)
 
 
+@pytest.fixture
+def calls(tmp_path, monkeypatch):
+    """Two runs whose suites left 0.9, of which the reviewer takes a tenth of the radius; returns what was attacked."""
+    calls = []
+
+    def checked(text):
+        run = SimpleNamespace(path=tmp_path / text)
+        return SimpleNamespace(name=text, path=run.path / "model.keras", run=run)
+
+    def attacked(subject, epsilon, options):
+        calls.append((subject.name, epsilon))
+        return 0.9 - epsilon / 10
+
+    for name in ("best-0", "fast-0"):
+        folder = tmp_path / name / "evaluations"
+        folder.mkdir(parents=True)
+        (tmp_path / name / "model.keras").write_text(name)
+        rows = [{"attack": "joint", "epsilon": epsilon, "macro_auc": 0.9} for epsilon in (0.02, 0.04)]
+        (folder / "quality.json").write_text(json.dumps({"evaluations": rows}))
+    monkeypatch.setattr(reviewer.saved, "checked", checked)
+    monkeypatch.setattr(reviewer, "attacked", attacked)
+    return calls
+
+
+def test_runs_and_radii_are_a_table_and_what_is_done_is_not_done_again(tmp_path, calls, capsys):
+    asked = ["best-0", "fast-0", "--epsilons", "0.02", "0.04", "--out", str(tmp_path / "new" / "reviewer.json")]
+    assert reviewer.main(asked) == 0
+    assert calls == [("best-0", 0.02), ("best-0", 0.04), ("fast-0", 0.02), ("fast-0", 0.04)]
+    lines = [[cell.strip() for cell in line.split("|")[1:-1]] for line in capsys.readouterr().out.splitlines()]
+    assert lines[0] == ["Run", "Epsilon", "Suite", "Reviewer", "Taken off"]
+    assert lines[3] == ["best-0", "0.04", "0.9000", "0.8960", "0.0040"]
+    assert reviewer.main([*asked, "--most", "0.003"]) == 1
+    assert len(calls) == 4
+    assert len(capsys.readouterr().out.splitlines()) == 6
+    reviewer.main([*asked, "--seed", "3"])
+    assert len(calls) == 8
+    (tmp_path / "best-0" / "model.keras").write_text("another")
+    reviewer.main(asked)
+    assert calls[8:] == [("best-0", 0.02), ("best-0", 0.04)]
+
+
 def test_a_radius_that_was_not_evaluated_is_refused(subject, splits):
     evaluated(subject, 1.0)
     with pytest.raises(ExpectedError, match=r"quality.json: expected a joint score at epsilon 0.2"):
