@@ -1,14 +1,12 @@
 """Dataclass fields as command-line options: what a value may be, and one line when it isn't."""
 
 import argparse
-import contextlib
 import dataclasses
 import math
-import re
 import sys
 
 from chestrobust import __version__, catalogue, files
-from chestrobust.errors import ExpectedError, did_you_mean, printable
+from chestrobust.errors import dashed, did_you_mean, printable
 
 
 def option(default, text, parse=str, *, group=None, formerly=(), **settings):
@@ -175,11 +173,6 @@ def _comes_last(title):
     return bool(title) and title.startswith("more")
 
 
-def dashed(name):
-    """A field's name as the command line has it."""
-    return f"--{name.rstrip('_').replace('_', '-')}"  # `import` can't be a field's name
-
-
 def _reading(parse, default, choices):
     """How argparse is to read a value."""
     if parse is bool:
@@ -238,21 +231,6 @@ def as_arguments(values, config_class):
         elif value or fields[name].default is not False:
             arguments.append(dashed(name) if value else dashed(f"no_{name}"))
     return arguments
-
-
-def in_python(text):
-    """A text that names options of a script, with arguments of a function in their place: `input_range="0 255"`."""
-    valued = re.sub(r"--(input-range|suite) ([^,;:()]+?)(?= or |[,;:)]|\.? ?$|\. )", r'--\1="\2"', text)
-    return re.sub(r"--([a-z]+(?:-[a-z]+)*)", lambda option: option[1].replace("-", "_"), valued)
-
-
-@contextlib.contextmanager
-def called_from_python():
-    """Errors that name options of a script name arguments instead; also a decorator of the function that has them."""
-    try:
-        yield
-    except ExpectedError as error:
-        raise type(error)(in_python(str(error))) from None
 
 
 def under_way(text):

@@ -20,9 +20,10 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from chestrobust import commandline, files, models, runs
+from chestrobust import files, models, runs
 from chestrobust.config import EvaluateConfig
 from chestrobust.data import arrays
+from chestrobust.errors import called_from_python
 from chestrobust.evaluation import sweep
 from chestrobust.models import bounds
 from chestrobust.reporting import tables, verdict
@@ -69,7 +70,7 @@ class Evaluation:
         return folder
 
 
-@commandline.called_from_python()
+@called_from_python(import_="custom_objects")
 def evaluate(
     model,
     images,
@@ -141,5 +142,4 @@ def _results(found, other, splits, settings, thresholds):
         others = {"other": other and other.model, "thresholds": thresholds}
         subject = sweep.Subject(found.model, splits, options, Path(cache), **others)
         results = sweep.study(found, subject)
-    audit = [line | {"text": commandline.in_python(line["text"])} for line in results["audit"]]
-    return {"schema": runs.SCHEMA, "model": "memory", **results, "audit": audit, "labels": None}
+    return {"schema": runs.SCHEMA, "model": "memory", **results, "labels": None}

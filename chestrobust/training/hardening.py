@@ -17,15 +17,15 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from chestrobust import commandline, config, devices, models, runs
+from chestrobust import config, devices, models, runs
 from chestrobust.attacks import named
 from chestrobust.config.methods import unused
 from chestrobust.data import arrays
-from chestrobust.errors import DataError, TrainingError
+from chestrobust.errors import DataError, TrainingError, called_from_python
 from chestrobust.training import experiment, loop, methods
 
 
-@commandline.called_from_python()
+@called_from_python(run="folder", import_="custom_objects")
 def harden(
     model,
     images,

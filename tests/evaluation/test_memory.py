@@ -147,7 +147,10 @@ def test_floats_of_the_range_are_the_same_images():
         np.testing.assert_allclose(found, whole, atol=1e-3)
 
 
-def test_whoever_calls_from_python_is_told_of_arguments():
+def test_whoever_calls_from_python_is_told_of_arguments(tmp_path):
+    other_files = tmp_path / "notes"
+    other_files.mkdir()
+    (other_files / "mine.txt").touch()
     found = chestrobust.evaluate(trained("sequential"), *TEST, **FEW)
     lines = {line["name"]: line["text"] for line in found.audit}
     assert lines["Square is weaker"] == 'needs suite="standard"'
@@ -158,6 +161,10 @@ def test_whoever_calls_from_python_is_told_of_arguments():
         chestrobust.evaluate(trained("bytes"), *TEST, **FEW)
     with pytest.raises(ExpectedError, match=r"^input_range: expected LOW HIGH"):
         chestrobust.harden(trained("sequential"), *TRAIN, val_images=VAL[0], val_labels=VAL[1], input_range="255 0")
+    with pytest.raises(ExpectedError, match=r"^beta: expected method trades\. .* Leave beta out\.$"):
+        chestrobust.harden(trained("sequential"), *TRAIN, val_images=VAL[0], val_labels=VAL[1], beta=3.0)
+    with pytest.raises(ExpectedError, match=r"Choose another folder\.$"):
+        chestrobust.harden(trained("sequential"), *TRAIN, val_images=VAL[0], val_labels=VAL[1], folder=other_files)
 
 
 def test_without_validation_images_thresholds_are_a_half():
