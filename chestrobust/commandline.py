@@ -6,7 +6,7 @@ import math
 import sys
 
 from chestrobust import __version__, catalogue, files
-from chestrobust.errors import dashed, did_you_mean, printable
+from chestrobust.errors import ExpectedError, dashed, did_you_mean, printable, setting
 
 
 def option(default, text, parse=str, *, group=None, formerly=(), **settings):
@@ -200,6 +200,32 @@ def given(config_class, arguments=None, **settings):
         settings: Go to argparse.
     """
     return vars(parser_of(config_class, **settings).parse_args(arguments))
+
+
+def read(config_class, values):
+    """Values that a caller gives in Python, by name, as the command line would read them; other names stay.
+
+    Raises:
+        ExpectedError: With the first that the command line would refuse.
+    """
+    fields = {field.name: field for field in options(config_class) if field.name in values}
+    return values | {name: _read(field, values[name]) for name, field in fields.items()}
+
+
+def _read(field, value):
+    parse, several = field.metadata["parse"], "nargs" in field.metadata
+    if value is None and field.default is None:
+        return None
+    if parse is bool:
+        if isinstance(value, bool):
+            return value
+        raise ExpectedError(f"{setting(field.name)}: expected True or False. Received: {value}.")
+    parse = _reading(parse, field.default, field.metadata.get("choices"))["type"]
+    try:
+        parts = [parse(str(part)) for part in (value if several else [value])]
+    except (TypeError, ValueError, argparse.ArgumentTypeError) as error:
+        raise ExpectedError(f"{setting(field.name)}: {error}") from None
+    return tuple(parts) if several else parts[0]
 
 
 def takes(field, value):

@@ -308,4 +308,4 @@ def check_task(options, task):
     """Refuse a loss that isn't defined for the data's task."""
     if options.loss not in task.training_losses:
         known = ", ".join(task.training_losses)
-        raise ExpectedError(f"--loss {options.loss}: expected one of {known} for {task} data. Use focal.")
+        raise ExpectedError(f"{setting('loss', options.loss)}: expected one of {known} for {task} data. Use focal.")
