@@ -184,7 +184,7 @@ BREAKAGES = (
      "over += [theirs - ours", "evaluation/test_audit.py::test_a_certificate_that_something_lies_below_is_none"),
     ("a handful of images passes the audit", "evaluation/checks.py", "None if count >= least", "None if count >= 0",
      "evaluation/test_audit.py::test_few_images_prove_nothing"),
-    ("a joint score above a row passes the audit", "evaluation/published.py", 'joint - row["macro_auc"]',
+    ("a joint score above a row passes the audit", "evaluation/published.py", 'lowest - row["macro_auc"]',
      '0 * row["macro_auc"]', "evaluation/test_audit.py::test_rows_that_contradict_each_other_are_caught"),
     ("a finding of the audit is never a failure", "evaluation/lines.py", "severity == NOTE else FAILED",
      "severity else FAILED", "evaluation/test_audit.py::test_rows_that_contradict_each_other_are_caught"),

@@ -1,14 +1,12 @@
 """Dataclass fields as command-line options: what a value may be, and one line when it isn't."""
 
 import argparse
-import contextlib
 import dataclasses
 import math
-import re
 import sys
 
 from chestrobust import __version__, catalogue, files
-from chestrobust.errors import ExpectedError, did_you_mean, printable
+from chestrobust.errors import ExpectedError, dashed, did_you_mean, printable, setting
 
 
 def option(default, text, parse=str, *, group=None, formerly=(), **settings):
@@ -175,11 +173,6 @@ def _comes_last(title):
     return bool(title) and title.startswith("more")
 
 
-def dashed(name):
-    """A field's name as the command line has it."""
-    return f"--{name.rstrip('_').replace('_', '-')}"  # `import` can't be a field's name
-
-
 def _reading(parse, default, choices):
     """How argparse is to read a value."""
     if parse is bool:
@@ -207,6 +200,32 @@ def given(config_class, arguments=None, **settings):
         settings: Go to argparse.
     """
     return vars(parser_of(config_class, **settings).parse_args(arguments))
+
+
+def read(config_class, values):
+    """Values that a caller gives in Python, by name, as the command line would read them; other names stay.
+
+    Raises:
+        ExpectedError: With the first that the command line would refuse.
+    """
+    fields = {field.name: field for field in options(config_class) if field.name in values}
+    return values | {name: _read(field, values[name]) for name, field in fields.items()}
+
+
+def _read(field, value):
+    parse, several = field.metadata["parse"], "nargs" in field.metadata
+    if value is None and field.default is None:
+        return None
+    if parse is bool:
+        if isinstance(value, bool):
+            return value
+        raise ExpectedError(f"{setting(field.name)}: expected True or False. Received: {value}.")
+    parse = _reading(parse, field.default, field.metadata.get("choices"))["type"]
+    try:
+        parts = [parse(str(part)) for part in (value if several else [value])]
+    except (TypeError, ValueError, argparse.ArgumentTypeError) as error:
+        raise ExpectedError(f"{setting(field.name)}: {error}") from None
+    return tuple(parts) if several else parts[0]
 
 
 def takes(field, value):
@@ -238,21 +257,6 @@ def as_arguments(values, config_class):
         elif value or fields[name].default is not False:
             arguments.append(dashed(name) if value else dashed(f"no_{name}"))
     return arguments
-
-
-def in_python(text):
-    """A text that names options of a script, with arguments of a function in their place: `input_range="0 255"`."""
-    valued = re.sub(r"--(input-range|suite) ([^,;:()]+?)(?= or |[,;:)]|\.? ?$|\. )", r'--\1="\2"', text)
-    return re.sub(r"--([a-z]+(?:-[a-z]+)*)", lambda option: option[1].replace("-", "_"), valued)
-
-
-@contextlib.contextmanager
-def called_from_python():
-    """Errors that name options of a script name arguments instead; also a decorator of the function that has them."""
-    try:
-        yield
-    except ExpectedError as error:
-        raise type(error)(in_python(str(error))) from None
 
 
 def under_way(text):

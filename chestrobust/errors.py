@@ -1,6 +1,8 @@
-"""What every script says in one line."""
+"""What goes wrong in one line, in the words of whoever called: a script's options, or a function's arguments."""
 
+import contextlib
 import difflib
+from contextvars import ContextVar
 
 
 def printable(text):
@@ -12,6 +14,42 @@ def did_you_mean(received, names):
     """A question to end a message with: the name that is closest to what was received, or nothing if none is close."""
     close = difflib.get_close_matches(received, names, n=1)
     return f" Did you mean {close[0]}?" if close else ""
+
+
+_renamed = ContextVar("renamed", default=None)  # arguments called otherwise than their options; None in a script
+
+
+@contextlib.contextmanager
+def called_from_python(**renamed):
+    """Inside, `setting` names arguments instead of options; also a decorator of the function that has them.
+
+    Args:
+        renamed: By the name of an option, that of its argument where it is another.
+    """
+    token = _renamed.set(renamed)
+    try:
+        yield
+    finally:
+        _renamed.reset(token)
+
+
+def setting(name, value=None):
+    """An option as who reads of it gives it: `--input-range 0 255`, or `input_range="0 255"` in Python.
+
+    Args:
+        name: Of the dataclass's field.
+        value: What it is set to, True for a flag; None names the option alone.
+    """
+    renamed = _renamed.get()
+    if renamed is None:
+        return dashed(name) if value is None or value is True else f"{dashed(name)} {value}"
+    name = renamed.get(name, name)
+    return name if value is None else f'{name}="{value}"' if isinstance(value, str) else f"{name}={value}"
+
+
+def dashed(name):
+    """A field's name as the command line has it."""
+    return f"--{name.rstrip('_').replace('_', '-')}"  # `import` can't be a field's name
 
 
 class ExpectedError(Exception):

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import chestrobust
-from chestrobust import catalogue, commandline, config, data
+from chestrobust import catalogue, commandline, config, data, errors
 from chestrobust.config import recipes, trained
 from chestrobust.errors import ExpectedError
 from chestrobust.tasks import Task
@@ -92,7 +92,7 @@ def test_help_names_every_option_without_loading_tensorflow(script, config_class
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     for field in commandline.options(config_class):
-        assert is_argument(field) or commandline.dashed(field.name) in done.stdout
+        assert is_argument(field) or errors.dashed(field.name) in done.stdout
 
 
 @pytest.mark.parametrize("config_class", SCRIPTS.values())
@@ -116,7 +116,7 @@ def test_help_shows_the_default_of_every_option_that_has_one(config_class):
     text = " ".join(commandline.parser_of(config_class).format_help().split())
     for field in commandline.options(config_class):
         if isinstance(field.default, (int, float)) and not isinstance(field.default, bool):
-            entry = text.partition(f"{commandline.dashed(field.name)} {field.name.upper()} ")[2]
+            entry = text.partition(f"{errors.dashed(field.name)} {field.name.upper()} ")[2]
             shown = entry.partition("(default: ")[2].partition(")")[0]
             assert commandline.length(shown) == field.default if "/" in shown else float(shown) == field.default
 
@@ -294,17 +294,20 @@ def test_what_is_under_way_is_told_at_a_terminal_alone(terminal, monkeypatch, ca
 
 
 @pytest.mark.parametrize(
-    ("text", "told"),
+    ("given", "option", "argument"),
     [
-        ("needs --suite standard", 'needs suite="standard"'),
-        ("needs --transfer-from", "needs transfer_from"),
-        ("the best (--input-range imagenet), has", 'the best (input_range="imagenet"), has'),
-        ("Give --input-range standardized 0.5 0.25, so", 'Give input_range="standardized 0.5 0.25", so'),
-        ("--input-range 0 255 or --input-range imagenet.", 'input_range="0 255" or input_range="imagenet".'),
-        ("--input-range: expected LOW HIGH", "input_range: expected LOW HIGH"),
-        ("--beta: expected --method trades. Leave --beta out.", "beta: expected method trades. Leave beta out."),
-        ("1e-3 -- as before", "1e-3 -- as before"),
+        (("transfer_from",), "--transfer-from", "transfer_from"),
+        (("suite", "standard"), "--suite standard", 'suite="standard"'),
+        (("input_range", "0 255"), "--input-range 0 255", 'input_range="0 255"'),
+        (("batch_size", 5), "--batch-size 5", "batch_size=5"),
+        (("certify", True), "--certify", "certify=True"),
+        (("import_", "a.py"), "--import a.py", 'custom_objects="a.py"'),
     ],
 )
-def test_options_are_arguments_in_python(text, told):
-    assert commandline.in_python(text) == told
+def test_a_setting_is_an_option_or_an_argument(given, option, argument):
+    assert errors.setting(*given) == option
+    with errors.called_from_python(import_="custom_objects"):
+        assert errors.setting(*given) == argument
+    with pytest.raises(ZeroDivisionError), errors.called_from_python():
+        raise ZeroDivisionError
+    assert errors.setting(*given) == option

@@ -2,7 +2,7 @@
 
 from typing import NamedTuple
 
-from chestrobust.errors import ExpectedError
+from chestrobust.errors import ExpectedError, setting
 
 
 class Method(NamedTuple):
@@ -42,7 +42,7 @@ METHODS = {
     "trades": Method(
         "held to the answers to clean images",
         ("adv_weight", "weight_epsilon", "attack_loss"),
-        "whose attacks climb its own divergence, weighed by --beta",
+        "whose attacks climb its own divergence, weighed by beta",
     ),
     "certified": Method(
         "none but bounds of the logits over each whole ball, for scores that evaluate.py --certify proves",
@@ -77,8 +77,7 @@ def check_used(options, defaults):
         if getattr(options, option) == getattr(defaults, option):
             continue
         having = ", ".join(name for name, method in METHODS.items() if option not in method.unused)
-        flag = f"--{option.replace('_', '-')}"
         raise ExpectedError(
-            f"{flag}: expected --method {having}. Received {options.method}, {METHODS[options.method].why}. "
-            f"Leave {flag} out."
+            f"{setting(option)}: expected {setting('method')} {having}. Received {options.method}, "
+            f"{METHODS[options.method].why}. Leave {setting(option)} out."
         )

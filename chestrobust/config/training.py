@@ -7,7 +7,7 @@ from chestrobust.commandline import length, number, option
 from chestrobust.config import methods, recipes, shared
 from chestrobust.config.architecture import check_model
 from chestrobust.config.shared import FoldersConfig
-from chestrobust.errors import ExpectedError
+from chestrobust.errors import ExpectedError, setting
 
 
 @dataclass(frozen=True)
@@ -303,10 +303,9 @@ def check_brought(options):
     """
     for name in ("model", "attention", "dropout", "backbone_size", "freeze"):
         if (received := getattr(options, name)) != getattr(BaselineConfig, name):
-            option_ = f"--{name.replace('_', '-')}"
             raise ExpectedError(
-                f"{option_}: expected none beside a file that brings its own model. Received: {received}. "
-                f"Leave {option_} out."
+                f"{setting(name)}: expected none beside a file that brings its own model. Received: {received}. "
+                f"Leave {setting(name)} out."
             )
 
 
@@ -314,4 +313,4 @@ def check_task(options, task):
     """Refuse a loss that isn't defined for the data's task."""
     if options.loss not in task.training_losses:
         known = ", ".join(task.training_losses)
-        raise ExpectedError(f"--loss {options.loss}: expected one of {known} for {task} data. Use focal.")
+        raise ExpectedError(f"{setting('loss', options.loss)}: expected one of {known} for {task} data. Use focal.")

@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 
-from chestrobust.errors import ExpectedError
+from chestrobust.errors import ExpectedError, setting
 
 IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))  # mean and standard deviation of red, green and blue
 
@@ -85,6 +85,6 @@ def parse(words):
     if math.isfinite(first) and math.isfinite(second) and (second > 0 if kind else second > first):
         return standardized(first, second) if kind else between(first, second)
     raise ExpectedError(
-        "--input-range: expected LOW HIGH, standardized MEAN DEVIATION (of pixels in [0, 1]), imagenet or per-image. "
-        f"Received: {' '.join(words) or 'nothing'}."
+        f"{setting('input_range')}: expected LOW HIGH, standardized MEAN DEVIATION (of pixels in [0, 1]), imagenet or "
+        f"per-image. Received: {' '.join(words) or 'nothing'}."
     )

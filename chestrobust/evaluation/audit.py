@@ -10,6 +10,7 @@ AutoAttack (Croce and Hein, 2020, https://arxiv.org/abs/2003.01690) and Pintor e
 
 import hashlib
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 from tqdm import tqdm
@@ -19,6 +20,7 @@ from chestrobust.attacks import named
 from chestrobust.attacks.checks import check
 from chestrobust.data import copies, ranges
 from chestrobust.data.splits import Split
+from chestrobust.errors import setting
 from chestrobust.evaluation import published
 from chestrobust.evaluation.checks import Study, chosen, run_on_sample
 from chestrobust.evaluation.lines import FAILED, INVALID, NOT_RUN, NOTE, PASSED, WEAK_MODEL, Line, judged, not_run
@@ -42,7 +44,6 @@ __all__ = [
 ]
 
 UNKNOWN = "no undefended model of this run is known"
-LINES = 30
 FACTS = ("input range", "logits give the answers")  # that whoever loads a model finds out
 
 
@@ -116,43 +117,36 @@ def of_split(
         A list of `Line`s, always the same checks in the same order.
     """
     before = _fingerprint(variables)
-
-    def lines():
-        study = Study(model, task, split, attack, known)
-        yield study.pixels()
-        yield study.deterministic()
-        yield study.alone()
-        yield study.logits()
-        yield from (_fact(name, (facts or {}).get(name)) for name in FACTS)
-        yield study.gradients()
-        yield study.rounding()
-        yield study.above_chance()
-        yield from _other_attacks(study, attack, thorough, source)
-        yield study.invariance()
-        yield study.collapse(undefended)
-        yield from published.checks(rows)
-        yield _copies(split, train)
-        yield study.corners()
-        untouched = _fingerprint(variables) == before
-        yield judged("weights untouched", untouched, None, "variables before and after are equal")
-
-    return list(tqdm(lines(), "Audit", LINES, unit=" checks", leave=False, disable=devices.silent()))
+    study = Study(model, task, split, attack, known)
+    checks = [
+        *(study.pixels, study.deterministic, study.alone, study.logits),
+        *(partial(_fact, name, (facts or {}).get(name)) for name in FACTS),
+        *(study.gradients, study.rounding, study.above_chance),
+        *_other_attacks(study, attack, thorough, source),
+        *(study.invariance, partial(study.collapse, undefended)),
+        *(partial(check, rows) for check in published.CHECKS),
+        *(partial(_copies, split, train), study.corners, partial(_untouched, variables, before)),
+    ]
+    return [check() for check in tqdm(checks, "Audit", unit=" checks", leave=False, disable=devices.silent())]
 
 
 def _other_attacks(study, attack, thorough, source):
-    """The lines on other attacks, cheaper and costlier: none may find more than the one in question."""
+    """The checks of other attacks, cheaper and costlier: none may find more than the one in question."""
     restarts = replace(attack, restarts=2 * attack.restarts, random_start=True)
     transfer = replace(attack, attack="transfer") if source else None
+    square = study.square() if thorough else None
     masked = "gradients are masked"
-    yield study.beaten("single-step is weaker", study.single_step(), "too few or too long steps")
-    yield study.beaten("noise is weaker", study.noise(), "the gradient is useless")
-    yield study.converged("steps doubled", replace(attack, steps=2 * attack.steps))
-    yield study.converged("restarts doubled", restarts)
-    yield study.converged("float32 gradients", study.in_float32(), "rounding blinds the attack")
-    yield study.falls()
-    yield study.beaten("Square is weaker", study.square() if thorough else None, masked, needs="--suite standard")
-    yield study.beaten("transfer is weaker", transfer, masked, source=source, needs="--transfer-from")
-    yield study.floor(thorough)
+    return [
+        partial(study.beaten, "single-step is weaker", study.single_step(), "too few or too long steps"),
+        partial(study.beaten, "noise is weaker", study.noise(), "the gradient is useless"),
+        partial(study.converged, "steps doubled", replace(attack, steps=2 * attack.steps)),
+        partial(study.converged, "restarts doubled", restarts),
+        partial(study.converged, "float32 gradients", study.in_float32(), "rounding blinds the attack"),
+        study.falls,
+        partial(study.beaten, "Square is weaker", square, masked, needs=setting("suite", "standard")),
+        partial(study.beaten, "transfer is weaker", transfer, masked, source=source, needs=setting("transfer_from")),
+        partial(study.floor, thorough),
+    ]
 
 
 def facts(found):
@@ -177,7 +171,7 @@ def facts(found):
             "severity": NOTE,
             "value": own,
             "text": f"validation loss with pixels in {ranges.shown(found.pixel_range)}; "
-            f"the best of other ranges, {ranges.shown(best)} (--input-range {best}), has {others[best]:.3f}",
+            f"the best of other ranges, {ranges.shown(best)} ({setting('input_range', best)}), has {others[best]:.3f}",
         }
     return known
 
@@ -195,6 +189,10 @@ def _copies(split, train):
         return not_run(name, "needs images that are held in an array")
     text = "test images that equal a training image in every pixel; expected 0, else scores flatter the model"
     return judged(name, count == 0, count, text, severity=NOTE)
+
+
+def _untouched(variables, before):
+    return judged("weights untouched", _fingerprint(variables) == before, None, "variables before and after are equal")
 
 
 def _fingerprint(variables):

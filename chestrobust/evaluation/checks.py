@@ -9,6 +9,7 @@ from chestrobust.attacks import aim, autopgd, blackbox, gradient
 from chestrobust.attacks.named import Attack
 from chestrobust.data import metadata
 from chestrobust.data.splits import as_floats, selection
+from chestrobust.errors import setting
 from chestrobust.evaluation import metrics, outcomes
 from chestrobust.evaluation.lines import INVALID, NOTE, WEAK_MODEL, judged, not_run
 from chestrobust.evaluation.published import LEAST as LEAST_FOR_SHARES
@@ -214,7 +215,7 @@ class Study:
         """Square on each label alone against APGD on each label alone: is the floor of gradient attacks a floor?"""
         name, count = "floor without gradients", self.labels.shape[1]
         if not thorough:
-            return not_run(name, "needs --suite standard")
+            return not_run(name, f"needs {setting('suite', 'standard')}")
         if count == 1:
             return not_run(name, "one label: see Square is weaker")
         if reason := self.missing(LEAST_FOR_SHARES):

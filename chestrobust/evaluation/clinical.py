@@ -11,7 +11,7 @@ import numpy as np
 
 from chestrobust.attacks import corruptions, named
 from chestrobust.data import metadata
-from chestrobust.errors import DataError
+from chestrobust.errors import DataError, setting
 from chestrobust.evaluation import measured, metrics
 
 # Balanced errors of the AlexNet of MedMNIST-C's authors at 224 px, clean and, of each corruption, the mean over
@@ -60,7 +60,8 @@ def check(splits):
     """
     channels = metadata.pixel_channels(splits.image_shape)
     if channels not in (1, 3):
-        raise DataError(f"--suite clinical: expected gray or RGB images. Received {channels} channels. Take another.")
+        suite = setting("suite", "clinical")
+        raise DataError(f"{suite}: expected gray or RGB images. Received {channels} channels. Take another.")
 
 
 def rows(subject):

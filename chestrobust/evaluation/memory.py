@@ -23,6 +23,7 @@ import numpy as np
 from chestrobust import commandline, files, models, runs
 from chestrobust.config import EvaluateConfig
 from chestrobust.data import arrays
+from chestrobust.errors import called_from_python
 from chestrobust.evaluation import sweep
 from chestrobust.models import bounds
 from chestrobust.reporting import tables, verdict
@@ -69,7 +70,7 @@ class Evaluation:
         return folder
 
 
-@commandline.called_from_python()
+@called_from_python(epsilons="epsilon", import_="custom_objects")
 def evaluate(
     model,
     images,
@@ -113,9 +114,13 @@ def evaluate(
         An `Evaluation`.
 
     Raises:
-        ExpectedError: If arrays don't fit each other.
+        ExpectedError: If arrays don't fit each other, or an option is none.
         ModelError: If the model isn't understood, or takes other pixels.
     """
+    settings = {"suite": suite, "steps": steps, "restarts": restarts, "queries": queries, "resamples": resamples}
+    settings |= {"precision": precision, "seed": seed, "certify": certify}
+    settings |= {"epsilons": (0.0, *map(float, np.atleast_1d(epsilon)))}
+    settings = commandline.read(EvaluateConfig, settings)
     pixel_range = arrays.pixel_range(input_range)
     splits = arrays.splits(
         images, labels, val_images, val_labels, label_names=label_names, task=task, pixel_range=pixel_range
@@ -124,9 +129,6 @@ def evaluate(
         found, other = (
             one and models.understood(one, splits, pixel_range=pixel_range) for one in (model, transfer_from)
         )
-    settings = {"suite": suite, "steps": steps, "restarts": restarts, "queries": queries, "resamples": resamples}
-    settings |= {"precision": precision, "seed": seed, "certify": certify}
-    settings |= {"epsilons": (0.0, *map(float, np.atleast_1d(epsilon)))}
     thresholds = np.full(len(splits.label_names), 0.5) if val_images is None else None
     return Evaluation(_results(found, other, splits, settings, thresholds))
 
@@ -141,5 +143,4 @@ def _results(found, other, splits, settings, thresholds):
         others = {"other": other and other.model, "thresholds": thresholds}
         subject = sweep.Subject(found.model, splits, options, Path(cache), **others)
         results = sweep.study(found, subject)
-    audit = [line | {"text": commandline.in_python(line["text"])} for line in results["audit"]]
-    return {"schema": runs.SCHEMA, "model": "memory", **results, "audit": audit, "labels": None}
+    return {"schema": runs.SCHEMA, "model": "memory", **results, "labels": None}

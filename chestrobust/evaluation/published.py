@@ -4,6 +4,7 @@ from collections import defaultdict
 
 from chestrobust import catalogue
 from chestrobust.attacks import storage
+from chestrobust.errors import setting
 from chestrobust.evaluation.lines import judged, not_run
 
 # What scores each label on images of its own is no single attack: a joint score may be above it.
@@ -20,32 +21,27 @@ def checks(rows):
             is known, `max_perturbation`; of certified scores with `excess`, how far a logit under an attack lies out of
             its bounds. Or None.
     """
-    return [
-        *(_joint(rows), _floor(rows), _weaker(rows), _monotone(rows), _inside(rows)),
-        *(_certified(rows), _stored(rows)),
-    ]
+    return [check(rows) for check in CHECKS]
 
 
 def _joint(rows):
-    over = [
-        joint - row["macro_auc"]
-        for joint, others in _beside(rows, "joint")
-        for row in others
-        if row["attack"] not in EACH_LABEL
-    ]
     text = "how far the joint score lies above a row of its own radius; expected 0, as the worst of them is joint"
-    return _worst("joint is the worst", over, 1e-6, text, f"a joint score (--suite standard) of {LEAST} images")
+    return _lowest("joint is the worst", rows, "joint", text, "a joint score")
 
 
 def _floor(rows):
+    text = "how far the worst per label lies above a row of its own radius; expected 0, as each label picks its worst"
+    return _lowest("floor is below", rows, "floor", text, "a floor")
+
+
+def _lowest(name, rows, attack, text, needs):
     over = [
-        floor - row["macro_auc"]
-        for floor, others in _beside(rows, "floor")
+        lowest - row["macro_auc"]
+        for lowest, others in _beside(rows, attack)
         for row in others
         if row["attack"] not in EACH_LABEL
     ]
-    text = "how far the worst per label lies above a row of its own radius; expected 0, as each label picks its worst"
-    return _worst("floor is below", over, 1e-6, text, f"a floor (--suite standard) of {LEAST} images")
+    return _worst(name, over, 1e-6, text, f"{needs} ({setting('suite', 'standard')}) of {LEAST} images")
 
 
 def _weaker(rows):
@@ -95,7 +91,7 @@ def _certified(rows):
                 pairs += [(bound["per_label_auc"][name], value) for name, value in labels.items()]
         over += [ours - theirs for ours, theirs in pairs if None not in (ours, theirs)]
     text = "how far a certified score lies above a row inside its ball, or a logit outside of its bounds; expected 0"
-    return _worst("certified is a lower bound", over, 0.0, text, "--certify")
+    return _worst("certified is a lower bound", over, 0.0, text, setting("certify", True))
 
 
 def _stored(rows):
@@ -138,3 +134,7 @@ def _searches(row):
 def _attacks(row):
     """Whether it is an attack on all labels at once, and not the sum of others."""
     return row["attack"] not in ("joint", *EACH_LABEL)
+
+
+# In the order of `docs/audit.md`.
+CHECKS = (_joint, _floor, _weaker, _monotone, _inside, _certified, _stored)

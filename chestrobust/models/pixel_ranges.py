@@ -5,7 +5,7 @@ import numpy as np
 from keras import layers
 
 from chestrobust.data import ranges
-from chestrobust.errors import ModelError
+from chestrobust.errors import ModelError, setting
 from chestrobust.models import graph
 
 BETTER = 0.8  # of the validation loss: what a range must reach to be clearly the better one
@@ -55,14 +55,14 @@ def check(losses, declared, first_layers=None, *, given=False):
     Raises:
         ModelError: With the option to give.
     """
-    hint = "Give --input-range {}, so that epsilon stays in the data's pixels."
+    hint = "Give {}, so that epsilon stays in the data's pixels."
     loss, auc, _ = losses[declared]
     # Unless it was trained on pixels that its first layers then made still smaller.
     if first_layers not in (None, declared) and BETTER * losses[first_layers][0] <= loss:
         raise ModelError(
             f"expected a model of pixels in {ranges.shown(declared)}. Received one whose first layers take "
             f"pixels of {ranges.shown(first_layers)} (validation loss {loss:.3f}, there "
-            f"{losses[first_layers][0]:.3f}). {hint.format(first_layers)}"
+            f"{losses[first_layers][0]:.3f}). {hint.format(_option(first_layers))}"
         )
     # Stretched pixels make an unsure model surer, and nonsense is no better than other nonsense. So the one must know
     # less than how frequent the labels are, or rank clearly worse, and the other must know more than that. On images
@@ -79,9 +79,13 @@ def check(losses, declared, first_layers=None, *, given=False):
         fitting = ", ".join(f"{ranges.shown(name)} (loss {losses[name][0]:.3f})" for name in better)
         raise ModelError(
             f"expected a model of pixels in {ranges.shown(declared)}. Received one whose validation loss there is "
-            f"{loss:.3f}, and which fits better: {fitting}. Give the one that it was trained on, such as "
-            f"--input-range {' or --input-range '.join(better)}, so that epsilon stays in the data's pixels."
+            f"{loss:.3f}, and which fits better: {fitting}. "
+            + hint.format(f"the one that it was trained on, such as {' or '.join(map(_option, better))}")
         )
+
+
+def _option(name):
+    return setting("input_range", name)
 
 
 def fit(task, labels, logits):

@@ -5,6 +5,7 @@ import io
 import shlex
 
 from chestrobust import commandline, config, titles
+from chestrobust.errors import dashed
 from chestrobust.reporting import bibliography, verdict
 from chestrobust.tasks import Task
 
@@ -145,7 +146,7 @@ def command(results):
         # Values with spaces between them can't stand behind an equals sign.
         several = isinstance(value, tuple)
         arguments += (
-            [commandline.dashed(name), *map(str, value)]
+            [dashed(name), *map(str, value)]
             if several
             else commandline.as_arguments({name: value}, config.SCRIPTS[script])
         )

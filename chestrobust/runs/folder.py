@@ -8,7 +8,7 @@ from pathlib import Path
 
 from chestrobust import devices, files, locks
 from chestrobust.config import OF_ONE_RUN, renewed, to_json
-from chestrobust.errors import DataError, RunError, printable
+from chestrobust.errors import DataError, RunError, printable, setting
 from chestrobust.files import PARTIAL, explained, writing
 from chestrobust.runs import provenance
 
@@ -126,8 +126,8 @@ class Run:
             before = self.read("origin.json")
             if changed := [name for name in sorted(before | origin) if before.get(name) != origin.get(name)]:
                 raise RunError(
-                    f"{self.path}: --resume needs what the run was started with. Received another "
-                    f"{', another '.join(changed)}. Put it back, or use --overwrite."
+                    f"{self.path}: {setting('resume', True)} needs what the run was started with. Received another "
+                    f"{', another '.join(changed)}. Put it back, or use {setting('overwrite', True)}."
                 )
         self.write("origin.json", json.dumps(origin, indent=2) + "\n")
 
@@ -182,7 +182,7 @@ def _refuse_link(path):
     if path.is_symlink():
         raise RunError(
             f"{path}: expected a part of the run itself. Received a link, which is never followed. Put what it leads "
-            "to in its place, or choose another --run."
+            f"to in its place, or choose another {setting('run')}."
         )
 
 
@@ -208,18 +208,18 @@ def claim(config):
     run = Run(Path(config.run).expanduser())
     if not devices.chief():
         return run
+    another = f"Choose another {setting('run')}"
+    overwrite, resume = (setting(name, True) for name in ("overwrite", "resume"))
     try:
         blocked = run.path.exists() and not run.path.is_dir()
     except OSError as error:
         raise RunError(f"{run.path}: expected a folder for the run. Received: {error.strerror}.") from None
     if blocked:
-        raise RunError(f"{run.path}: expected a folder for the run. Received a file. Choose another --run.")
+        raise RunError(f"{run.path}: expected a folder for the run. Received a file. {another}.")
     if not run.started and not run.finished and run.path.is_dir() and not _bare(run.path):
-        raise RunError(
-            f"{run.path}: expected a run folder or an empty one. Received other files. Choose another --run."
-        )
+        raise RunError(f"{run.path}: expected a run folder or an empty one. Received other files. {another}.")
     if config.overwrite and config.resume:
-        raise RunError(f"{run.path}: expected --overwrite or --resume. Received both.")
+        raise RunError(f"{run.path}: expected {overwrite} or {resume}. Received both.")
     left_over = [run.path / name for name in LEFT_OVER if config.resume and run.finished]
     left_over = [path for path in left_over if os.path.lexists(path)]
     if run.started and (config.overwrite or not run.finished or left_over):
@@ -228,10 +228,10 @@ def claim(config):
     if config.overwrite:
         return run
     if run.finished and not config.resume:
-        raise RunError(f"{run.path}: holds a finished run. Choose another --run, or --overwrite to replace it.")
+        raise RunError(f"{run.path}: holds a finished run. {another}, or {overwrite} to replace it.")
     if run.started and not config.resume:
         raise RunError(
-            f"{run.path}: holds an unfinished run. Use --resume to continue it, or --overwrite to replace it."
+            f"{run.path}: holds an unfinished run. Use {resume} to continue it, or {overwrite} to replace it."
         )
     with explained(run.path):
         for path in left_over:  # by a process that was killed in the last moment
@@ -244,7 +244,7 @@ def claim(config):
         changed = [key for key in sorted(before | now) if before.get(key) != now.get(key)]
         if changed:
             pairs = ", ".join(f"{key}: {before.get(key)} before, {now.get(key)} now" for key in changed)
-            raise RunError(f"{run.path}: --resume needs the options the run was started with. Received: {pairs}.")
+            raise RunError(f"{run.path}: {resume} needs the options the run was started with. Received: {pairs}.")
     return run
 
 

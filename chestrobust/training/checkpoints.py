@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, field
 import numpy as np
 
 from chestrobust import devices, files
-from chestrobust.errors import RunError, TrainingError
+from chestrobust.errors import RunError, TrainingError, setting
 from chestrobust.runs import arrays, provenance
 
 SAVE_EVERY = 60  # seconds at least between checkpoints inside an epoch
@@ -86,15 +86,16 @@ class Checkpoint:
         if not fits:
             raise TrainingError(
                 f"{self.state_file}: expected a checkpoint of this version and this model. Received another. "
-                "Use --overwrite."
+                f"Use {setting('overwrite', True)}."
             )
         for number, variable in enumerate(self.variables):
             variable.assign(archive[str(number)])
         state = State(**saved)
         if state.best_epoch >= 0 and not devices.from_chief(lambda: self._has_best(state.digest)):
+            received = "others" if self.best_file.is_file() else "no such file"
             raise TrainingError(
                 f"{self.best_file}: expected the best weights so far, as the checkpoint knows them. "
-                f"Received {'others' if self.best_file.is_file() else 'no such file'}. Use --overwrite."
+                f"Received {received}. Use {setting('overwrite', True)}."
             )
         self._forget_next()
         self.last = state.epoch, state.step
@@ -112,7 +113,7 @@ class Checkpoint:
         except FileNotFoundError:
             return None
         except RunError as error:
-            raise TrainingError(f"{error} Use --overwrite.") from None
+            raise TrainingError(f"{error} Use {setting('overwrite', True)}.") from None
 
     def _has_best(self, digest):
         """Whether `model.keras` is the one with a digest, or `next.keras`, which takes its place then."""
@@ -214,5 +215,5 @@ class Checkpoint:
         return TrainingError(
             f"Epoch {state.epoch + 1}, step {state.step + 1}, learning rate {rate:.3g}: expected finite {what}. "
             f"Received: {received}. Last good checkpoint: {' and '.join(good) or 'none yet'}. "
-            "Try a smaller --learning-rate in another --run."
+            f"Try a smaller {setting('learning_rate')} in another {setting('run')}."
         )

@@ -21,11 +21,11 @@ from chestrobust import commandline, config, devices, models, runs
 from chestrobust.attacks import named
 from chestrobust.config.methods import unused
 from chestrobust.data import arrays
-from chestrobust.errors import DataError, TrainingError
+from chestrobust.errors import DataError, TrainingError, called_from_python
 from chestrobust.training import experiment, loop, methods
 
 
-@commandline.called_from_python()
+@called_from_python(run="folder", import_="custom_objects")
 def harden(
     model,
     images,
@@ -62,6 +62,8 @@ def harden(
         ModelError: If the model isn't understood, or takes other pixels.
         TrainingError: If training changes no weight, or losses are no longer finite.
     """
+    options = commandline.read(config.AdversarialConfig, options | {"epsilon": epsilon})
+    epsilon = options.pop("epsilon")
     pixel_range = arrays.pixel_range(input_range)
     splits = arrays.splits(
         *(val_images, val_labels, val_images, val_labels),
@@ -76,6 +78,7 @@ def harden(
             settings = config.AdversarialConfig(**options | {"data": "memory", "run": str(place)})
         except TypeError as error:
             raise DataError(f"harden: expected options of diagnosis_adv.py. Received: {error}.") from None
+        config.check_task(settings, splits.task)
         with devices.strategy().scope():
             copy = models.copied(model)
             classifier = models.understood(copy, splits, pixel_range=pixel_range).classifier(splits.task)

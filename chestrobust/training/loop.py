@@ -18,7 +18,7 @@ from chestrobust import devices, files, interruption, losses, models, titles
 from chestrobust.attacks import named
 from chestrobust.data import batching, sampling
 from chestrobust.data.lazy import white_of
-from chestrobust.errors import TrainingError
+from chestrobust.errors import TrainingError, setting
 from chestrobust.evaluation import metrics, outcomes
 from chestrobust.evaluation.certification import Certified
 from chestrobust.models import graph, twin
@@ -204,10 +204,10 @@ def _out_of_memory(batch_size):
     try:
         yield
     except (tf.errors.ResourceExhaustedError, MemoryError) as error:
-        fewer = f"--batch-size {batch_size // 2}" if batch_size > 1 else "a smaller --size"
+        fewer = setting("batch_size", batch_size // 2) if batch_size > 1 else f"a smaller {setting('size')}"
         raise TrainingError(
-            f"--batch-size {batch_size}: expected memory for a training step. Received too little. "
-            f"Try {fewer} in another --run."
+            f"{setting('batch_size', batch_size)}: expected memory for a training step. Received too little. "
+            f"Try {fewer} in another {setting('run')}."
         ) from error
 
 

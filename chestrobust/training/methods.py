@@ -2,7 +2,7 @@
 
 from chestrobust import losses, models
 from chestrobust.attacks import named
-from chestrobust.errors import TrainingError
+from chestrobust.errors import TrainingError, setting
 from chestrobust.evaluation.certification import Certified
 from chestrobust.models import bounds, twin
 from chestrobust.training import divergences, examples, schedules
@@ -23,7 +23,8 @@ def check(options, task, classifier):
     if options.method == "certified":
         if task.exclusive:
             raise TrainingError(
-                f"--method certified: expected multi-label or binary data. Received {task}. Take another method."
+                f"{setting('method', 'certified')}: expected multi-label or binary data. Received {task}. "
+                "Take another method."
             )
         bounds.of(models.logits(classifier))
 

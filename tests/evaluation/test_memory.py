@@ -147,7 +147,10 @@ def test_floats_of_the_range_are_the_same_images():
         np.testing.assert_allclose(found, whole, atol=1e-3)
 
 
-def test_whoever_calls_from_python_is_told_of_arguments():
+def test_whoever_calls_from_python_is_told_of_arguments(tmp_path):
+    other_files = tmp_path / "notes"
+    other_files.mkdir()
+    (other_files / "mine.txt").touch()
     found = chestrobust.evaluate(trained("sequential"), *TEST, **FEW)
     lines = {line["name"]: line["text"] for line in found.audit}
     assert lines["Square is weaker"] == 'needs suite="standard"'
@@ -158,6 +161,40 @@ def test_whoever_calls_from_python_is_told_of_arguments():
         chestrobust.evaluate(trained("bytes"), *TEST, **FEW)
     with pytest.raises(ExpectedError, match=r"^input_range: expected LOW HIGH"):
         chestrobust.harden(trained("sequential"), *TRAIN, val_images=VAL[0], val_labels=VAL[1], input_range="255 0")
+    with pytest.raises(ExpectedError, match=r"^beta: expected method trades\. .* Leave beta out\.$"):
+        chestrobust.harden(trained("sequential"), *TRAIN, val_images=VAL[0], val_labels=VAL[1], beta=3.0)
+    with pytest.raises(ExpectedError, match=r"Choose another folder\.$"):
+        chestrobust.harden(trained("sequential"), *TRAIN, val_images=VAL[0], val_labels=VAL[1], folder=other_files)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"suite": "standart"}, r"^suite: expected one of .*Received: standart\. Did you mean standard\?$"),
+        ({"restarts": 0}, r"^restarts: expected a whole number >= 1\. Received: 0$"),
+        ({"steps": 2.5}, r"^steps: expected a whole number"),
+        ({"epsilon": 8}, r"^epsilon: images run from 0 to 1.*Did you mean 8\.0/255\?"),
+        ({"certify": "no"}, r"^certify: expected True or False\. Received: no\.$"),
+    ],
+)
+def test_options_of_an_evaluation_are_those_of_the_command_line(options, message):
+    with pytest.raises(ExpectedError, match=message):
+        chestrobust.evaluate(classifier("sequential")[0], *TEST, **options)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"method": "pdg"}, r"^method: expected one of .*Did you mean pgd\?$"),
+        ({"epsilon": 8}, r"^epsilon: images run from 0 to 1"),
+        ({"batch_size": 0}, r"^batch_size: expected a whole number >= 1"),
+        ({"loss": "nope"}, r"^loss: expected one of"),
+        ({"epoch": 3}, r"^harden: expected options of diagnosis_adv\.py\. .*epoch"),
+    ],
+)
+def test_options_of_a_training_are_those_of_the_command_line(options, message):
+    with pytest.raises(ExpectedError, match=message):
+        chestrobust.harden(classifier("sequential")[0], *TRAIN, val_images=VAL[0], val_labels=VAL[1], **options)
 
 
 def test_without_validation_images_thresholds_are_a_half():
