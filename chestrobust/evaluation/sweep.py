@@ -26,7 +26,7 @@ from chestrobust.evaluation import (
 )
 from chestrobust.models import bounds, twin
 from chestrobust.reporting import figures, graphs, verdict
-from chestrobust.runs import provenance
+from chestrobust.runs import provenance, saved
 
 CURVE_STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
@@ -153,7 +153,7 @@ class Subject(scoring.Scores):
         self.model, self.splits, self.options, self.other = model, splits, options, other
         self.cache = cache.Cache(kept)
         self.known, self.outcomes = known or {}, {}
-        self.own_epsilon = _positive(self.known.get("config", {}).get("epsilon"))
+        self.own_epsilon = saved.own_radius(self.known)
         # Others, from memory, lie between grey levels.
         self.stored = options.stored and splits.test.images.dtype == np.uint8
         self.undefended, baseline = self._undefended(path)
@@ -343,8 +343,3 @@ class Subject(scoring.Scores):
             return self.model, None
         baseline, reason = runs.baseline_of(path.parent, self.known)
         return (models.opened(baseline, self.splits).model, baseline) if baseline else (reason, None)
-
-
-def _positive(value):
-    """A number above 0 from a run's JSON, or None."""
-    return value if type(value) in (int, float) and value > 0 else None
