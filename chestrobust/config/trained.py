@@ -3,7 +3,16 @@
 from dataclasses import dataclass
 
 from chestrobust import catalogue
-from chestrobust.commandline import ARGUMENT, count_or_all, extra_attack, file_name, length, number, option
+from chestrobust.commandline import (
+    ARGUMENT,
+    count_or_all,
+    extra_attack,
+    file_name,
+    length,
+    number,
+    option,
+    positive_length,
+)
 from chestrobust.config import shared
 from chestrobust.config.shared import FoldersConfig
 
@@ -81,6 +90,15 @@ class EvaluateConfig(FoldersConfig):
         bool,
         group="attacks",
     )
+    smooth: float | None = option(
+        None,
+        "deviation of Gaussian noise, in pixel units: tell how long a Euclidean change reports surely survive, by "
+        "randomized smoothing; for any model",
+        positive_length,
+        group="more: attacks",
+        metavar="SIGMA",
+    )
+    draws: int = option(200, "draws of noise per image for --smooth", number(int, 1), group="more: attacks")
     transfer_from: str | None = option(
         None, "run or .keras file on which transferred images are made", group="more: attacks", metavar="RUN"
     )

@@ -176,7 +176,7 @@ def _auc_interval(subject, logits):
 
 
 def _interval(subject, resampled):
-    return None if len(subject.labels) < measured.FEW else measured.pair(metrics.interval(resampled))
+    return measured.ends(resampled, len(subject.labels))
 
 
 def _mean(values):

@@ -23,6 +23,7 @@ from chestrobust.evaluation import (
     outcomes,
     saving,
     scoring,
+    smoothing,
 )
 from chestrobust.models import bounds, twin
 from chestrobust.reporting import figures, graphs, verdict
@@ -96,6 +97,7 @@ def study(found, subject):
     reference = subject.radius()
     curve = subject.curve_over_steps(reference)
     lines = subject.audit(reference, evaluations, audit.facts(found))
+    noise = {"sigma": options.smooth, "draws": options.draws, "seed": options.seed}
     return {
         "architecture": found.model.name.removesuffix("_logits"),
         "parameters": found.model.count_params(),
@@ -107,6 +109,7 @@ def study(found, subject):
         "hardware": provenance.hardware(),
         "thresholds": splits.by_label(subject.thresholds),
         "evaluations": [row | {"code": cache.code()} for row in evaluations],
+        **({"smoothed": smoothing.record(subject, **noise)} if options.smooth else {}),
         "own_epsilon": subject.own_epsilon,
         "steps_curve": curve,
         "audit": [dataclasses.asdict(line) for line in lines],
