@@ -35,7 +35,8 @@ def main(arguments=None):
     folders = list(dict.fromkeys(one.run.path for one in subjects))
     _check_several(options, subjects, folders)
     own_data, given = options.data is None, vars(options)
-    options = dataclasses.replace(options, **saved.completed(subjects[0], config.picked(options, config.DATA)))
+    completed = saved.completed(subjects[0], config.picked(options, config.DATA))
+    options = dataclasses.replace(options, **completed, epsilons=saved.radii(subjects[0], options.epsilons))
     if own_data:
         saved.check_same_data(subjects)
     source = saved.checked(options.transfer_from).path if options.transfer_from else None

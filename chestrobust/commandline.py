@@ -50,6 +50,14 @@ def length(text):
     return value
 
 
+def positive_length(text):
+    """Parse a `length` above 0."""
+    value = length(text)
+    if not value:
+        raise argparse.ArgumentTypeError(f"expected a length above 0. Received: {text}")
+    return value
+
+
 def number(kind, low, high=math.inf, *, open_low=False, open_high=False):
     """A parser for an `int` or `float` between `low` and `high`; an open end is excluded."""
     bounds = f"{'>' if open_low else '>='} {low}"

@@ -131,7 +131,7 @@ def test_a_suite_has_its_own_number_of_steps_unless_told():
 
 def test_help_shows_lengths_as_papers_write_them():
     text = " ".join(commandline.parser_of(config.EvaluateConfig).format_help().split())
-    assert "(default: 0 0.5/255 1/255 2/255 4/255 8/255 0.03 0.05)" in text
+    assert "(default: 0 1/255 2/255 4/255 8/255 12/255)" in text
 
 
 def test_what_can_only_be_switched_on_has_no_twin(capsys):

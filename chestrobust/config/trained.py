@@ -3,7 +3,16 @@
 from dataclasses import dataclass
 
 from chestrobust import catalogue
-from chestrobust.commandline import ARGUMENT, count_or_all, extra_attack, file_name, length, number, option
+from chestrobust.commandline import (
+    ARGUMENT,
+    count_or_all,
+    extra_attack,
+    file_name,
+    length,
+    number,
+    option,
+    positive_length,
+)
 from chestrobust.config import shared
 from chestrobust.config.shared import FoldersConfig
 
@@ -11,6 +20,7 @@ SHOWN = ("explanation", "similarity", "boxes", "gallery", "features", "confusion
 # Gradient steps of a suite unless told: of the standard one the fewest whose scores are within 0.002 of what ten times
 # as many find, on three models (benchmarks/suite_cost.py).
 STEPS = {"quick": 10, "standard": 20, "clinical": 10}
+LEVELS = tuple(level / 255 for level in (1, 2, 4, 8, 12))  # radii that an image file can hold, whole grey levels
 OF_TWO = ("explanation", "similarity", "boxes", "reliability")  # views of a second model too
 
 
@@ -45,8 +55,8 @@ class EvaluateConfig(FoldersConfig):
         choices=tuple(STEPS),
     )
     epsilons: tuple[float, ...] = option(
-        (0.0, 0.5 / 255, 1 / 255, 2 / 255, 4 / 255, 8 / 255, 0.03, 0.05),
-        "radii in pixel units of [0, 1]",
+        (0.0, *LEVELS),
+        "radii in pixel units of [0, 1]; unless told, the run's own too",
         length,
         group="attacks",
         nargs="+",
@@ -80,6 +90,15 @@ class EvaluateConfig(FoldersConfig):
         bool,
         group="attacks",
     )
+    smooth: float | None = option(
+        None,
+        "deviation of Gaussian noise, in pixel units: tell how long a Euclidean change reports surely survive, by "
+        "randomized smoothing; for any model",
+        positive_length,
+        group="more: attacks",
+        metavar="SIGMA",
+    )
+    draws: int = option(200, "draws of noise per image for --smooth", number(int, 1), group="more: attacks")
     transfer_from: str | None = option(
         None, "run or .keras file on which transferred images are made", group="more: attacks", metavar="RUN"
     )
@@ -179,7 +198,7 @@ class Views:
     )
     images: int = option(4, "images in a gallery", number(int, 1, 20), group="more: views")
     epsilons: tuple[float, ...] = option(
-        (1 / 255, 2 / 255, 4 / 255, 8 / 255, 0.05),
+        LEVELS,
         "radii in the gallery, in pixel units of [0, 1]",
         length,
         group="more: views",

@@ -89,8 +89,13 @@ def _of_corruption(subject, kind, before):
         **row,
         "severity": len(of_each),
         "severities": [
-            {"strength": attack.strength, **one, "balanced_error_interval": _interval(subject, of_one)}
-            for attack, one, of_one in zip(of_each, severities, resampled, strict=True)
+            {
+                "strength": attack.strength,
+                **one,
+                "macro_auc_interval": _auc_interval(subject, outcome.logits),
+                "balanced_error_interval": _interval(subject, of_one),
+            }
+            for attack, outcome, one, of_one in zip(of_each, found, severities, resampled, strict=True)
         ],
         "balanced_error": error,
         "clean_balanced_error": clean["balanced_error"],
@@ -165,8 +170,14 @@ def _resampled_error(subject, logits):
     return metrics.macro_of(_error(subject.splits.task, shares["sensitivity"], shares["specificity"]))
 
 
+def _auc_interval(subject, logits):
+    ranks, patients = subject.splits.task.ranks(logits), subject.splits.test.patients
+    resampled = metrics.bootstrap(subject.labels, ranks, **subject.resampling, patients=patients)["auc"]
+    return _interval(subject, metrics.macro_of(resampled))
+
+
 def _interval(subject, resampled):
-    return None if len(subject.labels) < measured.FEW else measured.pair(metrics.interval(resampled))
+    return measured.ends(resampled, len(subject.labels))
 
 
 def _mean(values):

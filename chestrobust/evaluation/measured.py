@@ -78,8 +78,8 @@ class Measured:
         """
         shares = {}
         for name in ("sensitivity", "specificity"):
-            shares[f"macro_{name}"] = _number(metrics.macro(self.values[name]))
-            shares[f"per_label_{name}"] = dict(zip(self.names, map(_number, self.values[name]), strict=True))
+            shares[f"macro_{name}"] = number(metrics.macro(self.values[name]))
+            shares[f"per_label_{name}"] = dict(zip(self.names, map(number, self.values[name]), strict=True))
         probabilities, calibrated = self.task.probabilities(self.logits), {}
         for name, score in (("brier", calibration.brier), ("calibration_error", calibration.error)):
             found = score(self.labels, probabilities)
@@ -158,7 +158,7 @@ class Measured:
             rows.append((np.nan, np.nan, np.nan) if ends is None else ends)
         corrected = intervals.holm([p for *_, p in rows])
         return [
-            None if np.isnan(value) else {**_difference(value, low, high), "p": _number(p), "p_holm": _number(together)}
+            None if np.isnan(value) else {**_difference(value, low, high), "p": number(p), "p_holm": number(together)}
             for value, (low, high, p), together in zip(values, rows, corrected, strict=True)
         ]
 
@@ -179,7 +179,7 @@ def resampled_shares(labels, reported, *, resamples, seed, patients):
 
 
 def _difference(value, low, high):
-    return {"difference": _number(value), "low": _number(low), "high": _number(high)}
+    return {"difference": number(value), "low": number(low), "high": number(high)}
 
 
 def pair(ends):
@@ -187,5 +187,11 @@ def pair(ends):
     return None if ends is None or np.isnan(ends[0]) else [float(ends[0]), float(ends[1])]
 
 
-def _number(value):
+def ends(resampled, count):
+    """The interval of a score of a number of images, by its resamples, as results hold it; None of few."""
+    return None if count < FEW else pair(metrics.interval(resampled))
+
+
+def number(value):
+    """A score as results hold it: None if undefined."""
     return None if np.isnan(value) else float(value)

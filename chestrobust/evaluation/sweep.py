@@ -23,10 +23,11 @@ from chestrobust.evaluation import (
     outcomes,
     saving,
     scoring,
+    smoothing,
 )
 from chestrobust.models import bounds, twin
 from chestrobust.reporting import figures, graphs, verdict
-from chestrobust.runs import provenance
+from chestrobust.runs import provenance, saved
 
 CURVE_STEPS = (1, 2, 5, 10, 20, 50, 100, 200, 500)
 
@@ -96,6 +97,7 @@ def study(found, subject):
     reference = subject.radius()
     curve = subject.curve_over_steps(reference)
     lines = subject.audit(reference, evaluations, audit.facts(found))
+    noise = {"sigma": options.smooth, "draws": options.draws, "seed": options.seed}
     return {
         "architecture": found.model.name.removesuffix("_logits"),
         "parameters": found.model.count_params(),
@@ -107,6 +109,7 @@ def study(found, subject):
         "hardware": provenance.hardware(),
         "thresholds": splits.by_label(subject.thresholds),
         "evaluations": [row | {"code": cache.code()} for row in evaluations],
+        **({"smoothed": smoothing.record(subject, **noise)} if options.smooth else {}),
         "own_epsilon": subject.own_epsilon,
         "steps_curve": curve,
         "audit": [dataclasses.asdict(line) for line in lines],
@@ -153,7 +156,7 @@ class Subject(scoring.Scores):
         self.model, self.splits, self.options, self.other = model, splits, options, other
         self.cache = cache.Cache(kept)
         self.known, self.outcomes = known or {}, {}
-        self.own_epsilon = _positive(self.known.get("config", {}).get("epsilon"))
+        self.own_epsilon = saved.own_radius(self.known)
         # Others, from memory, lie between grey levels.
         self.stored = options.stored and splits.test.images.dtype == np.uint8
         self.undefended, baseline = self._undefended(path)
@@ -343,8 +346,3 @@ class Subject(scoring.Scores):
             return self.model, None
         baseline, reason = runs.baseline_of(path.parent, self.known)
         return (models.opened(baseline, self.splits).model, baseline) if baseline else (reason, None)
-
-
-def _positive(value):
-    """A number above 0 from a run's JSON, or None."""
-    return value if type(value) in (int, float) and value > 0 else None

@@ -4,7 +4,7 @@ from chestrobust.reporting.cells import NONE, digits, paired, with_interval
 
 
 def tables(results):
-    """Headers and rows of text, a row for each corruption: of each severity, and of the means over severities.
+    """Headers and rows of text, a row for each corruption: of each severity, a few to a table, and of their means.
 
     Args:
         results: What `evaluate.py` writes.
@@ -18,14 +18,20 @@ def tables(results):
     names = [entry["attack"].partition("=")[2] for entry in entries]
     count = max(len(entry["severities"]) for entry in entries)
     of_each = [
-        [name, *(digits(one["macro_auc"]) for one in entry["severities"])]
-        for name, entry in zip(names, entries, strict=True)
+        (
+            ["Macro AUC by severity [95 %]", *map(str, range(1 + begin, 1 + min(begin + BESIDE, count)))],
+            [
+                [name, *map(_auc, entry["severities"][begin : begin + BESIDE])]
+                for name, entry in zip(names, entries, strict=True)
+            ],
+        )
+        for begin in range(0, count, BESIDE)
     ]
     ratios = RATIOS if _has_ratios(entries) else {}
     means = [[name, *_errors(entry, ratios)] for name, entry in zip(names, entries, strict=True)]
     means.append(["mean", *_all_errors(entries, ratios)])
     header = ["Mean of severities", "Bal. error [95 %]", "- clean [95 %]", *ratios.values(), "Sens.", "Spec."]
-    return [(["Macro AUC by severity", *map(str, range(1, count + 1))], of_each), (header, means)]
+    return [*of_each, (header, means)]
 
 
 def notes(results):
@@ -37,6 +43,7 @@ def _has_ratios(entries):
     return any("over_alexnet" in entry for entry in entries)
 
 
+BESIDE = 3  # severities with intervals that fit into 100 columns
 RATIOS = {"be": "BE", "rbe": "rBE"}
 SHARES = ("sensitivity", "specificity")
 NOTE = (
@@ -47,6 +54,11 @@ OVER = (
     "BE and rBE: the balanced error, and its rise over clean, divided by those of MedMNIST-C's AlexNet at 224 px,\n"
     "as published. rBE changes its sign where AlexNet errs less on corrupted images than on clean ones."
 )
+
+
+def _auc(one):
+    # Results of earlier versions have no intervals.
+    return with_interval(one["macro_auc"], one.get("macro_auc_interval"))
 
 
 def _errors(entry, ratios):

@@ -98,6 +98,7 @@ def evaluation(results, verbose=True):
         *_by_group(results),
         *(line for header, rows in brackets.tables(results) for line in ("", *markdown(header, rows))),
         *brackets.note(results),
+        *brackets.smoothed(results),
         *_by_severity(results),
         "",
         *(audit_line(line) for line in results["audit"] if verbose or _is_told(line)),

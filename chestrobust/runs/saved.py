@@ -251,6 +251,22 @@ def _own_size(subject, name):
     return shape and shape[0]
 
 
+def own_radius(results):
+    """The radius that a run was attacked at by its training script, or None.
+
+    Args:
+        results: What its `results.json` holds; empty if there is none.
+    """
+    value = results.get("config", {}).get("epsilon")
+    return value if type(value) in (int, float) and 0 < value <= 1 else None
+
+
+def radii(subject, given):
+    """The radii to attack a `Saved` model at: those given, or the default ones and the run's own."""
+    own = own_radius(subject.run.read("results.json")) if subject.own_run else None
+    return (*given, own) if own and own not in given and given == config.EvaluateConfig.epsilons else given
+
+
 def _own_data(subject, *names):
     """`own_options` of the run around a model, which must tell its data."""
     if not subject.run.finished:

@@ -14,7 +14,7 @@ from chestrobust import catalogue, config, models, titles
 from chestrobust.attacks import corruptions, named
 from chestrobust.errors import DataError
 from chestrobust.evaluation import clinical, metrics, outcomes, scoring, sweep
-from chestrobust.reporting import graphs, tables, verdict
+from chestrobust.reporting import graphs, severities, tables, verdict
 from chestrobust.tasks import Task
 
 
@@ -44,6 +44,10 @@ def test_every_corruption_has_a_row_with_five_severities(found):
         assert row["strength"] == row["severities"][-1]["strength"]
         for key in ("macro_auc", "macro_sensitivity", "macro_specificity"):
             assert row["severities"][-1][key] == pytest.approx(row[key], abs=1e-12)
+        assert row["severities"][-1]["macro_auc_interval"] == pytest.approx(row["intervals"]["macro_auc"])
+        for one in row["severities"]:
+            low, high = one["macro_auc_interval"]
+            assert low <= one["macro_auc"] <= high
         assert row["balanced_error"] == pytest.approx(np.mean([one["balanced_error"] for one in row["severities"]]))
         # A label without positives has a specificity, but no balanced error.
         shares = [rows["clean"][f"per_label_{name}"].values() for name in ("sensitivity", "specificity")]
@@ -63,8 +67,12 @@ def test_every_corruption_has_a_row_with_five_severities(found):
 def test_tables_show_them_and_no_radius_is_theirs(found):
     text = tables.evaluation(found)
     assert max(len(line) for line in text.splitlines() if line.startswith("| gamma_corr_down")) <= 100
-    assert "| Macro AUC by severity |" in text
-    assert text.count("| gamma_corr_down ") == 5
+    headers = [line.split() for line in text.splitlines() if line.startswith("| Macro AUC by severity [95 %] |")]
+    assert [[cell for cell in header[7:] if cell != "|"] for header in headers] == [["1", "2", "3"], ["4", "5"]]
+    one = found["evaluations"][-2]["severities"][0]
+    assert f" {severities._auc(one)} |" in text and severities._auc(one).count("[.") == 1
+    assert severities._auc({"macro_auc": 0.5}) == ".500 [-]"  # of an earlier version
+    assert text.count("| gamma_corr_down ") == 6
     assert "| Mean of severities | Bal. error [95 %] |" in text and "| mean " in text and "rBE" not in text
     assert "they are another test" in text
     assert "exposure: per image the worst of 108: gamma 0.8 to 1.25" in text

@@ -291,6 +291,22 @@ def test_a_run_chooses_no_folder_of_images_to_write_to(tmp_path):
     assert completed(mine).root == str(tmp_path / "scans")
 
 
+def test_default_radii_are_whole_grey_levels_and_the_runs_own(tmp_path):
+    levels = config.EvaluateConfig.epsilons
+    assert [255 * radius for radius in levels] == [0, 1, 2, 4, 8, 12]
+    assert [255 * radius for radius in config.ExplainConfig.epsilons] == [1, 2, 4, 8, 12]
+    run = trained(tmp_path / "run", make_splits())
+    of = lambda given=levels: saved.radii(saved.find(str(run)), given)  # noqa: E731
+    known = json.loads((run / "results.json").read_text())
+    own = {0.05: (*levels, 0.05), 4 / 255: levels, 0: levels, 7: levels, "0.05": levels, float("nan"): levels}
+    for epsilon, radii in own.items():
+        (run / "results.json").write_text(json.dumps(known | {"config": {"epsilon": epsilon}}))
+        assert of() == radii
+    (run / "results.json").write_text(json.dumps(known | {"config": {"epsilon": 0.05}}))
+    assert of((0.0, 2 / 255)) == (0.0, 2 / 255)
+    assert saved.radii(saved.Saved(run / "other.keras", runs.Run(run)), levels) == levels
+
+
 @pytest.mark.parametrize(
     "option", [{"data": 5}, {"limit": "x"}, {"size": -1}, {"metadata": "yes"}, {"data_dir": []}, {"root": True}]
 )

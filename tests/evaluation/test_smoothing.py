@@ -1,10 +1,15 @@
 """Randomized smoothing, against what is known in closed form of a linear model."""
 
+import json
+
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import make_splits
 from scipy.stats import binomtest, norm
 
+import evaluate
 from chestrobust.evaluation import smoothing
 from chestrobust.tasks import Task
 
@@ -70,3 +75,61 @@ def test_shares_count_what_is_right_and_sure():
 def test_what_makes_no_sense_is_refused(wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))}={next(iter(wrong.values()))}"):
         smoothing.smoothed(linear, Task.MULTI_LABEL, IMAGES, 0.5, **{"sigma": 0.3, **wrong})
+
+
+def one_direction(splits):
+    """A classifier whose logit is how far an image is from a plane, and the distances of the test images."""
+    images = [split.images.reshape(len(split), -1) / np.float32(255) for split in (splits.train, splits.test)]
+    present = splits.train.labels[:, 0] == 1
+    weights = images[0][present].mean(axis=0) - images[0][~present].mean(axis=0)
+    weights /= np.linalg.norm(weights)
+    middle = float(np.median(images[0] @ weights))
+    inputs = keras.Input((8, 8, 1))
+    dense = keras.layers.Dense(1, activation="sigmoid")
+    model = keras.Model(inputs, dense(keras.layers.Flatten()(inputs)))
+    dense.set_weights([weights[:, None], np.array([-middle])])
+    return model, images[1] @ weights - middle
+
+
+def test_the_script_tells_what_no_euclidean_change_goes_below(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    splits = make_splits((40, 20, 60), task="binary", num_labels=1)
+    parts = {
+        f"{part}_{name}": getattr(split, name) for part, split in splits.parts.items() for name in ("images", "labels")
+    }
+    np.savez("pneumoniamnist.npz", **parts)
+    model, way = one_direction(splits)
+    model.save("model.keras")
+    settings = ["--data", "pneumoniamnist.npz", "--epsilons", "0", "4/255", "--steps", "1", "--resamples", "50"]
+    evaluate.main(["model.keras", *settings, "--smooth", "0.2", "--draws", "100", "--name", "found"])
+    results = json.loads((tmp_path / "evaluations" / "found.json").read_text())
+    found, printed = results["smoothed"], capsys.readouterr().out
+    most = 0.2 * norm.ppf((0.001 / 2) ** (1 / 100))
+    assert found["largest_radius"] == pytest.approx(most)
+    assert [row["radius"] for row in found["radii"]] == pytest.approx(
+        [0, 0.1, 0.2]
+    )  # 0.3 is more than so many draws prove
+    # At logits of 0 and without noise, reports change where thresholds do.
+    (cut,) = results["thresholds"].values()
+    way, present = way - np.log(cut / (1 - cut)), splits.test.labels[:, 0] == 1
+    for row in found["radii"]:
+        radius = row["radius"]
+        at_most = (way > radius)[present].mean(), (way < -radius)[~present].mean(), (abs(way) > radius).mean()
+        # What is further by what the draws leave open must be found.
+        least = (
+            ((way > radius + 0.15)[present].mean(), (way < -radius - 0.15)[~present].mean()) if radius < 0.2 else (0, 0)
+        )
+        for name, low, high in zip(("macro_sensitivity", "macro_specificity"), least, at_most, strict=False):
+            assert low <= row[name] <= high
+            assert row["intervals"][name][0] <= row[name] <= row["intervals"][name][1]
+        assert list(row["per_label_sensitivity"].values()) == [row["macro_sensitivity"]]
+        assert row["unchanged"] <= at_most[2]
+        assert f"| {radius:g} " in printed
+    assert found["radii"][0]["unchanged"] > 0.3 and found["radii"][0]["macro_sensitivity"] > 0
+    assert "Reports that can't change |" in printed and "100 draws, which prove nothing above 0.29;" in printed
+
+
+def test_noise_of_nothing_is_refused_in_one_line(capsys):
+    with pytest.raises(SystemExit):
+        evaluate.main(["run", "--smooth", "0"])
+    assert capsys.readouterr().err.count("\n") == 1

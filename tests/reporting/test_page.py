@@ -239,7 +239,7 @@ def test_what_is_left_without_an_attacker_has_its_tables(tmp_path):
     of_all["intervals"]["balanced_error"] = [0.25, 0.5]
     found["evaluations"].append(of_all)
     parsed = rendered(made.folder(tmp_path / "run", made.results(), {"clinical": found}))
-    assert parsed.wrong == [] and "Macro AUC by severity, run" in parsed.shown
+    assert parsed.wrong == [] and "Macro AUC by severity [95 %], run" in parsed.shown
     assert ".375 [.250, .500] +.125 [+.062, +.188] .500 .250" in parsed.shown
     assert "AlexNet" not in parsed.shown
     of_all["over_alexnet"] = {"be": 1.25, "rbe": 2.5}
