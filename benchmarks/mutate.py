@@ -59,7 +59,7 @@ BREAKAGES = (
     ("each replica looks for its own worst weights", "training/gradients.py",
      "gradient = _summed(gradient)", "pass", "test_devices.py::test_two_devices_find_the_same_but_for_rounding"),
     ("free training's images go down the loss", "training/examples.py",
-     "moved(attacked, slopes", "moved(attacked, -slopes",
+     "gradient.moved(attacked, slopes", "gradient.moved(attacked, -slopes",
      "training/test_methods.py::test_free_training_is_that_of_a_loop_by_hand"),
     ("free training shows a batch the same images again", "training/loop.py",
      "made.moved(made.images, *slopes)", "made.images",

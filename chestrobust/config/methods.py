@@ -68,7 +68,7 @@ def unused(name):
 
 
 def check_used(options, defaults):
-    """Refuse options that differ from `defaults` and that the options' method doesn't have.
+    """Refuse options that differ from `defaults` and that the options' method doesn't have, or can't use.
 
     Raises:
         ExpectedError: With the first of them.
@@ -80,4 +80,9 @@ def check_used(options, defaults):
         raise ExpectedError(
             f"{setting(option)}: expected {setting('method')} {having}. Received {options.method}, "
             f"{METHODS[options.method].why}. Leave {setting(option)} out."
+        )
+    if options.method == "free" and options.train_steps < 2:
+        raise ExpectedError(
+            "--train-steps: expected at least 2 for --method free, which attacks from the second step on a batch on. "
+            f"Received: {options.train_steps}. Take more."
         )

@@ -293,6 +293,7 @@ def test_options_that_a_method_does_not_have_are_refused():
             "--adv-weight: expected --method online, pgd, awp, fast, certified. Received free",
         ),
         ("free", {"train_step_size": 0.1}, "--train-step-size: expected .* Received free, which trains on attacked"),
+        ("free", {"train_steps": 1}, "--train-steps: expected at least 2 for --method free, .* Received: 1"),
         ("free", {"attack_loss": "training"}, "--attack-loss: expected --method online, pgd, awp, fast, static"),
         ("pgd", {"beta": 2.0}, "--beta: expected --method trades. Received pgd"),
         ("trades", {"attack_loss": "training"}, "--attack-loss: expected --method online, pgd, awp, fast, static"),
