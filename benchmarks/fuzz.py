@@ -56,6 +56,7 @@ def load_npz(path, rng):
 
 
 def load_csv(path, rng):
+    """Read a table with columns that it must have."""
     rows = csvfile.read(path, ["name", "label"])
     assert rows
     for row in rows:
@@ -64,6 +65,7 @@ def load_csv(path, rng):
 
 
 def load_image(path, rng):
+    """Read an image, as it is or scaled, gray or not; it must come out in the shape that was asked for."""
     size, gray = rng.choice((None, 5)), rng.random() < 0.5
     pixels = images.read(path, size, gray, max_pixels=PIXELS)
     assert pixels.dtype == np.uint8 and pixels.ndim == 3 and pixels.shape[2] == (1 if gray else 3)
@@ -71,11 +73,13 @@ def load_image(path, rng):
 
 
 def load_state(path, rng):
+    """Read the arrays of a checkpoint; none may hold objects."""
     found = arrays.load(path)
     assert all(not array.dtype.hasobject for array in found.values())
 
 
 def load_results(path, rng):
+    """Read the results of a run, and what is shown of them."""
     run, path = runs.Run(path.parent), path.rename(path.with_name("results.json"))
     content = run.read(path.name, "schema")
     assert isinstance(content, dict) and "schema" in content
@@ -91,14 +95,17 @@ def load_options(path, rng):
 
 
 def load_model(path, rng):
+    """Look through a `.keras` file, which must tell its size."""
     assert modelfile.check(path) >= 0
 
 
 def load_whole(path, rng):
+    """Look through an `.h5` file of a whole model."""
     assert modelfile.check(path.rename(path.with_name("model.h5"))) >= 0
 
 
 def load_weights(path, rng):
+    """Look through an `.h5` file of weights."""
     modelfile.check_weights(path)
 
 
@@ -168,6 +175,7 @@ class Worker:
         self.start()
 
     def start(self):
+        """Begin the process that judges the numbers which are left."""
         self.current = multiprocessing.Value("q", -1, lock=False)
         self.results, sender = multiprocessing.Pipe(duplex=False)
         self.process = multiprocessing.Process(target=work, args=(self.seed, self.numbers, self.current, sender))
@@ -244,6 +252,7 @@ def fuzz(seed, inputs, workers, keep, first=0):
 
 
 def main():
+    """Run the fuzzing; returns the exit code."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--inputs", type=int, default=300_000, help="number of files (default: 300000)")
     parser.add_argument("--first", type=int, default=0, help="number of the first file, to go on with a run")

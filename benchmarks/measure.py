@@ -55,6 +55,7 @@ M_TRIM_THRESHOLD, M_MMAP_MAX, M_ARENA_MAX = -1, -4, -8  # as in malloc.h
 
 
 def installed(module):
+    """Whether a module of this name can be imported."""
     return importlib.util.find_spec(module) is not None
 
 

@@ -158,6 +158,7 @@ TYPES = (
 
 
 def flip(content, rng):
+    """One to eight of the bytes, each with one bit turned over."""
     content = bytearray(content)
     for _ in range(rng.choice((1, 1, 2, 8))):
         if content:
@@ -166,16 +167,19 @@ def flip(content, rng):
 
 
 def insert(content, rng):
+    """Random bytes, or a text that has meant trouble before, somewhere in the content."""
     at = rng.randrange(len(content) + 1)
     return content[:at] + rng.choice((rng.randbytes(rng.choice((1, 4, 100))), *TEXTS)) + content[at:]
 
 
 def delete(content, rng):
+    """The content without up to 500 bytes somewhere in it."""
     at = rng.randrange(len(content) + 1)
     return content[:at] + content[at + rng.choice((1, 2, 4, 30, 500)) :]
 
 
 def truncate(content, rng):
+    """The beginning of the content."""
     return content[: rng.randrange(len(content) + 1)]
 
 
@@ -201,12 +205,14 @@ RAW = (flip, insert, delete, truncate, splice, number)
 
 
 def npy(header, body, version=1):
+    """An array file: its magic bytes, the length of a header, the header and the body."""
     header = header + b"\n"
     length = struct.pack("<H", min(len(header), 2**16 - 1)) if version == 1 else struct.pack("<I", len(header))
     return b"\x93NUMPY" + bytes([version, 0]) + length + header + body
 
 
 def array(values, **entries):
+    """An array file of values, with entries of its header replaced."""
     header = {
         "descr": values.dtype.str,
         "fortran_order": not values.flags.c_contiguous,
@@ -216,6 +222,7 @@ def array(values, **entries):
 
 
 def npz_members(rng):
+    """Names and contents of the members of a small data set that is in order."""
     order = np.asfortranarray if rng.random() < 0.2 else np.ascontiguousarray
     kind = rng.choice(("u1", "u1", "<i8", ">i2", "?"))
     random = np.random.default_rng(rng.randrange(4))
@@ -242,6 +249,7 @@ def another_header(members, rng):
 
 
 def broken_member(members, rng):
+    """One member with its bytes broken."""
     at = rng.randrange(len(members))
     name, content = members[at]
     start = content[: content.find(b"\n") + 1] if rng.random() < 0.7 else content
@@ -267,6 +275,7 @@ def other_members(members, rng):
 
 
 def zipped(members, rng):
+    """An archive of the members, each compressed in some way."""
     methods = (zipfile.ZIP_STORED,) * 4 + (zipfile.ZIP_DEFLATED,) * 4 + (zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA)
     file, method = io.BytesIO(), rng.choice(methods)
     with zipfile.ZipFile(file, "w") as archive, warnings.catch_warnings(action="ignore"):
@@ -324,6 +333,7 @@ def csv(rng):
 
 
 def picture(rng):
+    """A small image in one of the formats."""
     pixels = np.random.default_rng(rng.randrange(4)).integers(0, 256, (9, 12, 3), np.uint8)
     file = io.BytesIO()
     if rng.random() < 0.5:

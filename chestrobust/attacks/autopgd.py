@@ -44,12 +44,9 @@ def apgd(
 
     Reference: Croce and Hein, 2020, https://arxiv.org/abs/2003.01690
     """
-    check_options(epsilon, norm, steps=steps, restarts=restarts)
-    climb = functools.partial(_climbed, epsilon=epsilon, steps=steps, norm=norm)
-    starts = Starts(epsilon, norm, restarts, first_random=1, seed=seed)
-    return worst_of_restarts(
-        climb, model, images, labels, starts, loss=loss, indices=indices, batch_size=batch_size, precision=precision
-    )
+    ball = {"epsilon": epsilon, "steps": steps, "restarts": restarts, "norm": norm, "seed": seed}
+    ways = {"loss": loss, "indices": indices, "batch_size": batch_size, "precision": precision}
+    return _attacked(_climbed, model, images, labels, **ball, **ways)
 
 
 def falling_pgd(
@@ -72,12 +69,17 @@ def falling_pgd(
     For a loss that is linear in the logits: with half the steps it finds what Auto-PGD does, whose steps are too long
     for too long (benchmarks/README.md). Starts, arguments and result are those of `apgd`.
     """
+    ball = {"epsilon": epsilon, "steps": steps, "restarts": restarts, "norm": norm, "seed": seed}
+    ways = {"loss": loss, "indices": indices, "batch_size": batch_size, "precision": precision}
+    return _attacked(_fallen, model, images, labels, **ball, **ways)
+
+
+def _attacked(climbed, model, images, labels, *, epsilon, steps, restarts, norm, seed, **settings):
+    """Images after the best restart of a climb; the first begins at the image, the others at random points."""
     check_options(epsilon, norm, steps=steps, restarts=restarts)
-    climb = functools.partial(_fallen, epsilon=epsilon, steps=steps, norm=norm)
+    climb = functools.partial(climbed, epsilon=epsilon, steps=steps, norm=norm)
     starts = Starts(epsilon, norm, restarts, first_random=1, seed=seed)
-    return worst_of_restarts(
-        climb, model, images, labels, starts, loss=loss, indices=indices, batch_size=batch_size, precision=precision
-    )
+    return worst_of_restarts(climb, model, images, labels, starts, **settings)
 
 
 def _fallen(loss_gradient, start, clean, *, epsilon, steps, norm):
