@@ -35,20 +35,20 @@ class Measured:
         labels: 0 or 1, `(count, num_labels)`.
         logits: `(count, num_labels)`.
         thresholds: Of probabilities, `(num_labels,)` or one for all; fixed on clean validation images.
-        resamples, seed, patients: As in `metrics.bootstrap`.
+        reported: Which labels the reports name, bool `(count, num_labels)`, if that isn't what follows from these.
+        drawing: `resamples`, `seed` and `patients`, as in `metrics.bootstrap`.
 
     Attributes:
         values: By the names in `SCORES`, float64 `(num_labels,)`; NaN where a label has no such score.
         resampled: Likewise, `(resamples, num_labels)`.
     """
 
-    def __init__(
-        self, task, label_names, labels, logits, thresholds=0.5, *, resamples=RESAMPLES, seed=0, patients=None
-    ):
+    def __init__(self, task, label_names, labels, logits, thresholds=0.5, *, reported=None, **drawing):
+        drawing = {"resamples": RESAMPLES, "seed": 0, "patients": None, **drawing}
         self.task, self.names, self.logits = task, label_names, logits
-        self.labels, self.patients = np.asarray(labels, bool), patients
-        self.ranks, self.reported = task.ranks(logits), task.predicted(logits, thresholds)
-        drawing = {"resamples": resamples, "seed": seed, "patients": patients}
+        self.labels, self.patients = np.asarray(labels, bool), drawing["patients"]
+        self.ranks = task.ranks(logits)
+        self.reported = task.predicted(logits, thresholds) if reported is None else reported
         self.resampled = metrics.bootstrap(labels, self.ranks, **drawing) | resampled_shares(
             self.labels, self.reported, **drawing
         )

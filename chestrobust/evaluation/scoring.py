@@ -31,23 +31,21 @@ class Scores:
         Attacked rows have a `difference`, their scores minus those of the clean images; see `Measured.minus`. With the
         answers to the images as a file of 8 bits holds them, `kept`, a row has macro scores of these too, `stored`.
         """
-        names, task = self.splits.label_names, self.splits.task
-        logits, clean = (self.worst(np.stack(found), per_label) for found in (candidates, [self.clean]))
-        task = task.apart() if per_label else task
-        reported, before = (task.predicted(answers, self.thresholds) for answers in (logits, clean))
+        names, clean = self.splits.label_names, self.predicted(self.clean)
+        task = self.splits.task.apart() if per_label else self.splits.task
+        logits, reported = self._worst(candidates, per_label)
         scores = metrics.classification(self.labels, reported)
-        measured = self.measured(task, logits)
+        measured = self.measured(task, logits, reported)
         if self.pairing is not None:
             self.pairing.add(record, measured)
         if per_label not in self.before:
-            self.before[per_label] = self.measured(task, clean)
+            self.before[per_label] = self.measured(task, *self._worst([self.clean], per_label))
         attacked = record["attack"] != "clean"
-        classes = {"confusion_matrix": metrics.confusion(self.labels, logits).tolist()} if task.exclusive else {}
         return {
             **record,
             **measured.record(),
             **({"difference": measured.minus(self.before[per_label])} if attacked else {}),
-            **({"stored": self._stored(task, self.worst(np.stack(kept), per_label))} if len(kept) else {}),
+            **({"stored": self._stored(task, *self._worst(kept, per_label))} if len(kept) else {}),
             "f1": {
                 "macro": scores["macro_f1"],
                 "micro": scores["micro_f1"],
@@ -56,17 +54,25 @@ class Scores:
             "precision": {"macro": scores["macro_precision"], "micro": scores["micro_precision"]},
             "recall": {"macro": scores["macro_recall"], "micro": scores["micro_recall"]},
             "confusion": dict(zip(names, scores["confusion"].tolist(), strict=True)),
-            **classes,
-            "hidden": float(np.mean((before & ~reported).any(axis=1))),
-            "invented": float(np.mean((~before & reported).any(axis=1))),
+            **(self._of_classes(logits, reported, per_label) if self.splits.task.exclusive else {}),
+            "hidden": float(np.mean((clean & ~reported).any(axis=1))),
+            "invented": float(np.mean((~clean & reported).any(axis=1))),
             "by": {
-                attribute: {group: self.measured(task, logits, rows).record() for group, rows in groups.items()}
+                attribute: {
+                    group: self.measured(task, logits, reported, rows).record() for group, rows in groups.items()
+                }
                 for attribute, groups in self.groups.items()
             },
         }
 
-    def _stored(self, task, logits):
-        reported, labels = task.predicted(logits, self.thresholds), np.asarray(self.labels, bool)
+    def _of_classes(self, logits, reported, per_label):
+        if not per_label:
+            return {"confusion_matrix": metrics.confusion(self.labels, logits).tolist()}
+        # Right are images whose own class is named whatever was found.
+        return {"accuracy": float((np.asarray(self.labels, bool) & reported).any(axis=1).mean())}
+
+    def _stored(self, task, logits, reported):
+        labels = np.asarray(self.labels, bool)
         with np.errstate(invalid="ignore"):
             shares = [(labels & reported).sum(axis=0) / labels.sum(axis=0)]
             shares += [(~labels & ~reported).sum(axis=0) / (~labels).sum(axis=0)]
@@ -80,12 +86,24 @@ class Scores:
             return outcomes.floor(self.splits.task, self.labels, candidates)
         return outcomes.joint(self.splits.task, self.labels, candidates, self.clean)
 
-    def measured(self, task, logits, rows=slice(None)):
-        """The `Measured` answers of all test images or of some."""
+    def _worst(self, candidates, per_label):
+        """The worst logits of several answers, and the report; taken apart, each label's is wrong if any answer's is.
+
+        A report of classes names the likeliest. It doesn't follow from the worst of each class, which may be all low.
+        """
+        logits = self.worst(np.stack(candidates), per_label)
+        if not per_label:
+            return logits, self.predicted(logits)
+        reports = np.stack([self.predicted(answers) for answers in candidates])
+        return logits, np.where(self.labels == 1, reports.all(axis=0), reports.any(axis=0))
+
+    def measured(self, task, logits, reported, rows=slice(None)):
+        """The `Measured` answers and reports of all test images or of some."""
         patients = self.splits.test.patients
         return Measured(
-            *(task, self.splits.label_names, self.labels[rows], logits[rows], self.thresholds),
+            *(task, self.splits.label_names, self.labels[rows], logits[rows]),
             **self.resampling,
+            reported=reported[rows],
             patients=None if patients is None else patients[rows],
         )
 

@@ -216,11 +216,14 @@ def _terms(operation, first):
     if isinstance(operation, layers.Add | layers.Average):
         return len(first)
     if isinstance(operation, layers.Resizing):
-        return 16  # of four pixels, by weights that are products
+        # Of four pixels, by weights that are products; smoothed, of as many as a pixel stands for.
+        return math.prod(first.low.shape[1:-1]) + 16 if operation.antialias else 16
     return math.prod(first.low.shape[1:-1])
 
 
 def _difference(operation, first, second, *, rounded):
+    # One of them may be a constant.
+    first, second = (one if isinstance(one, Box) else Box(*[tf.cast(one, tf.float32)] * 2) for one in (first, second))
     slack = 4 * UNIT * (first.size + second.size) if rounded else 0.0
     return Box(first.low - second.high - slack, first.high - second.low + slack)
 

@@ -141,7 +141,7 @@ def test_differences_are_those_of_the_scores_on_the_same_resamples(splits):
         pairings.append(comparison.Pairing(*pairings[:1]))
         scores = scoring.Scores(splits, answers, np.full(3, 0.5), {}, resamples=20, seed=0, pairing=pairings[-1])
         scores.row({"attack": "clean", "epsilon": 0.0}, [answers])
-        measured.append(scores.measured(Task("multi-label"), answers))
+        measured.append(scores.measured(Task("multi-label"), answers, scores.predicted(answers)))
     assert pairings[0].differences == []
     (found,) = pairings[1].differences
     assert found.items() >= measured[1].minus(measured[0]).items()

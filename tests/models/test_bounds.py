@@ -185,6 +185,15 @@ def test_the_box_is_the_ball_inside_the_pixel_range():
     assert high.numpy()[0] > 0.1 and low.numpy()[3] < 0.9
 
 
+def test_a_constant_may_be_taken_from_what_is_bounded_or_the_other_way_round():
+    inputs = layers.Input((12, 12, 1))
+    box = bounds.of(keras.Model(inputs, 0.75 - (inputs - 0.25)))(IMAGES / 2, IMAGES)
+    low, high = (end.numpy() for end in box)
+    np.testing.assert_allclose(low, 1 - IMAGES, atol=1e-5)
+    np.testing.assert_allclose(high, 1 - IMAGES / 2, atol=1e-5)
+    assert (low < 1 - IMAGES.astype(np.float64)).all() and (high > 1 - IMAGES.astype(np.float64) / 2).all()
+
+
 def test_another_layer_is_refused_by_its_name_and_kind():
     inputs = layers.Input((12, 12, 1))
     x = layers.Flatten()(inputs)
