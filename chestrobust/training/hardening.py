@@ -51,8 +51,7 @@ def harden(
         label_names, task, input_range: As in `chestrobust.evaluate`.
         custom_objects: Classes of the model that Keras doesn't know, by name.
         folder: A new folder for the history and the checkpoints; by default nothing is kept.
-        options: Options of `diagnosis_adv.py` by name: `epochs`, `batch_size`, `learning_rate`, `train_steps`,
-            `adv_weight`, `augment`, `seed` and so on.
+        options: Options of `diagnosis_adv.py` by name: `epochs`, `batch_size`, `train_steps`, `seed` and so on.
 
     Returns:
         A new `keras.Model` of the same architecture, with the same pixels in and the same answers out.
