@@ -8,7 +8,7 @@
 
 From each seed, trains a clean-only model (diagnosis.py --recipe best), then each recipe, in FOLDER/RECIPE-SEED; what is
 finished there is taken as it is. With `--recipes clean` that is all. Writes FOLDER/quality.json and FOLDER/quality.md:
-mean and spread over seeds of the macro AUC on the test images, clean and under the suite, with the passes per step and
+mean and spread over seeds of the macro AUC on the test images, clean and under the suite, with the passes per image and
 the core-seconds of training, evaluation of the run among them. Of a single seed it has intervals of 95 % instead of the
 spread, and of several labels a table of each label's AUC too. Interrupted, the same command goes on. About 10 minutes
 per recipe and seed on two cores for PneumoniaMNIST. The figure is drawn from such a JSON file alone.
@@ -144,14 +144,14 @@ def write(folder, rows):
     (folder / "quality.json").write_text(json.dumps(rows, indent=2) + "\n")
     names = list(rows[0]["scores"])
     groups = by_recipe(rows)
-    header = ["Recipe", "Model", "Passes", "Core-seconds", "Seeds", *map(str.capitalize, names), "Audit"]
+    header = ["Recipe", "Model", "Passes per image", "Core-seconds", "Seeds", *map(str.capitalize, names), "Audit"]
     lines = []
     for recipe, same in groups.items():
         seconds = [row["core_seconds"] for row in same if row["core_seconds"] is not None]
         failed = sorted({name for row in same for name in row["audit"]})
         lines.append(
             [
-                *(recipe, same[0]["model"], f"{same[0]['passes']:g}"),
+                *(recipe, same[0]["model"], passes(same[0])),
                 f"{statistics.mean(seconds):.0f}" if seconds else "",
                 str(len(same)),
                 *(spread(same, name) for name in names),
@@ -163,6 +163,11 @@ def write(folder, rows):
         text += "\n" + "\n".join(by_label(groups, names)) + "\n"
     (folder / "quality.md").write_text(text)
     return text
+
+
+def passes(row):
+    """Forward and backward passes of a training per image, over all epochs."""
+    return f"{row['passes'] * row['epochs']:g}"
 
 
 def by_recipe(rows):
@@ -206,7 +211,7 @@ def draw(rows, path):
         above = [max(each) - mean for mean, each in zip(means, scores, strict=True)]
         axes.errorbar(range(len(groups)), means, [below, above], fmt=marker, color=colour, capsize=4, label=label)
     ticks = [
-        f"{group[0]['recipe']}\n{group[0]['model']}, passes: {group[0]['passes']:g}\n{cost:.0f} core-seconds"
+        f"{group[0]['recipe']}\n{group[0]['model']}, passes: {passes(group[0])}\n{cost:.0f} core-seconds"
         for cost, group in zip(costs, groups, strict=True)
     ]
     axes.set_xticks(range(len(groups)), ticks)
