@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 from quality import call
 
 from chestrobust import config
-from chestrobust.config import recipes
+from chestrobust.config import methods, recipes
 from chestrobust.reporting.tables import markdown
 
 RADII = ("1/255", "2/255", "4/255", "8/255")
@@ -72,21 +72,26 @@ def training(options, size):
     return [*data, "--recipe", options.recipe, *options.options.split()]
 
 
-def robust(radius):
-    """Options that train and choose at a radius, with steps of half its length."""
-    half = str(Fraction(radius) / 2)
-    return ["--train-epsilon", radius, "--train-step-size", half, "--select-epsilon", radius]
+def robust(settings, radius):
+    """Options of a robust training that trains and chooses at a radius, with steps of half its length if it has any."""
+    lengths = ["--train-epsilon", radius, "--select-epsilon", radius]
+    if "train_step_size" not in methods.unused(config.parse(config.AdversarialConfig, settings).method):
+        lengths += ["--train-step-size", str(Fraction(radius) / 2)]
+    return [*settings, *lengths]
 
 
 def estimated(options, size, folder):
     """Hours that all trainings of a size take at most, from one epoch of a baseline and one of a robust model."""
     settings, seconds = training(options, size), 0
-    epochs = config.parse(config.BaselineConfig, settings).epochs
     common = [*settings, "--limit", str(options.share), "--epochs", "1"]
     baseline = folder / f"estimate-{size}" / "baseline"
     trained(baseline, "diagnosis.py", common)
-    trained(baseline.with_name("robust"), "diagnosis_adv.py", [*common, *robust("4/255"), "--baseline", str(baseline)])
-    for name, models in (("baseline", 1), ("robust", len(options.radii))):
+    trained(baseline.with_name("robust"), "diagnosis_adv.py", [*robust(common, "4/255"), "--baseline", str(baseline)])
+    for name, models, options_of in (
+        ("baseline", 1, config.BaselineConfig),
+        ("robust", len(options.radii), config.AdversarialConfig),
+    ):
+        epochs = config.parse(options_of, settings).epochs
         results = json.loads((baseline.with_name(name) / "results.json").read_text())
         seconds += models * epochs * IMAGES / results["training"]["images_per_second"]
     return seconds / 3600
@@ -99,7 +104,7 @@ def of_size(options, size, folder):
     rows = [attacked(baseline, size, "")]
     for radius in options.radii:
         run = folder / f"{size}-{radius.replace('/', 'of')}"
-        trained(run, "diagnosis_adv.py", [*training(options, size), *robust(radius), "--baseline", str(baseline)])
+        trained(run, "diagnosis_adv.py", [*robust(training(options, size), radius), "--baseline", str(baseline)])
         rows.append(attacked(run, size, radius))
     radius = chosen(rows)
     return [row | {"chosen": row["radius"] == radius} for row in rows]

@@ -14,6 +14,8 @@ sys.path.insert(0, str(ROOT / "benchmarks"))
 
 import chestmnist  # noqa: E402
 
+from chestrobust import config  # noqa: E402
+
 KEPT = {"": 0.80, "1/255": 0.799, "4/255": 0.785, "8/255": 0.779}  # clean on validation images, by radius of training
 
 
@@ -50,16 +52,24 @@ def asked(folder, *others):
 
 
 def test_the_largest_radius_that_keeps_the_clean_score_is_chosen(tmp_path, calls, capsys):
-    chestmnist.main(asked(tmp_path, "--recipe=fast", "--options=--epochs 5"))
+    chestmnist.main(asked(tmp_path, "--options=--epochs 5000"))
     rows = json.loads((tmp_path / "chestmnist.json").read_text())
     assert [row["validation"] for row in rows] == [KEPT[row["radius"]] for row in rows]
     assert [row["radius"] for row in rows if row["chosen"]] == ["4/255"]
     text = capsys.readouterr().out
-    # Five epochs of four models, 10,000 images a second.
-    assert f"28 px: at most {4 * 5 * 78_468 / 10_000 / 3600:.1f} hours" in text
+    # 5000 epochs of four models, 10,000 images a second.
+    assert f"28 px: at most {4 * 5000 * 78_468 / 10_000 / 3600:.1f} hours" in text
     assert "28 px: robust, 4/255, chosen" in text and "reported: baseline" in text
     robust = [call for call in calls if call[0] == "diagnosis_adv.py" and call[-1].endswith("28-1of255")]
     assert robust[0][robust[0].index("--train-step-size") + 1] == "1/510"
+
+
+@pytest.mark.parametrize("recipe", list(chestmnist.recipes.RECIPES))
+def test_what_each_recipe_asks_for_is_what_diagnosis_adv_takes(recipe):
+    settings = ["--data", "chestmnist", "--recipe", recipe]
+    options = config.parse(config.AdversarialConfig, chestmnist.robust(settings, "4/255"))
+    assert (options.train_epsilon, options.select_epsilon) == (4 / 255, 4 / 255)
+    assert options.train_step_size == (2 / 255 if recipe in ("default", "best") else 0.0125)
 
 
 def test_the_figure_has_every_score_over_the_radius_and_marks_the_chosen_one(tmp_path, calls):
@@ -74,6 +84,21 @@ def test_the_figure_has_every_score_over_the_radius_and_marks_the_chosen_one(tmp
     assert lines["test, PGD-20 0.03"] == [0.3] * 4
     assert lines["least validation score"] == pytest.approx([0.78] * 2)
     assert [list(line.get_xdata()) for line in axes.lines if line.get_label() == "chosen"] == [[2, 2]]
+
+
+def test_the_estimate_counts_the_epochs_that_a_recipe_has_for_either_model(tmp_path, calls):
+    hours = chestmnist.estimated(
+        chestmnist.argparse.Namespace(
+            data_dir=str(tmp_path), recipe="best", options="", share=9, radii=["4/255", "8/255"]
+        ),
+        28,
+        tmp_path,
+    )
+    clean, attacked = (
+        config.parse(kind, ["--recipe=best"]).epochs for kind in (config.BaselineConfig, config.AdversarialConfig)
+    )
+    assert clean < attacked
+    assert hours == pytest.approx((clean + 2 * attacked) * 78_468 / 10_000 / 3600)
 
 
 def test_where_none_keeps_it_the_smallest_is_chosen():
