@@ -64,10 +64,10 @@ def falling_pgd(
     batch_size=256,
     precision="auto",
 ):
-    """PGD whose steps fall by the same factor each, from twice `epsilon` to `LAST` of that; the best point it saw.
+    """PGD whose steps fall by the same factor each, from twice `epsilon` to `LAST` of that; the best point of these.
 
-    For a loss that is linear in the logits: with half the steps it finds what Auto-PGD does, whose steps are too long
-    for too long (benchmarks/README.md). Starts, arguments and result are those of `apgd`.
+    For a loss that is linear in the logits: with a third of the gradients it finds nearly what Auto-PGD does, whose
+    steps are too long for too long (benchmarks/README.md). Starts, arguments and result are those of `apgd`.
     """
     ball = {"epsilon": epsilon, "steps": steps, "restarts": restarts, "norm": norm, "seed": seed}
     ways = {"loss": loss, "indices": indices, "batch_size": batch_size, "precision": precision}
@@ -83,15 +83,20 @@ def _attacked(climbed, model, images, labels, *, epsilon, steps, restarts, norm,
 
 
 def _fallen(loss_gradient, start, clean, *, epsilon, steps, norm):
-    """A batch of adversarial images, each the best point of its climb."""
-    current = best = start
-    best_value, gradient = loss_gradient(current)
+    """A batch of adversarial images, each the best point of its climb.
+
+    The last point is judged by what the gradient before it promises: to ask for its loss would cost another one.
+    """
+    ahead = best = start
+    best_value = promised = tf.fill([len(start)], -np.inf)
     for length in 2 * epsilon * np.geomspace(1, LAST, steps):
-        current = norm.project(current + length * norm.direction(gradient), clean, epsilon)
+        current = ahead
         value, gradient = loss_gradient(current)
         better = value > best_value
         best, best_value = chosen(better, current, best), tf.where(better, value, best_value)
-    return best
+        ahead = norm.project(current + length * norm.direction(gradient), clean, epsilon)
+        promised = value + tf.reduce_sum(gradient * (ahead - current), axis=(1, 2, 3))
+    return chosen(promised > best_value, ahead, best)
 
 
 def _climbed(loss_gradient, start, clean, *, epsilon, steps, norm):

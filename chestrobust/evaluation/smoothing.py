@@ -18,6 +18,7 @@ from tqdm import tqdm
 
 from chestrobust import devices
 from chestrobust.data.splits import as_floats
+from chestrobust.errors import ModelError
 from chestrobust.evaluation import measured, metrics, outcomes
 
 ALPHA = 0.001
@@ -73,6 +74,7 @@ def smoothed(model, task, images, thresholds, *, sigma, draws=1000, alpha=ALPHA,
         A `Smoothed`.
 
     Raises:
+        ModelError: If a logit isn't finite.
         ValueError: If sigma, draws or alpha are out of range.
     """
     if sigma <= 0 or draws < 1 or not 0 < alpha < 1:
@@ -138,7 +140,13 @@ def _hits(model, task, image, thresholds, sigma, draws, seed):
     for begin in range(0, draws, together):
         shape = (min(together, draws - begin), *clean.shape)
         noisy = clean + np.float32(sigma) * generator.standard_normal(shape, np.float32)
-        hits = hits + task.predicted(outcomes.answers(model, noisy), thresholds).sum(axis=0)
+        logits = outcomes.answers(model, noisy)
+        if not np.isfinite(logits).all():
+            raise ModelError(
+                "Smoothing: expected finite logits of noisy images, whose pixels may leave [0, 1]. Received NaN or "
+                "infinity. Clip pixels inside the model, or take less noise."
+            )
+        hits = hits + task.predicted(logits, thresholds).sum(axis=0)
     return hits
 
 

@@ -1,3 +1,4 @@
+import functools
 import warnings
 
 import keras
@@ -251,6 +252,22 @@ def test_falling_steps_end_on_a_narrow_peak_and_keep_the_best_point():
     images = np.full((3, 1, 1, 1), 0.6, np.float32)
     adversarial = autopgd.falling_pgd(narrow_peak, images, np.zeros((3, 1)), epsilon=0.3, steps=3)
     np.testing.assert_array_equal(adversarial, images)
+
+
+def test_falling_steps_ask_for_a_gradient_each_and_may_end_on_the_last_point():
+    asked = []
+
+    def towards(images, goal=0.75):
+        asked.append(float(images[0, 0, 0, 0]))
+        return -tf.reduce_sum((images - goal) ** 2, axis=(1, 2, 3)), 2 * (goal - images)
+
+    clean = tf.fill((1, 1, 1, 1), 0.5)
+    found = autopgd._fallen(towards, clean, clean, epsilon=0.2, steps=4, norm=LINF)
+    assert len(asked) == 4 and float(tf.squeeze(found)) == pytest.approx(0.7) == max(asked)
+    # The last step alone leads nearer than any point whose loss was asked for.
+    asked.clear()
+    found = autopgd._fallen(functools.partial(towards, goal=0.505), clean, clean, epsilon=0.01, steps=2, norm=LINF)
+    assert asked == pytest.approx([0.5, 0.51]) and float(tf.squeeze(found)) == pytest.approx(0.51 - 0.02 * autopgd.LAST)
 
 
 def test_the_checkpoints_of_apgd_are_those_of_the_paper():

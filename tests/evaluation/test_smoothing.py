@@ -10,6 +10,7 @@ from conftest import make_splits
 from scipy.stats import binomtest, norm
 
 import evaluate
+from chestrobust.errors import ModelError
 from chestrobust.evaluation import smoothing
 from chestrobust.tasks import Task
 
@@ -75,6 +76,14 @@ def test_shares_count_what_is_right_and_sure():
 def test_what_makes_no_sense_is_refused(wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))}={next(iter(wrong.values()))}"):
         smoothing.smoothed(linear, Task.MULTI_LABEL, IMAGES, 0.5, **{"sigma": 0.3, **wrong})
+
+
+def test_a_model_that_noise_makes_answer_nan_certifies_nothing():
+    def rooted(images, training=False):
+        return linear(tf.sqrt(images))
+
+    with pytest.raises(ModelError, match="finite logits of noisy images"):
+        smoothing.smoothed(rooted, Task.MULTI_LABEL, IMAGES[:2], np.full(2, 0.5), sigma=0.3, draws=4)
 
 
 def one_direction(splits):
