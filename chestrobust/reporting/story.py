@@ -14,6 +14,7 @@ from chestrobust.reporting import figures
 FINDINGS = 4  # shown beneath an image; all true ones are, if they are more
 # Inches: an image's width, the gaps between, the margins, and a finding's line of text with its bar.
 IMAGE, GAP, LEFT, RIGHT, TOP, BOTTOM, LINE, BAR = 2.5, 0.2, 0.5, 0.12, 0.9, 0.45, 0.3, 0.06
+HEADING = 9.5, 0.2  # characters to the inch, and the height of a line
 SEEN, MISSED, INVENTED = "\u2713", "\u2717", "+"
 LEGEND = (
     f"{SEEN} named, {MISSED} missed, {INVENTED} invented by the model's report; tick: threshold, fixed on clean "
@@ -60,7 +61,10 @@ def draw(models, label_names, present, *, title, note):
     shape = metadata.pixels(models[0].pictures[names[0]]).shape
     tall, columns = IMAGE * shape[0] / shape[1], len(names) + 1
     each = tall + LINE * len(shown) + 2 * GAP
-    width, height = LEFT + columns * (IMAGE + GAP) - GAP + RIGHT, TOP + len(models) * each + BOTTOM
+    width = LEFT + columns * (IMAGE + GAP) - GAP + RIGHT
+    heading = textwrap.wrap(title, int(HEADING[0] * (width - LEFT)))
+    above = TOP + HEADING[1] * (len(heading) - 1)
+    height = above + len(models) * each + BOTTOM
     figure = Figure(figsize=(width, height))
 
     def axes(column, top, high):
@@ -68,10 +72,10 @@ def draw(models, label_names, present, *, title, note):
         left = LEFT + column * (IMAGE + GAP)
         return figure.add_axes((left / width, 1 - (top + high) / height, IMAGE / width, high / height))
 
-    figure.text(LEFT / width, 1 - 0.14 / height, title, fontsize=12, va="top", weight="bold")
+    figure.text(LEFT / width, 1 - 0.14 / height, "\n".join(heading), fontsize=12, va="top", weight="bold")
     limit = _limit(models, shown)
     for number, one in enumerate(models):
-        top = TOP + number * each
+        top = above + number * each
         _name(figure, one, width, height, top, tall)
         for column, name in enumerate(names):
             ax = axes(column, top, tall)

@@ -6,6 +6,7 @@ from pathlib import Path
 import made
 import numpy as np
 import pytest
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.patches import Rectangle
 from PIL import Image
 
@@ -165,6 +166,19 @@ def test_there_is_a_row_for_each_model_in_its_own_colour():
     assert colours <= {text.get_color() for text in two.texts}
     # Four pictures in each row.
     assert sum(len(ax.images) for ax in two.axes) == 8
+
+
+def test_a_long_heading_is_wrapped_and_stays_inside_the_picture():
+    title = "phantom (made-up data), test image 374: atelectasis, cardiomegaly, effusion, infiltration, mass, edema"
+    short, long = (story.draw([told()], LABELS, np.array([True] * 6), title=one, note="") for one in ("short", title))
+    renderer = FigureCanvasAgg(long).get_renderer()
+    heading = next(text for text in long.texts if text.get_text().startswith("phantom"))
+    assert heading.get_text().split() == title.split() and "\n" in heading.get_text()
+    assert heading.get_window_extent(renderer).x1 < long.bbox.x1
+    # What is beneath moves down, and no title of a column is written over.
+    assert long.get_figheight() > short.get_figheight()
+    titles = [ax.title.get_window_extent(renderer).y1 for ax in long.axes if ax.get_title()]
+    assert max(titles) < heading.get_window_extent(renderer).y0
 
 
 def test_one_label_has_one_bar_and_its_threshold():
