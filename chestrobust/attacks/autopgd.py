@@ -44,9 +44,11 @@ def apgd(
 
     Reference: Croce and Hein, 2020, https://arxiv.org/abs/2003.01690
     """
-    ball = {"epsilon": epsilon, "steps": steps, "restarts": restarts, "norm": norm, "seed": seed}
-    ways = {"loss": loss, "indices": indices, "batch_size": batch_size, "precision": precision}
-    return _attacked(_climbed, model, images, labels, **ball, **ways)
+    climb = functools.partial(_climbed, epsilon=epsilon, steps=steps, norm=norm)
+    starts = _starts(epsilon, steps, restarts, norm, seed)
+    return worst_of_restarts(
+        climb, model, images, labels, starts, loss=loss, indices=indices, batch_size=batch_size, precision=precision
+    )
 
 
 def falling_pgd(
@@ -69,17 +71,17 @@ def falling_pgd(
     For a loss that is linear in the logits: with a third of the gradients it finds nearly what Auto-PGD does, whose
     steps are too long for too long (benchmarks/README.md). Starts, arguments and result are those of `apgd`.
     """
-    ball = {"epsilon": epsilon, "steps": steps, "restarts": restarts, "norm": norm, "seed": seed}
-    ways = {"loss": loss, "indices": indices, "batch_size": batch_size, "precision": precision}
-    return _attacked(_fallen, model, images, labels, **ball, **ways)
+    climb = functools.partial(_fallen, epsilon=epsilon, steps=steps, norm=norm)
+    starts = _starts(epsilon, steps, restarts, norm, seed)
+    return worst_of_restarts(
+        climb, model, images, labels, starts, loss=loss, indices=indices, batch_size=batch_size, precision=precision
+    )
 
 
-def _attacked(climbed, model, images, labels, *, epsilon, steps, restarts, norm, seed, **settings):
-    """Images after the best restart of a climb; the first begins at the image, the others at random points."""
+def _starts(epsilon, steps, restarts, norm, seed):
+    """The image, which undefended models resist least, then random points."""
     check_options(epsilon, norm, steps=steps, restarts=restarts)
-    climb = functools.partial(climbed, epsilon=epsilon, steps=steps, norm=norm)
-    starts = Starts(epsilon, norm, restarts, first_random=1, seed=seed)
-    return worst_of_restarts(climb, model, images, labels, starts, **settings)
+    return Starts(epsilon, norm, restarts, first_random=1, seed=seed)
 
 
 def _fallen(loss_gradient, start, clean, *, epsilon, steps, norm):
