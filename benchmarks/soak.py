@@ -185,10 +185,10 @@ def outcome(place, script):
 
 
 def lasting(content, models):
-    """JSON without times, and with a model's name for the hash of its file, which knows when it was saved."""
+    """JSON without times and the commit, and with a model's name for the hash of its file, which knows its time too."""
     if isinstance(content, dict):
-        times = ("seconds", "checkpoint_seconds", "images_per_second")
-        return {key: lasting(part, models) for key, part in content.items() if key not in times}
+        passing = ("seconds", "checkpoint_seconds", "images_per_second", "commit")
+        return {key: lasting(part, models) for key, part in content.items() if key not in passing}
     if isinstance(content, list):
         return [lasting(part, models) for part in content]
     return models.get(content, content) if isinstance(content, str) else content

@@ -5,6 +5,7 @@
     python benchmarks/versions.py --resolve             only see whether pip finds versions that go together
     python benchmarks/versions.py --python python3.13   another Python
     python benchmarks/versions.py --processes 1         on one core
+    python benchmarks/versions.py --tests data/test_npz.py test_files.py   these tests alone
 
 Each end has a fresh virtual environment in a temporary folder (some 3 GB), so it takes a while. Prints a Markdown row
 per end, and on standard error what the tests say; exits with 1 if a set of versions can't be installed or tests fail.
@@ -45,8 +46,16 @@ def constraints(end):
     return [f"{name}{lowest(versions) if end == 'lowest' else versions}" for name, versions in requirements().items()]
 
 
-def attempt(end, python, folder, processes):
-    """Install one end, and test it in so many processes, if any; returns the outcome, versions, and exit code."""
+def attempt(end, python, folder, processes, tests=()):
+    """Install one end, and test it in so many processes, if any; returns the outcome, versions, and exit code.
+
+    Args:
+        end: One of `ENDS`.
+        python: The interpreter.
+        folder: An empty folder.
+        processes: How many test at a time; 0 installs and tests nothing.
+        tests: Files or folders in `tests/`; all if there are none.
+    """
     (folder / "constraints.txt").write_text("\n".join(constraints(end)) + "\n")
     subprocess.run([python, "-m", "venv", str(folder / "venv")], check=True)
     own = str(folder / "venv" / "bin" / "python")
@@ -61,6 +70,7 @@ def attempt(end, python, folder, processes):
     known = ", ".join(f"{name} {versions[name]}" for name in requirements() if name in versions)
     last = ""
     command = [own, "-m", "pytest", "-q", "-n", str(processes), "--dist", "loadfile"]
+    command += [f"tests/{name}" for name in tests]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True) as tested:
         for line in tested.stdout:
             print(line, end="", file=sys.stderr, flush=True)
@@ -79,12 +89,13 @@ def main():
     parser.add_argument("--python", default=sys.executable)
     parser.add_argument("--processes", type=int, default=2, help="that test at a time")
     parser.add_argument("--resolve", action="store_const", dest="processes", const=0, help="install and test nothing")
+    parser.add_argument("--tests", nargs="+", default=(), help="in tests/ (default: all)")
     options = parser.parse_args()
     print("| Versions | Outcome | Of what is required |", "| --- | --- | --- |", sep="\n")
     failures = 0
     for end in options.ends:
         with tempfile.TemporaryDirectory() as folder:
-            outcome, versions, code = attempt(end, options.python, Path(folder), options.processes)
+            outcome, versions, code = attempt(end, options.python, Path(folder), options.processes, options.tests)
         failures += code != 0
         print(f"| {end} | {outcome} | {versions} |", flush=True)
     return 1 if failures else 0

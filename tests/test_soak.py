@@ -54,8 +54,8 @@ def test_a_signal_in_the_collector_that_is_lost_is_told_from_one_that_is_not(tmp
 
 
 def test_differences_are_found_and_times_are_none():
-    content = {"a": [{"seconds": 1, "macro_auc": 0.5}]}
-    same, other = {"a": [{"seconds": 2, "macro_auc": 0.5}]}, {"a": [{"macro_auc": 0.6}]}
+    content = {"a": [{"seconds": 1, "macro_auc": 0.5}], "commit": "1a"}
+    same, other = {"a": [{"seconds": 2, "macro_auc": 0.5}], "commit": "2b"}, {"a": [{"macro_auc": 0.6}]}
     assert soak.lasting(content, {}) == soak.lasting(same, {})
     assert soak.differences({"a": soak.lasting(content, {})}, {"a": soak.lasting(other, {})}) == ["a"]
     assert soak.lasting({"model": "ab"}, {"ab": "run/model.keras"}) == {"model": "run/model.keras"}

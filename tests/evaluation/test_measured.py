@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -6,7 +7,7 @@ import tensorflow as tf
 from conftest import make_splits
 
 from chestrobust.attacks import named
-from chestrobust.data.splits import CHEST_LABELS
+from chestrobust.data.splits import CHEST_LABELS, Split
 from chestrobust.evaluation import calibration, metrics, outcomes, scoring
 from chestrobust.evaluation.measured import Measured
 from chestrobust.reporting import cells, tables
@@ -120,6 +121,32 @@ def test_published_differences_are_inside_paired_intervals_of_real_predictions(s
         sure = [name for name, label in difference["per_label_auc"].items() if label["p_holm"] < 0.05]
         assert len(sure) > (3 if published > 0.01 else -1)
         assert (macro["low"] > 0) == (published > 0.01)
+
+
+def test_a_row_counts_images_whose_report_lost_or_gained_a_label():
+    splits = make_splits((12, 12, 4), num_labels=2)
+    clean = np.array([[1.0, -1], [1, 1], [-1, -1], [1, -1]])
+    attacked = np.array([[-1.0, -1], [-1, -1], [1, 1], [-1, 1]])
+    scores = scoring.Scores(splits, clean, np.full(2, 0.5), {}, resamples=5, seed=0)
+    row = scores.row({"attack": "pgd", "epsilon": 0.1}, [attacked], kept=[attacked])
+    # The first two and the last lost a label; the third gained both, and the last one.
+    assert (row["hidden"], row["invented"]) == (0.75, 0.5)
+    for name, value in row["stored"].items():
+        assert value == pytest.approx(row[name])
+    before = Measured(MULTI, splits.label_names, splits.test.labels, clean, resamples=5)
+    expected = row["macro_auc"] - metrics.macro(before.values["auc"])
+    assert row["difference"]["macro_auc"]["difference"] == pytest.approx(expected)
+
+
+def test_groups_are_scored_by_the_patients_of_all(predictions):
+    labels, logits = predictions
+    images, patients, cuts = np.zeros((60, 2, 2, 1), np.uint8), np.arange(60) // 3, np.array([0.2, 0.5, 0.8])
+    splits = dataclasses.replace(make_splits(), test=Split(images, labels, patients))
+    rows = np.arange(45)
+    scores = scoring.Scores(splits, logits, cuts, {"sex": {"F": rows}}, resamples=10, seed=1)
+    found = scores.row(named.CLEAN.record(), [logits])["by"]["sex"]["F"]
+    ways = {"resamples": 10, "seed": 1, "patients": patients[rows]}
+    assert found == Measured(MULTI, splits.label_names, labels[rows], logits[rows], cuts, **ways).record()
 
 
 def rows_of(names, splits):
