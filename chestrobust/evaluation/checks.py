@@ -259,6 +259,7 @@ class Study:
         def calibrated(images, training=False):
             return self.model(images, training=training) * factors + offsets
 
+        calibrated.name = "calibrated_logits"  # as such they may lie in [0, 1]
         attack = self.aimed(self.attack.epsilon, self.attack.steps, "float32")
         aucs = [
             self.auc(outcomes.run(model, self.task, self.split, attack, progress=True).logits)

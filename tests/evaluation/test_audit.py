@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+import warnings
 from pathlib import Path
 
 import keras
@@ -61,6 +62,19 @@ def failed(model, splits, attack=None, **settings):
     assert len({line.name for line in found}) == len(found) == NUM_LINES
     assert {line.severity for line in found if line.status == audit.FAILED} <= {audit.INVALID, audit.WEAK_MODEL}
     return {line.name for line in found if line.status == audit.FAILED}
+
+
+def test_calibrated_logits_that_lie_between_0_and_1_are_not_taken_for_probabilities():
+    splits = make_splits((8, 8, 40), size=8, num_labels=1)
+    average = splits.test.images.mean() / 255
+
+    def brightness(images, training=False):
+        return 8 * (tf.reduce_mean(images, axis=(1, 2)) - average)
+
+    study = checks.Study(brightness, splits.task, splits.test, pgd(), {})
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        assert study.invariance().status == audit.PASSED
 
 
 def undefended(images, training=False):
