@@ -184,6 +184,13 @@ def test_a_single_label_has_one_apgd_and_one_square():
     assert {"apgd-ce", "apgd-margin", "label-margin", "square"} == names
 
 
+@pytest.mark.parametrize(("steps", "of_each"), [(1, 1), (20, 7), (50, 17)])
+def test_each_label_alone_gets_a_third_of_the_steps(steps, of_each):
+    suite = named.standard_suite(Task.MULTI_LABEL, 3, epsilon=0.1, steps=steps, restarts=1, queries=3, seed=0)
+    assert [(attack.label, attack.steps) for attack in suite["label-margin"]] == [(n, of_each) for n in range(3)]
+    assert suite["apgd-auc"][0].steps == steps
+
+
 def test_all_losses_of_a_single_label_give_the_same_images():
     weights = tf.constant(RNG.normal(0, 1, (64, 1)), tf.float32)
     model = lambda images, training=False: tf.reshape(images, (-1, 64)) @ weights  # noqa: E731
