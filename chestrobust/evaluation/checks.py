@@ -1,5 +1,6 @@
 """What the audit tries on a model, some images and an attack: each check is a method that returns its `Line`."""
 
+import functools
 from dataclasses import replace
 
 import numpy as np
@@ -57,9 +58,10 @@ class Study:
         self.labels = self.split.labels.astype(np.float32)
         self.clean = outcomes.answers(model, self.images)
         self.clean_auc = self.auc(self.clean)
+        self.run = functools.cache(self._run)
         self.outcome = self.run(attack)
 
-    def run(self, attack, source=None):
+    def _run(self, attack, source=None):
         return run_on_sample(self.model, self.task, self.whole, attack, known=self.known, source=source)
 
     def aimed(self, epsilon, steps, precision=None):
@@ -142,8 +144,7 @@ class Study:
     def converged(self, name, better, otherwise="the attack was too short"):
         if reason := self.missing(LEAST_FOR_SHARES):
             return not_run(name, reason)
-        outcome = self.outcome if better == self.attack else self.run(better)
-        drop = self.auc(self.outcome.logits) - self.auc(outcome.logits)
+        drop = self.auc(self.outcome.logits) - self.auc(self.run(better).logits)
         text = f"further drop of the macro AUC; expected under 0.05, else {otherwise}"
         return self._auc_line(name, drop <= 0.05, drop, text)
 

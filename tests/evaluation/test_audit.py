@@ -19,13 +19,13 @@ from chestrobust.models import opening
 from chestrobust.tasks import Task
 from chestrobust.training import experiment, loop, methods
 
-EPSILON = 0.05
+EPSILON, STEPS = 0.05, 10
 NUM_LINES = 30
 
 
 @pytest.fixture(scope="module")
 def splits():
-    return make_splits((300, 60, 160), size=8)
+    return make_splits((300, 60, 96), size=8)
 
 
 @pytest.fixture(scope="module")
@@ -49,11 +49,11 @@ def robust(splits, tmp_path_factory):
 
 def pgd(kind=Attack):
     """Of a kind, on the cross-entropy, as attacks on an AUC are bound to a split first."""
-    return kind(**dataclasses.asdict(named.pgd_of(EPSILON, 20)))
+    return kind(**dataclasses.asdict(named.pgd_of(EPSILON, STEPS)))
 
 
 def pgd_auc():
-    return audit.in_question(Task.MULTI_LABEL, EPSILON, 20)
+    return audit.in_question(Task.MULTI_LABEL, EPSILON, STEPS)
 
 
 def failed(model, splits, attack=None, **settings):
@@ -146,7 +146,7 @@ def test_few_images_prove_nothing(robust, splits):
 def test_any_callable_is_audited_from_python(robust, splits):
     model, test = models.logits(robust), splits.test
     images, labels = test.images / np.float32(255), test.labels
-    found = audit.audit(model, images, labels, epsilon=EPSILON, undefended=undefended)
+    found = audit.audit(model, images, labels, epsilon=EPSILON, steps=STEPS, undefended=undefended)
     expected = audit.of_split(model, splits.task, test, pgd_auc(), thorough=True, undefended=undefended)
     assert [(line.name, line.status) for line in found] == [(line.name, line.status) for line in expected]
     with pytest.raises(ValueError, match=r"lie in \[0, 1\]"):
@@ -373,7 +373,7 @@ def test_a_model_that_knows_nothing_is_weak_and_nothing_else(splits):
 
 
 def test_a_small_radius_needs_no_collapse(splits):
-    few = audit.in_question(Task.MULTI_LABEL, 0.004, 20)
+    few = audit.in_question(Task.MULTI_LABEL, 0.004, STEPS)
     strong = audit.of_split(undefended, splits.task, splits.test, few, undefended=undefended)
     assert next(line for line in strong if line.name == "undefended model collapses").status == audit.PASSED
 
