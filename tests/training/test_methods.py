@@ -14,8 +14,9 @@ from test_training import Killed, fit, kill, weights
 from chestrobust import config, losses, models, runs
 from chestrobust.attacks import gradient, named
 from chestrobust.data import sampling
+from chestrobust.data.splits import Split, Splits
 from chestrobust.errors import ExpectedError
-from chestrobust.training import checkpoints, divergences, experiment, loop, methods
+from chestrobust.training import checkpoints, divergences, experiment, loop, methods, schedules
 from chestrobust.training.examples import Examples, clean_examples
 
 METHODS = ("online", "pgd", "awp", "fast", "trades")
@@ -271,6 +272,54 @@ def test_a_model_that_is_made_to_collapse_is_caught_by_its_attacked_validation_s
     assert summary["collapses"] == 1
     assert scores[4] < 0.5 < 0.8 < scores[3]
     assert scores[5] > 0.8  # It went on from the best weights.
+
+
+def digits():
+    """Whether digits of 8 px are odd, from scikit-learn."""
+    found = pytest.importorskip("sklearn.datasets").load_digits()
+    images = np.round(found.images * 255 / 16).astype(np.uint8)[..., None]
+    labels = (found.target[:, None] % 2).astype(np.uint8)
+    parts = (Split(images[rows], labels[rows]) for rows in (slice(1200), slice(1200, 1500), slice(1500, None)))
+    return Splits("digits", "binary", ("odd",), *parts, sha256="0" * 64, synthetic=True)
+
+
+def plain_fgsm(model, loss, epsilon, strength):
+    """Examples as those of `fast`, but from the image itself, which is what overfits to single steps."""
+
+    def examples(images, labels, seed, indices, positions, count):
+        radius = epsilon * strength()
+        attacked = gradient.ascend(model, loss, images, labels, images, epsilon=radius, step_size=radius)
+        return clean_examples(attacked, labels, seed, indices, positions, count)
+
+    return examples
+
+
+@pytest.mark.slow
+def test_a_model_that_overfits_to_single_steps_is_caught_and_its_best_weights_go_on(tmp_path):
+    splits, layers = digits(), keras.layers
+    keras.utils.set_random_seed(0)
+    inputs = keras.Input(splits.image_shape)
+    x = layers.Flatten()(inputs)
+    for _ in range(3):
+        x = layers.Dense(256, activation="relu")(x)
+    classifier = keras.Model(inputs, layers.Activation("sigmoid")(layers.Dense(1, name="logits")(x)))
+    options = config.AdversarialConfig(epochs=21, patience=21, learning_rate=3e-3, schedule="constant")
+    model = models.logits(classifier)
+    make = plain_fgsm(model, splits.task.loss, 0.4, schedules.ramp(model, 20 * 19))
+    _, summary = loop.train(
+        *(classifier, splits, experiment.recipe(options), runs.Run(tmp_path)),
+        **{"examples": make, "selection": named.pgd_of(0.15, 10), "collapse": methods.COLLAPSE["fast"]},
+    )
+    with (tmp_path / "history.csv").open() as file:
+        rows = [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
+    robust = [row["val_pgd_auc"] for row in rows]
+    fallen = next(epoch for epoch, score in enumerate(robust) if score < max(robust[: epoch + 1]) - 0.2)
+    best = robust.index(max(robust))
+    # The single step of 0.4 that it was trained on did more harm than PGD of 0.15 at first, and does less now.
+    assert rows[best]["auc"] < robust[best]
+    assert rows[fallen]["auc"] > robust[fallen]
+    assert summary["collapses"] >= 1
+    assert (summary["best_epoch"], summary["best_val_auc"]) == (best + 1, robust[best])
 
 
 def test_options_that_a_method_does_not_have_are_refused():
