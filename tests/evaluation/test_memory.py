@@ -1,5 +1,6 @@
 """`chestrobust.evaluate` and `chestrobust.harden` on arrays, for the kinds of models that people bring."""
 
+import functools
 import json
 import re
 
@@ -49,7 +50,9 @@ def classifier(kind):
     return keras.Model(inputs, layers.Dense(1, activation="sigmoid")(x)), "binary_crossentropy"
 
 
+@functools.cache
 def trained(kind):
+    """A model that tests share, as nothing may change it."""
     model, loss = classifier(kind)
     images = TRAIN[0][..., None].astype(np.float32) / (1 if kind == "bytes" else 255)
     if kind == "nested":
@@ -103,9 +106,10 @@ def test_a_model_that_training_can_not_change_is_refused():
     model, options = trained("sequential"), {"val_images": VAL[0], "val_labels": VAL[1], "epochs": 1}
     with pytest.raises(TrainingError, match="change weights"):
         chestrobust.harden(model, *TRAIN, **options, learning_rate=1e-30)
-    model.trainable = False
+    frozen = keras.models.clone_model(model)
+    frozen.trainable = False
     with pytest.raises(TrainingError, match="trainable"):
-        chestrobust.harden(model, *TRAIN, **options)
+        chestrobust.harden(frozen, *TRAIN, **options)
 
 
 def test_the_result_says_itself_and_is_written(tmp_path):

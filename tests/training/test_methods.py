@@ -266,7 +266,7 @@ def test_a_model_that_is_made_to_collapse_is_caught_by_its_attacked_validation_s
 
     pgd = named.reported_pgd(**config.picked(options, config.ATTACK))
     ways = {"selection": named.choosing_pgd(pgd, several=False), "collapse": methods.COLLAPSE["fast"]}
-    _, summary = fit(tmp_path / "run", options, splits, make_examples=make, **ways)
+    _, summary = fit(tmp_path / "run", options, splits, build=models.build_cnn, make_examples=make, **ways)
     with (tmp_path / "run" / "history.csv").open() as file:
         scores = [float(row["val_pgd_auc"]) for row in csv.DictReader(file)]
     assert summary["collapses"] == 1

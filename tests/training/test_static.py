@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pytest
 from conftest import make_splits
+from test_training import small
 
 from chestrobust import attacks, config, losses, models, runs
 from chestrobust.attacks import gradient
@@ -18,7 +19,7 @@ FGSM = {"epsilon": 0.03, "loss": losses.binary_cross_entropy, "precision": "auto
 @pytest.fixture
 def model():
     keras.utils.set_random_seed(0)
-    return models.logits(models.build_cnn((8, 8, 1), 3))
+    return models.logits(small((8, 8, 1), 3, activation="sigmoid"))
 
 
 @pytest.fixture
@@ -61,7 +62,7 @@ def test_training_shows_both_halves_and_resumes(model, splits, tmp_path, monkeyp
         (tmp_path / name).mkdir(exist_ok=True)
         run = runs.Run(tmp_path / name)
         keras.utils.set_random_seed(0)
-        classifier = models.build_cnn(splits.image_shape, 3)
+        classifier = small(splits.image_shape, 3, activation="sigmoid")
         shown = static_set.joined(splits, models.logits(classifier), run, **FGSM)
         compiled, seen = loop._compiled_step, []
 
