@@ -107,6 +107,7 @@ def test_a_model_that_training_can_not_change_is_refused():
     with pytest.raises(TrainingError, match="change weights"):
         chestrobust.harden(model, *TRAIN, **options, learning_rate=1e-30)
     frozen = keras.models.clone_model(model)
+    frozen.set_weights(model.get_weights())
     frozen.trainable = False
     with pytest.raises(TrainingError, match="trainable"):
         chestrobust.harden(frozen, *TRAIN, **options)
