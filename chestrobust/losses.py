@@ -112,7 +112,7 @@ def for_training(name, task, labels):
     """The loss of a `--loss`, averaged over labels.
 
     Args:
-        name: `"bce"`, `"weighted"`, `"focal"` or `"asymmetric"`.
+        name: `"bce"`, `"weighted"`, `"focal"`, `"asymmetric"` or `"pairwise"`.
         task: The `Splits.task`.
         labels: Labels of the training split, `(count, num_labels)`; the weights come from them.
 
@@ -180,3 +180,18 @@ def asymmetric(labels, logits, *, gamma=4.0, margin=0.05):
     shifted = tf.maximum(probability - margin, 0.0)
     negative = -(shifted**gamma) * tf.math.log(1 - shifted)
     return tf.reduce_mean(labels * tf.nn.softplus(-logits) + (1 - labels) * negative, axis=-1)
+
+
+def pairwise(labels, logits):
+    """Half binary cross-entropy, half what an AUC counts: pairs of a positive and a negative in the wrong order.
+
+    The second half is `softplus(negative - positive)` over all pairs of a label in the batch, their mean averaged over
+    labels, of which one without pairs counts nothing. It is the same for all images of the batch, and the one loss here
+    whose gradient by an image depends on the others; of several devices each pairs the images that it has.
+
+    Reference: Gao and Zhou, 2015, https://arxiv.org/abs/1208.0645, of its logistic surrogate
+    """
+    pairs = labels[:, None] * (1 - labels[None])
+    wrong = tf.reduce_sum(pairs * tf.nn.softplus(logits[None] - logits[:, None]), axis=(0, 1))
+    ranking = tf.reduce_mean(wrong / tf.maximum(tf.reduce_sum(pairs, axis=(0, 1)), 1))
+    return (mean_binary_cross_entropy(labels, logits) + ranking) / 2

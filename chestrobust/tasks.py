@@ -20,6 +20,7 @@ _TRAINING = {
     "weighted": ("weighted", "class_weighted"),
     "focal": ("focal", "categorical_focal"),
     "asymmetric": ("asymmetric", None),
+    "pairwise": ("pairwise", None),
 }
 
 

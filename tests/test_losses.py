@@ -151,7 +151,18 @@ def test_the_asymmetric_loss_is_the_papers_and_forgives_easy_negatives():
         losses.for_training("asymmetric", Task("multi-class"), ONE_HOT)
 
 
-@pytest.mark.parametrize("name", ["bce", "weighted", "focal", "asymmetric"])
+def test_the_pairwise_loss_counts_pairs_of_each_label_that_has_some():
+    labels = np.float32([[1, 0], [0, 0], [1, 0], [0, 0]])
+    logits = np.float32([[2, 5], [1, -5], [-1, 0], [3, 1]])
+    pairs = np.mean(np.log1p(np.exp([1 - 2, 3 - 2, 1 + 1, 3 + 1])))  # of the first label; the second has no positive
+    expected = (losses.mean_binary_cross_entropy(labels, logits).numpy() + pairs / 2) / 2
+    loss = losses.for_training("pairwise", Task("multi-label"), labels)
+    np.testing.assert_allclose(loss(labels, logits), expected, rtol=1e-6)
+    with pytest.raises(ValueError, match="multi-class"):
+        losses.for_training("pairwise", Task("multi-class"), ONE_HOT)
+
+
+@pytest.mark.parametrize("name", ["bce", "weighted", "focal", "asymmetric", "pairwise"])
 def test_training_losses_and_gradients_stay_finite_at_a_logit_of_a_thousand(name):
     labels, logits = tf.constant([[0.0, 1.0, 1.0, 0.0]]), tf.constant([[1000.0, -1000.0, 1000.0, -1000.0]])
     with tf.GradientTape() as tape:

@@ -90,10 +90,10 @@ class BaselineConfig(FoldersConfig):
     learning_rate: float = option(1e-3, "learning rate at the start", number(float, 0, open_low=True), group="training")
     loss: str = option(
         "bce",
-        "loss of training: bce (softmax cross-entropy if multi-class), weighted by how rare each label is, focal, or "
-        "asymmetric (multi-label alone)",
+        "loss of training: bce (softmax cross-entropy if multi-class), weighted by how rare each label is, focal; or "
+        "if labels don't exclude each other, asymmetric or pairwise (half of it for the AUC)",
         group="training",
-        choices=("bce", "weighted", "focal", "asymmetric"),
+        choices=("bce", "weighted", "focal", "asymmetric", "pairwise"),
     )
     patience: int = option(
         5, "epochs without a better validation macro AUC before training stops", number(int, 1), group="more: training"
