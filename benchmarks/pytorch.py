@@ -15,6 +15,7 @@ NORM_NAMES = {"weight": "gamma", "bias": "beta", "running_mean": "moving_mean", 
 
 
 def max_pool(x):
+    """Maps of half the size, each point the largest of four."""
     return functional.max_pool2d(x, 2)
 
 

@@ -90,6 +90,7 @@ def attacked(run, suite):
 
 
 def cost_file(run):
+    """Where the core-seconds of a run's training are kept."""
     return run.parent / f"{run.name}.cost.json"
 
 

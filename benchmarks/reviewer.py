@@ -89,6 +89,7 @@ def table(rows):
 
 
 def taken_off(row):
+    """By how much the reviewer's images lower the suite's score."""
     return row["suite"] - row["reviewer"]
 
 

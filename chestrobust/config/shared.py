@@ -13,6 +13,7 @@ RESAMPLES = 1000
 
 
 def size(text):
+    """Pixels along a side; `text` says what it is otherwise."""
     known = ", ".join(map(str, SIZES))
     return option(
         None, f"image size in pixels; MedMNIST has {known} (default: {text})", number(int, 8, 4096), group="data"
@@ -20,6 +21,7 @@ def size(text):
 
 
 def input_range():
+    """Words that say which pixels a file takes, as `ranges.parse` reads them."""
     text = (
         "pixels that a .keras file takes, while epsilon stays in [0, 1]: LOW HIGH, standardized MEAN DEVIATION, "
         "imagenet, or per-image (default: 0 1; it is checked)"
@@ -28,6 +30,7 @@ def input_range():
 
 
 def import_():
+    """A file that is run before a model is read."""
     text = (
         "Python file that registers the classes of a .keras file. It is run, so take one that you trust; no code in a "
         "model file ever is"
@@ -36,33 +39,40 @@ def import_():
 
 
 def data_dir(default):
+    """Where downloads are kept."""
     text = "folder of the MedMNIST files, shared with the medmnist package"
     return option(default, text, group="more: data", metavar="DIR")
 
 
 def limit(text="use only this many images of each split, by a fixed shuffle"):
+    """How many images of each split are used."""
     return option(None, text, number(int, 1), group="data")
 
 
 def subset(part):
+    """How many images of one part of the data are used."""
     return option(
         None, f"use only this many {part} images, by a fixed shuffle", number(int, 1), group="more: data", metavar="N"
     )
 
 
 def run(default, text="folder that this run writes"):
+    """The folder that is written."""
     return option(default, text, group="run")
 
 
 def overwrite():
+    """Whether a folder may be replaced."""
     return option(False, "replace what is already in the folder", bool, group="run")
 
 
 def seed(default, text):
+    """The seed of `text`."""
     return option(default, f"seed of {text}", number(int, 0, 2**31 - 1), group="run")
 
 
 def resamples():
+    """How many resamples an interval takes."""
     return option(RESAMPLES, "bootstrap resamples of the 95 %% intervals", number(int, 10), group="more: scores")
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from chestrobust.config import RESAMPLES
 from chestrobust.evaluation import calibration, intervals, metrics
+from chestrobust.evaluation.metrics import number
 
 SCORES = ("auc", "ap", "sensitivity", "specificity")
 FEW = 10  # images; fewer have no interval
@@ -158,7 +159,9 @@ class Measured:
             rows.append((np.nan, np.nan, np.nan) if ends is None else ends)
         corrected = intervals.holm([p for *_, p in rows])
         return [
-            None if np.isnan(value) else {**_difference(value, low, high), "p": number(p), "p_holm": number(together)}
+            None
+            if np.isnan(value)
+            else {**_difference(value, low, high), "p": number(p), "p_holm": number(together)}
             for value, (low, high, p), together in zip(values, rows, corrected, strict=True)
         ]
 
@@ -190,8 +193,3 @@ def pair(ends):
 def ends(resampled, count):
     """The interval of a score of a number of images, by its resamples, as results hold it; None of few."""
     return None if count < FEW else pair(metrics.interval(resampled))
-
-
-def number(value):
-    """A score as results hold it: None if undefined."""
-    return None if np.isnan(value) else float(value)

@@ -47,6 +47,11 @@ def macro(values):
     return float(values[~np.isnan(values)].mean()) if not np.isnan(values).all() else float("nan")
 
 
+def number(value):
+    """A score as results hold it: None if undefined."""
+    return None if np.isnan(value) else float(value)
+
+
 def accuracy(task, labels, scores):
     """MedMNIST's accuracy: at threshold 0.5, averaged over labels; of the most probable class if multi-class."""
     if task.exclusive:
@@ -59,11 +64,11 @@ def summary(task, label_names, labels, logits):
     scores, order = task.probabilities(logits), task.ranks(logits)
     aucs, precisions = auc(labels, order), average_precision(labels, order)
     return {
-        "macro_auc": _number(macro(aucs)),
-        "macro_ap": _number(macro(precisions)),
+        "macro_auc": number(macro(aucs)),
+        "macro_ap": number(macro(precisions)),
         "accuracy": accuracy(task, labels, scores),
-        "per_label_auc": {name: _number(value) for name, value in zip(label_names, aucs, strict=True)},
-        "per_label_ap": {name: _number(value) for name, value in zip(label_names, precisions, strict=True)},
+        "per_label_auc": {name: number(value) for name, value in zip(label_names, aucs, strict=True)},
+        "per_label_ap": {name: number(value) for name, value in zip(label_names, precisions, strict=True)},
         "undefined_labels": [name for name, value in zip(label_names, aucs, strict=True) if np.isnan(value)],
     }
 
@@ -131,6 +136,18 @@ def classification(labels, predictions):
         result[f"macro_{name}"] = float(result[name].mean())
         result[f"micro_{name}"] = float(hits.sum() / max(total.sum(), 1))
     return result
+
+
+def shares(labels, reported):
+    """Sensitivity and specificity of each label, NaN without images of it, float64 `(num_labels,)` each.
+
+    Args:
+        labels, reported: 0 or 1, `(count, num_labels)`.
+    """
+    present, reported = np.asarray(labels, bool), np.asarray(reported, bool)
+    with np.errstate(invalid="ignore"):
+        seen = (present & reported).sum(axis=0) / present.sum(axis=0)
+        return seen, (~present & ~reported).sum(axis=0) / (~present).sum(axis=0)
 
 
 def confusion(labels, scores):
@@ -292,7 +309,3 @@ def macro_difference(values, others, resampled, others_resampled):
 def _defined(labels):
     """Which labels have both positives and negatives, `(num_labels,)`."""
     return labels.min(axis=0) < labels.max(axis=0)
-
-
-def _number(value):
-    return None if np.isnan(value) else float(value)

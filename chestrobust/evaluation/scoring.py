@@ -72,13 +72,9 @@ class Scores:
         return {"accuracy": float((np.asarray(self.labels, bool) & reported).any(axis=1).mean())}
 
     def _stored(self, task, logits, reported):
-        labels = np.asarray(self.labels, bool)
-        with np.errstate(invalid="ignore"):
-            shares = [(labels & reported).sum(axis=0) / labels.sum(axis=0)]
-            shares += [(~labels & ~reported).sum(axis=0) / (~labels).sum(axis=0)]
-        scores = [metrics.auc(self.labels, task.ranks(logits)), *shares]
+        scores = [metrics.auc(self.labels, task.ranks(logits)), *metrics.shares(self.labels, reported)]
         names = ("macro_auc", "macro_sensitivity", "macro_specificity")
-        return {name: _number(metrics.macro(values)) for name, values in zip(names, scores, strict=True)}
+        return {name: metrics.number(metrics.macro(values)) for name, values in zip(names, scores, strict=True)}
 
     def worst(self, candidates, per_label):
         """Logits of the worst of several answers, `(num_candidates, count, num_labels)`, as `row` scores them."""
@@ -110,7 +106,3 @@ class Scores:
     def predicted(self, logits):
         """Which labels the report names, bool, `(count, num_labels)`."""
         return self.splits.task.predicted(logits, self.thresholds)
-
-
-def _number(value):
-    return None if np.isnan(value) else float(value)

@@ -49,7 +49,7 @@ class Smoothed:
 
     def shares(self, labels, radius=0.0):
         """Macro sensitivity and specificity that no change of a length can go below; arguments as in `worst`."""
-        return tuple(map(metrics.macro, _shares(labels, self.worst(labels, radius))))
+        return tuple(map(metrics.macro, metrics.shares(labels, self.worst(labels, radius))))
 
     def unchanged(self, radius=0.0):
         """Share of images of whose report nothing changes within a length."""
@@ -123,9 +123,9 @@ def record(subject, *, sigma, draws, seed):
         resampled = measured.resampled_shares(
             split.labels.astype(bool), worst, **subject.resampling, patients=split.patients
         )
-        for name, shares in zip(resampled, _shares(split.labels, worst), strict=True):
-            row[f"macro_{name}"] = measured.number(metrics.macro(shares))
-            row[f"per_label_{name}"] = dict(zip(names, map(measured.number, shares), strict=True))
+        for name, shares in zip(resampled, metrics.shares(split.labels, worst), strict=True):
+            row[f"macro_{name}"] = metrics.number(metrics.macro(shares))
+            row[f"per_label_{name}"] = dict(zip(names, map(metrics.number, shares), strict=True))
         ends = {name: measured.ends(metrics.macro_of(values), len(split)) for name, values in resampled.items()}
         return {**row, "intervals": {f"macro_{name}": found for name, found in ends.items()}}
 
@@ -155,16 +155,6 @@ def _judged(hits, sigma, draws, alpha):
     # Each label is one of several claims about an image.
     low, high = share_between(hits, draws, alpha / hits.shape[1])
     return Smoothed(low > 0.5, sigma * norm.ppf(np.maximum(np.maximum(low, 1 - high), 0.5)))
-
-
-def _shares(labels, reported):
-    """Sensitivity and specificity of each label, NaN without images of it, `(num_labels,)` each."""
-    present = np.asarray(labels, bool)
-    with np.errstate(invalid="ignore"):
-        return [
-            (those & (reported == answer)).sum(axis=0) / those.sum(axis=0)
-            for those, answer in ((present, True), (~present, False))
-        ]
 
 
 def share_between(hits, draws, alpha):
