@@ -83,6 +83,6 @@ def check_used(options, defaults):
         )
     if options.method == "free" and options.train_steps < 2:
         raise ExpectedError(
-            f"{setting('train_steps')}: expected at least 2 for {setting('method', 'free')}, which attacks from the second "
-            f"step on a batch on. Received: {options.train_steps}. Take more."
+            f"{setting('train_steps')}: expected at least 2 for {setting('method', 'free')}, which attacks from the "
+            f"second step on a batch on. Received: {options.train_steps}. Take more."
         )

@@ -159,9 +159,7 @@ class Measured:
             rows.append((np.nan, np.nan, np.nan) if ends is None else ends)
         corrected = intervals.holm([p for *_, p in rows])
         return [
-            None
-            if np.isnan(value)
-            else {**_difference(value, low, high), "p": number(p), "p_holm": number(together)}
+            None if np.isnan(value) else {**_difference(value, low, high), "p": number(p), "p_holm": number(together)}
             for value, (low, high, p), together in zip(values, rows, corrected, strict=True)
         ]
 
