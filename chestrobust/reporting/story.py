@@ -15,11 +15,12 @@ FINDINGS = 4  # shown beneath an image; all true ones are, if they are more
 # Inches: an image's width, the gaps between, the margins, and a finding's line of text with its bar.
 IMAGE, GAP, LEFT, RIGHT, TOP, BOTTOM, LINE, BAR = 2.5, 0.2, 0.5, 0.12, 0.9, 0.45, 0.3, 0.06
 HEADING = 9.5, 0.2  # characters to the inch, and the height of a line
-SEEN, MISSED, INVENTED = "\u2713", "\u2717", "+"
+SEEN, MISSED, INVENTED, LOST = "\u2713", "\u2717", "+", ", lost"
 LEGEND = (
-    f"{SEEN} named, {MISSED} missed, {INVENTED} invented by the model's report; tick: threshold, fixed on clean "
-    "validation images."
+    f"{SEEN} named, {MISSED} missed (shaded: lost to the attack), {INVENTED} invented by the model's report; tick: "
+    "threshold, fixed on clean validation images."
 )
+SHADE = "#f7d3c4"
 
 
 @dataclass(frozen=True)
@@ -137,7 +138,7 @@ def _perturbation(ax, one, name, title):
 
 
 def _findings(ax, one, column, shown, label_names, present, limit):
-    """A line for each finding: named or not, how probable it was and is, and a slim bar with its threshold."""
+    """A line for each finding: named, missed or lost, how probable it was and is, and a slim bar with its threshold."""
     ax.set(xlim=(0, limit), ylim=(len(shown), 0))
     ax.axis("off")
     for row, label in enumerate(shown):
@@ -147,7 +148,10 @@ def _findings(ax, one, column, shown, label_names, present, limit):
         words = f"{_percent(was)} \u2192 {_percent(value)}" if column else _percent(value)
         style = {"fontsize": 9, "color": colour, "va": "bottom", "weight": "bold" if present[label] else "normal"}
         finding = textwrap.shorten(f"{mark} {label_names[label]}", 26, placeholder="\u2026")
-        ax.text(0, row + 0.58, finding, **style)
+        lost = present[label] and one.reported[0, label] and not named
+        if lost:
+            ax.fill_between((0, limit), row + 0.06, row + 1.04, color=SHADE, linewidth=0)
+        ax.text(0, row + 0.58, finding + LOST * int(lost), **style)
         ax.text(limit, row + 0.58, words, ha="right", **style)
         height = BAR / LINE
         ax.barh(row + 0.78, limit, height, color="#e4e6e9", linewidth=0)

@@ -159,6 +159,14 @@ def test_a_found_finding_that_vanishes_is_marked_and_so_is_one_that_stays():
     assert "\u2717 effusion" not in texts(drawn([told(thresholds=0.25)], present))
 
 
+def test_only_what_was_named_on_the_clean_image_can_be_lost():
+    hidden = texts(drawn([told()], [True] * 6))
+    assert "effusion, lost" in hidden
+    # 0.26 clean: missed from the beginning.
+    assert "hernia" in hidden and "hernia, lost" not in hidden
+    assert "lost" not in texts(drawn([told()], [False] * 6)).replace("lost to the attack", "")
+
+
 def test_there_is_a_row_for_each_model_in_its_own_colour():
     one, two = drawn([told()], [True] * 6), drawn([told(), told(colour=1)], [True] * 6)
     assert two.get_figheight() > 1.7 * one.get_figheight()
