@@ -16,12 +16,12 @@ from chestrobust.commandline import (
 from chestrobust.config import shared
 from chestrobust.config.shared import FoldersConfig
 
-SHOWN = ("explanation", "similarity", "boxes", "gallery", "features", "confusion", "reliability", "curves", "metrics")
+OF_TWO = ("explanation", "patient", "similarity", "boxes", "reliability")  # views that take a second model too
+SHOWN = (*OF_TWO, "gallery", "features", "confusion", "curves", "metrics")
 # Gradient steps of a suite unless told: of the standard one the fewest whose scores are within 0.002 of what ten times
 # as many find, on three models (benchmarks/suite_cost.py).
 STEPS = {"quick": 10, "standard": 20, "clinical": 10}
 LEVELS = tuple(level / 255 for level in (1, 2, 4, 8, 12))  # radii that an image file can hold, whole grey levels
-OF_TWO = ("explanation", "similarity", "boxes", "reliability")  # views of a second model too
 
 
 @dataclass(frozen=True)

@@ -27,20 +27,48 @@ def chosen(models, splits, thresholds, count):
     Returns:
         int array, in rising order.
     """
-    task, test = splits.task, splits.test
-    candidates = np.flatnonzero(test.labels.any(axis=1))[:CANDIDATES]
+    candidates, named, answers = named_by_all(models, splits, thresholds)
     if not len(candidates):
-        return np.arange(min(count, len(test)))
-    images, labels = as_floats(test.images[candidates]), test.labels[candidates] == 1
-    named = labels.copy()
-    for name, model in models.items():
-        # Not by Keras's `predict`, for which the other workers would have to be here too.
-        pieces = [outcomes.answers(model, images[begin : begin + 16]) for begin in range(0, len(images), 16)]
-        logits = np.concatenate(pieces)
-        named &= task.predicted(logits, thresholds[name])
+        return np.arange(min(count, len(splits.test)))
     there = named.any(axis=1)
-    confidence = np.where(named if there.any() else labels, task.probabilities(logits), 0).max(axis=1)
+    truth = splits.test.labels[candidates] == 1
+    confidence = np.where(named if there.any() else truth, answers, 0).max(axis=1)
     left = np.flatnonzero(there) if there.any() else np.arange(len(candidates))
     ordered = left[np.argsort(confidence[left], kind="stable")]
     places = np.linspace(0, len(ordered) - 1, min(count, len(ordered)) + 2)[1:-1].round().astype(int)
     return np.sort(candidates[np.unique(ordered[places])])
+
+
+def named_by_all(models, splits, thresholds):
+    """Which true findings every model names in the first test images with a finding, clean.
+
+    Returns:
+        Numbers of these images; bool, `(images, num_labels)`: whether all models name the finding; the last model's
+        probabilities, likewise.
+    """
+    candidates = np.flatnonzero(splits.test.labels.any(axis=1))[:CANDIDATES]
+    images, named = as_floats(splits.test.images[candidates]), splits.test.labels[candidates] == 1
+    logits = np.zeros(named.shape, np.float32)
+    for name, model in models.items():
+        # Not by Keras's `predict`, for which the other workers would have to be here too.
+        pieces = [outcomes.answers(model, images[begin : begin + 16]) for begin in range(0, len(images), 16)]
+        logits = np.concatenate([logits[:0], *pieces])
+        named = named & splits.task.predicted(logits, thresholds[name])
+    return candidates, named, splits.task.probabilities(logits)
+
+
+def taken(models, splits, thresholds, attack):
+    """How many of the findings that every model names in the first test images an attack takes from each model.
+
+    Args:
+        attack: An `Attack`, made anew for each model.
+
+    Returns:
+        Number of the images; that of the findings; share taken from each model by name, if there are any.
+    """
+    candidates, named, _ = named_by_all(models, splits, thresholds)
+    count, shares = int(named.sum()), {}
+    for name, model in models.items() if count else ():
+        logits = outcomes.run(model, splits.task, splits.test.view(candidates), attack).logits
+        shares[name] = float((named & ~splits.task.predicted(logits, thresholds[name])).sum() / count)
+    return len(candidates), count, shares

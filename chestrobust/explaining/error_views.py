@@ -12,9 +12,32 @@ from chestrobust import runs, titles
 from chestrobust.attacks import named
 from chestrobust.data.splits import selection
 from chestrobust.errors import RunError
-from chestrobust.evaluation import calibration, metrics, outcomes
+from chestrobust.evaluation import calibration, metrics, outcomes, patients, picture
 from chestrobust.explaining import attribution_views
 from chestrobust.reporting import cells, figures, graphs
+
+
+def patient(study):
+    """One test image through a model or two, clean and attacked: `--image`, or the one that a run's picture has.
+
+    The foot says how often the attack takes a finding, so that nobody takes an example for the rule.
+    """
+    splits, models = study.splits, study.models
+    cuts = {name: outcomes.thresholds(model, splits) for name, model in models.items()}
+    chosen = study.views.image is not None
+    [index] = [study.index(None)] if chosen else patients.chosen(models, splits, cuts, 1)
+    *_, pgd = suite = named.quick_suite(study.attack, several=False)
+    images, count, shares = patients.taken(models, splits, cuts, pgd)
+    of_each = " and ".join(f"{100 * share:.0f} % from {name}" for name, share in shares.items())
+    note = f"The patient: {'chosen by its number' if chosen else patients.RULE}."
+    if count:
+        whose = "the model names" if len(models) == 1 else "both models name"
+        note += (
+            f" Of {count} findings that {whose} in the first {images} test images with a finding, "
+            f"{titles.short(pgd.record())} takes {of_each}."
+        )
+    figure = picture.of(models, splits, cuts, suite, index, colours=study.colours, note=note)
+    return f"{note}\n{study.save(figure, f'patient-{index}')}"
 
 
 def gallery(study):
@@ -188,6 +211,7 @@ def scores(study):
 
 
 VIEWS = {
+    "patient": patient,
     "gallery": gallery,
     "features": features,
     "confusion": confusion,

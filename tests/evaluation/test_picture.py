@@ -92,6 +92,24 @@ def test_the_same_finding_must_be_named_by_every_model():
         assert splits.test.labels[index, 1] == 1
 
 
+def test_what_an_attack_takes_is_counted_of_what_every_model_names():
+    splits, models = make_splits((12, 12, 40)), {"one": linear(1), "two": linear(0.05)}
+    cuts, attack = dict.fromkeys(models, np.full(3, 0.5)), named.pgd_of(0.3, 4)
+    images, count, shares = patients.taken(models, splits, cuts, attack)
+    test = splits.test[splits.test.labels.any(axis=1)]
+    pixels, labels = test.images / np.float32(255), test.labels.astype(np.float32)
+    clean = [model(pixels).numpy() > 0 for model in models.values()]
+    both = clean[0] & clean[1] & (labels == 1)
+    assert (images, count) == (len(test), both.sum())
+    for (name, model), share in zip(models.items(), shares.values(), strict=True):
+        rows = np.flatnonzero(splits.test.labels.any(axis=1))
+        attacked = attack(model, pixels, labels, task=splits.task, indices=rows)
+        assert share == pytest.approx((both & (model(attacked).numpy() <= 0)).sum() / count), name
+    assert 0 < shares["one"] < 1
+    nothing = patients.taken(models, splits, dict.fromkeys(models, np.full(3, 2.0)), attack)
+    assert nothing == (len(test), 0, {})
+
+
 def test_choosing_attacks_nobody(monkeypatch):
     monkeypatch.setattr(named.Attack, "__call__", None)
     models = {"one": linear(1)}

@@ -15,9 +15,9 @@ import explain
 from chestrobust import config, data, models, runs
 from chestrobust.config import trained
 from chestrobust.errors import ExpectedError
-from chestrobust.evaluation import metrics
+from chestrobust.evaluation import metrics, patients
 from chestrobust.explaining import attributions, boxes
-from chestrobust.reporting import figures
+from chestrobust.reporting import figures, story
 
 layers = keras.layers
 
@@ -310,6 +310,23 @@ def test_the_reliability_of_two_models_is_drawn_together(here, monkeypatch, caps
     assert "reliability.png" in capsys.readouterr().out
 
 
+def test_a_patient_is_drawn_through_both_models_with_how_often_the_attack_succeeds(here, monkeypatch, capsys):
+    monkeypatch.chdir(here)
+    drawn = []
+    original = story.draw
+    monkeypatch.setattr(
+        story, "draw", lambda models, *_, **texts: drawn.append((models, texts)) or original(models, *_, **texts)
+    )
+    explain.main(["one", "two", "--show", "patient", "--image", "3"])
+    [(models, texts)], said = drawn, capsys.readouterr().out
+    assert [one.name for one in models] == ["one", "two"]
+    assert "test image 3" in texts["title"]
+    assert "The patient: chosen by its number." in texts["note"]
+    assert "patient-3.png" in said and Path("one/explanations/patient-3.svg").is_file()
+    explain.main(["two", "--show", "patient"])
+    assert patients.RULE in drawn[-1][1]["note"]
+
+
 @pytest.mark.parametrize("view", [view for view in trained.SHOWN if view not in trained.OF_TWO])
 def test_views_of_one_model_refuse_a_second(here, monkeypatch, view):
     monkeypatch.chdir(here)
@@ -323,6 +340,7 @@ def test_views_of_one_model_refuse_a_second(here, monkeypatch, view):
         (["nowhere"], "finished run"),
         (["one", "--label", "headache"], "headache"),
         (["one", "--image", "20"], "below 20"),
+        (["one", "--show", "patient", "--image", "20"], "below 20"),
         (["one", "--show", "boxes"], "--boxes"),
         (["one", "--layer", "dense"], "rows, columns"),
         (["one", "--layer", "conv1/x"], "'conv1' with layers inside"),
