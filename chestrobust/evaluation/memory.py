@@ -91,6 +91,8 @@ def evaluate(
     precision=EvaluateConfig.precision,
     seed=EvaluateConfig.seed,
     certify=EvaluateConfig.certify,
+    smooth=EvaluateConfig.smooth,
+    draws=EvaluateConfig.draws,
     transfer_from=None,
 ):
     """Attack a classifier, and say how far its robust score can be trusted.
@@ -108,6 +110,9 @@ def evaluate(
             `"per-image"`; (0, 1) by default. It is checked.
         custom_objects: Classes of the model that Keras doesn't know, by name.
         suite, steps, restarts, queries, resamples, precision, seed, certify: As the options of `evaluate.py`.
+        smooth: Deviation of Gaussian noise in pixel units of [0, 1], above 0: `results["smoothed"]` says which
+            Euclidean changes reports surely survive (randomized smoothing). None to leave that out.
+        draws: Of that noise for each image, 1 or more.
         transfer_from: Another model, on which transferred images are made.
 
     Returns:
@@ -118,7 +123,7 @@ def evaluate(
         ModelError: If the model isn't understood, or takes other pixels.
     """
     settings = {"suite": suite, "steps": steps, "restarts": restarts, "queries": queries, "resamples": resamples}
-    settings |= {"precision": precision, "seed": seed, "certify": certify}
+    settings |= {"precision": precision, "seed": seed, "certify": certify, "smooth": smooth, "draws": draws}
     settings |= {"epsilons": (0.0, *map(float, np.atleast_1d(epsilon)))}
     settings = commandline.read(EvaluateConfig, settings)
     pixel_range = arrays.pixel_range(input_range)
