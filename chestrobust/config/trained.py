@@ -21,7 +21,8 @@ SHOWN = (*OF_TWO, "gallery", "features", "confusion", "curves", "metrics")
 # Gradient steps of a suite unless told: of the standard one the fewest whose scores are within 0.002 of what ten times
 # as many find, on three models (benchmarks/suite_cost.py).
 STEPS = {"quick": 10, "standard": 20, "clinical": 10}
-LEVELS = tuple(level / 255 for level in (1, 2, 4, 8, 12))  # radii that an image file can hold, whole grey levels
+# Whole grey levels.
+STORABLE_RADII = tuple(level / 255 for level in (1, 2, 4, 8, 12))
 
 
 @dataclass(frozen=True)
@@ -55,7 +56,7 @@ class EvaluateConfig(FoldersConfig):
         choices=tuple(STEPS),
     )
     epsilons: tuple[float, ...] = option(
-        (0.0, *LEVELS),
+        (0.0, *STORABLE_RADII),
         "radii in pixel units of [0, 1]; unless told, the run's own too",
         length,
         group="attacks",
@@ -198,7 +199,7 @@ class Views:
     )
     images: int = option(4, "images in a gallery", number(int, 1, 20), group="more: views")
     epsilons: tuple[float, ...] = option(
-        LEVELS,
+        STORABLE_RADII,
         "radii in the gallery, in pixel units of [0, 1]",
         length,
         group="more: views",

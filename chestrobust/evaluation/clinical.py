@@ -12,7 +12,7 @@ import numpy as np
 from chestrobust.attacks import corruptions, named
 from chestrobust.data import metadata
 from chestrobust.errors import DataError, setting
-from chestrobust.evaluation import measured, metrics
+from chestrobust.evaluation import intervals, measured, metrics
 
 # Balanced errors of the AlexNet of MedMNIST-C's authors at 224 px, clean and, of each corruption, the mean over
 # severities: `utils/baselines.py` of their package medmnistc 0.1.0, https://github.com/francescodisalvo05/medmnistc-api
@@ -173,7 +173,8 @@ def _resampled_error(subject, logits):
 def _auc_interval(subject, logits):
     ranks, patients = subject.splits.task.ranks(logits), subject.splits.test.patients
     resampled = metrics.bootstrap(subject.labels, ranks, **subject.resampling, patients=patients)["auc"]
-    return _interval(subject, metrics.macro_of(resampled))
+    of_labels = [intervals.auc(*of_label, patients) for of_label in zip(subject.labels.T, ranks.T, strict=True)]
+    return measured.mean_ends(metrics.auc(subject.labels, ranks), resampled, of_labels, len(subject.labels))
 
 
 def _interval(subject, resampled):

@@ -38,8 +38,8 @@ def share(hits, patients=None):
     elif patients is not None:
         count = len(np.unique(patients))
     middle, width = value + Z**2 / (2 * count), Z * np.sqrt(value * (1 - value) / count + Z**2 / (4 * count**2))
-    low, high = np.clip(np.array([middle - width, middle + width]) / (1 + Z**2 / count), 0, 1)
-    return float(value), float(low), float(high)
+    low, high = np.array([middle - width, middle + width]) / (1 + Z**2 / count)
+    return float(value), float(np.clip(low, 0, value)), float(np.clip(high, value, 1))
 
 
 def auc(labels, scores, patients=None):
@@ -125,8 +125,52 @@ def _mixed(assumed, found, patients):
     return (PRIOR * assumed + (patients - 1) * found) / (PRIOR + patients - 1)
 
 
+def is_still(low, high):
+    """Whether resamples show no spread: then all of them score what is found, and say nothing of how sure it is."""
+    return high - low < TINY
+
+
+def of_mean(ends):
+    """Interval of a mean over labels of which resamples show no spread: the mean of the labels' own ends.
+
+    Where every label is perfect, or none is, percentiles of resamples would claim certainty. A mean spreads no more
+    than its labels do on average, and as much if they go together.
+
+    Args:
+        ends: Low and high end of each label, or None.
+
+    Returns:
+        Low and high end, or None if a label has none.
+
+    Reference: on estimates of 1, Obuchowski and Lieber, 2002, https://doi.org/10.1016/s1076-6332(03)80329-x
+    """
+    return None if not ends or any(one is None for one in ends) else tuple(map(float, np.mean(ends, axis=0)))
+
+
+def apart(value, ends, other, other_ends):
+    """How far a value minus another may be from what is found, below and above, by the intervals of both.
+
+    As if they were independent: too far where they go together, as scores of the same images mostly do.
+
+    Args:
+        value, other: The two values.
+        ends, other_ends: Low and high end of each, or None.
+
+    Returns:
+        Two lengths, or None without both intervals.
+
+    Reference: Zou and Donner, 2008, https://doi.org/10.1002/sim.3095
+    """
+    if ends is None or other_ends is None:
+        return None
+    (low, high), (other_low, other_high) = ends, other_ends
+    return float(np.hypot(value - low, other_high - other)), float(np.hypot(high - value, other - other_low))
+
+
 def average_precision(value, resampled, patients):
     """Interval of a label's average precision: its standard error from resamples, on the scale of log-odds.
+
+    That of a perfect score is Wilson's of so many hits, one for each patient with the finding.
 
     Args:
         value: Average precision.
@@ -134,16 +178,22 @@ def average_precision(value, resampled, patients):
         patients: Number of patients with the finding.
 
     Returns:
-        Low and high end, or None with fewer than `LEAST` patients; of a perfect score, or where none varies, itself.
+        Low and high end, or None with fewer than `LEAST` patients, or if resamples show no spread.
+
+    Reference: Boyd et al., 2013, https://doi.org/10.1007/978-3-642-40994-3_29
     """
     if np.isnan(value) or patients < LEAST:
         return None
+    if value > 1 - TINY:
+        return share(np.ones(patients, bool))[1:]
     error = np.nanstd(logit(np.clip(resampled, 1e-6, 1 - 1e-6)))
+    if error < TINY:
+        return None
     low, high = expit(logit(np.clip(value, 1e-6, 1 - 1e-6)) + np.array([-Z, Z]) * error)
     return min(float(low), float(value)), max(float(high), float(value))
 
 
-def difference(value, resampled, patients):
+def difference(value, resampled, patients, still=None):
     """Interval of a difference of two models' scores on the same resamples, and the p-value of there being none.
 
     By the standard error of the resamples and Student's distribution, as percentiles are too narrow of few positives.
@@ -152,13 +202,15 @@ def difference(value, resampled, patients):
         value: The difference.
         resampled: `(resamples,)`; NaN is ignored.
         patients: Number of patients with the finding, or without it if these are fewer.
+        still: Half the width of its interval where resamples of neither model show a spread; see `apart`.
 
     Returns:
         Low end, high end and p, or None with fewer than `LEAST` patients.
     """
     if np.isnan(value) or patients < LEAST:
         return None
-    error = np.nanstd(resampled) * np.sqrt(patients / (patients - 1))
+    spread = np.nanstd(resampled) if still is None else still / Z
+    error = spread * np.sqrt(patients / (patients - 1))
     width = t.ppf(0.975, patients - 1) * error
     p = 2 * t.sf(abs(value) / error, patients - 1) if error > 0 else float(value == 0)
     return max(-1.0, float(value - width)), min(1.0, float(value + width)), float(p)

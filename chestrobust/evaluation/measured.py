@@ -3,11 +3,13 @@
 Beside every AUC stand sensitivity and specificity at fixed thresholds: an AUC is blind to what moves all images alike.
 
 Scores of a label have intervals by formula, as of few positives resamples know too little; their means over labels have
-percentiles of resamples, of whole patients where these are known. Differences are paired: both sets of answers are
+percentiles of resamples, of whole patients where these are known. Where these show no spread, as of perfect scores, the
+mean has that of its labels' own. Differences are paired: both sets of answers are
 scored on the same resamples.
 """
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 
@@ -25,6 +27,8 @@ class Kept:
 
     values: dict[str, np.ndarray]
     resampled: dict[str, np.ndarray]
+    label_ends: dict[str, list]
+    macro_ends: dict[str, list | None]
 
 
 class Measured:
@@ -53,24 +57,12 @@ class Measured:
         self.resampled = metrics.bootstrap(labels, self.ranks, **drawing) | resampled_shares(
             self.labels, self.reported, **drawing
         )
-        self.shares = {
-            "sensitivity": self._shares(self.labels, self.reported),
-            "specificity": self._shares(~self.labels, ~self.reported),
-        }
+        self.shares = shares(self.labels, self.reported, self.patients)
         self.values = {
             "auc": metrics.auc(labels, self.ranks),
             "ap": metrics.average_precision(labels, self.ranks),
             **{name: found[:, 0] for name, found in self.shares.items()},
         }
-
-    def _shares(self, among, hits):
-        """Share of hits among the images of each label, low and high end, `(num_labels, 3)`."""
-        of_label = []
-        for label in range(among.shape[1]):
-            chosen = among[:, label]
-            patients = None if self.patients is None else np.asarray(self.patients)[chosen]
-            of_label.append(intervals.share(hits[chosen, label], patients))
-        return np.array(of_label)
 
     def record(self):
         """What results hold of it: `macro_SCORE`, `per_label_SCORE` and `intervals`, each for `auc` (ROC), `ap`
@@ -95,15 +87,26 @@ class Measured:
         }
 
     def _intervals(self):
-        # Of fewer, resampling repeats the same few outcomes: an interval would look more certain than they are.
-        few, found = len(self.labels) < FEW, {}
+        found = {}
         for name in SCORES:
-            ends = metrics.interval(metrics.macro_of(self.resampled[name]))
-            found[f"macro_{name}"] = None if few else pair(ends)
-            found[f"per_label_{name}"] = {
-                label: None if few else pair(self._of_label(name, number)) for number, label in enumerate(self.names)
-            }
+            found[f"macro_{name}"] = self.macro_ends[name]
+            found[f"per_label_{name}"] = dict(zip(self.names, self.label_ends[name], strict=True))
         return found
+
+    @cached_property
+    def label_ends(self):
+        """The interval of each label, or None, by the names in `SCORES`."""
+        # Of fewer, resampling repeats the same few outcomes: an interval would look more certain than they are.
+        few, labels = len(self.labels) < FEW, range(len(self.names))
+        return {name: [None if few else pair(self._of_label(name, label)) for label in labels] for name in SCORES}
+
+    @cached_property
+    def macro_ends(self):
+        """That of the mean over labels, or None."""
+        count = len(self.labels)
+        return {
+            name: mean_ends(self.values[name], self.resampled[name], self.label_ends[name], count) for name in SCORES
+        }
 
     def _of_label(self, name, label):
         """Interval of a label's score, or None."""
@@ -116,13 +119,22 @@ class Measured:
             self.values[name][label], self.resampled[name][:, label], self._patients(labels)
         )
 
+    def _still(self, other, label, differences):
+        """Half the width of the interval of a label's difference from another's, if resamples of neither vary."""
+        # If only the differences don't, these are the same answers.
+        if max(np.nanstd(differences), np.nanstd(self.resampled["auc"][:, label])) > 0:
+            return None
+        mine, theirs = ((one.values["auc"][label], one.label_ends["auc"][label]) for one in (self, other))
+        lengths = intervals.apart(*mine, *theirs)
+        return lengths and max(lengths)
+
     def _patients(self, chosen):
         """Number of patients among the chosen images."""
         return int(chosen.sum()) if self.patients is None else len(np.unique(np.asarray(self.patients)[chosen]))
 
     def kept(self):
         """What `minus` needs of it, without the answers."""
-        return Kept(self.values, self.resampled)
+        return Kept(self.values, self.resampled, self.label_ends, self.macro_ends)
 
     def minus(self, other):
         """How much its scores are above another's of the same images, each at its own thresholds.
@@ -140,6 +152,10 @@ class Measured:
             both = ((one.values[name], one.resampled[name]) for one in (self, other))
             (values, others), resampled = zip(*both, strict=True)
             difference, *ends = metrics.macro_difference(values, others, *resampled)
+            if not few and intervals.is_still(*ends) and _is_still(self.resampled[name]):
+                mine, theirs = metrics.macro(values), metrics.macro(others)
+                lengths = intervals.apart(mine, self.macro_ends[name], theirs, other.macro_ends[name])
+                ends = _around(difference, lengths)
             found[f"macro_{name}"] = _difference(difference, *([np.nan, np.nan] if few else ends))
         return found | {"per_label_auc": dict(zip(self.names, self._of_labels(other, few), strict=True))}
 
@@ -155,13 +171,31 @@ class Measured:
         for label, value in enumerate(values):
             present = self.labels[:, label]
             patients = min(self._patients(present), self._patients(~present))
-            ends = None if few else intervals.difference(value, resampled[:, label], patients)
+            ends = None
+            if not few and not np.isnan(value):
+                still = self._still(other, label, resampled[:, label])
+                ends = intervals.difference(value, resampled[:, label], patients, still)
             rows.append((np.nan, np.nan, np.nan) if ends is None else ends)
         corrected = intervals.holm([p for *_, p in rows])
         return [
             None if np.isnan(value) else {**_difference(value, low, high), "p": number(p), "p_holm": number(together)}
             for value, (low, high, p), together in zip(values, rows, corrected, strict=True)
         ]
+
+
+def shares(labels, reported, patients):
+    """Sensitivity and specificity of each label with Wilson's ends, `(num_labels, 3)` each.
+
+    Args:
+        labels, reported: bool, `(count, num_labels)`.
+        patients: As in `intervals.share`.
+    """
+    found = {"sensitivity": [], "specificity": []}
+    for present, named in zip(labels.T, reported.T, strict=True):
+        for name, chosen, hits in (("sensitivity", present, named), ("specificity", ~present, ~named)):
+            people = None if patients is None else np.asarray(patients)[chosen]
+            found[name].append(intervals.share(hits[chosen], people))
+    return {name: np.array(of_labels) for name, of_labels in found.items()}
 
 
 def resampled_shares(labels, reported, *, resamples, seed, patients):
@@ -179,6 +213,16 @@ def resampled_shares(labels, reported, *, resamples, seed, patients):
         return {"sensitivity": seen / present, "specificity": passed / absent}
 
 
+def _is_still(resampled):
+    """Whether a mean over labels is the same on all resamples, `(resamples, num_labels)`."""
+    return intervals.is_still(*metrics.interval(metrics.macro_of(resampled)))
+
+
+def _around(value, lengths):
+    """The interval of a difference that reaches so far below and above it."""
+    return (np.nan, np.nan) if lengths is None else (max(-1.0, value - lengths[0]), min(1.0, value + lengths[1]))
+
+
 def _difference(value, low, high):
     return {"difference": number(value), "low": number(low), "high": number(high)}
 
@@ -189,5 +233,21 @@ def pair(ends):
 
 
 def ends(resampled, count):
-    """The interval of a score of a number of images, by its resamples, as results hold it; None of few."""
-    return None if count < FEW else pair(metrics.interval(resampled))
+    """The interval of a score of a number of images, by its resamples, as results hold it; None of few, or if still."""
+    found = metrics.interval(resampled)
+    return None if count < FEW or intervals.is_still(*found) else pair(found)
+
+
+def mean_ends(values, resampled, label_ends, count):
+    """The interval of a mean over labels as results hold it; that of its labels' own where resamples are still.
+
+    Args:
+        values: Of each label, `(num_labels,)`, NaN where it has no score.
+        resampled: `(resamples, num_labels)`.
+        label_ends: The interval of each label, or None.
+        count: Number of images.
+    """
+    found = ends(metrics.macro_of(resampled), count)
+    if found is None and count >= FEW:
+        return pair(intervals.of_mean([label_ends[label] for label in np.flatnonzero(~np.isnan(values))]))
+    return found

@@ -12,6 +12,7 @@
 What is computed is what `evaluate.py` computes of a file.
 """
 
+import functools
 import json
 import tempfile
 from dataclasses import dataclass
@@ -91,6 +92,8 @@ def evaluate(
     precision=EvaluateConfig.precision,
     seed=EvaluateConfig.seed,
     certify=EvaluateConfig.certify,
+    smooth=EvaluateConfig.smooth,
+    draws=EvaluateConfig.draws,
     transfer_from=None,
 ):
     """Attack a classifier, and say how far its robust score can be trusted.
@@ -108,6 +111,7 @@ def evaluate(
             `"per-image"`; (0, 1) by default. It is checked.
         custom_objects: Classes of the model that Keras doesn't know, by name.
         suite, steps, restarts, queries, resamples, precision, seed, certify: As the options of `evaluate.py`.
+        smooth, draws: Likewise; with noise, `results["smoothed"]` says which Euclidean changes reports surely survive.
         transfer_from: Another model, on which transferred images are made.
 
     Returns:
@@ -118,23 +122,21 @@ def evaluate(
         ModelError: If the model isn't understood, or takes other pixels.
     """
     settings = {"suite": suite, "steps": steps, "restarts": restarts, "queries": queries, "resamples": resamples}
-    settings |= {"precision": precision, "seed": seed, "certify": certify}
-    settings |= {"epsilons": (0.0, *map(float, np.atleast_1d(epsilon)))}
-    settings = commandline.read(EvaluateConfig, settings)
+    settings |= {"precision": precision, "seed": seed, "certify": certify, "smooth": smooth, "draws": draws}
+    settings = commandline.read(EvaluateConfig, settings | {"epsilons": (0.0, *map(float, np.atleast_1d(epsilon)))})
     pixel_range = arrays.pixel_range(input_range)
     splits = arrays.splits(
         images, labels, val_images, val_labels, label_names=label_names, task=task, pixel_range=pixel_range
     )
+    understood = functools.partial(models.understood, splits=splits, pixel_range=pixel_range)
     with keras.saving.custom_object_scope(custom_objects or {}):
-        found, other = (
-            one and models.understood(one, splits, pixel_range=pixel_range) for one in (model, transfer_from)
-        )
-    thresholds = np.full(len(splits.label_names), 0.5) if val_images is None else None
-    return Evaluation(_results(found, other, splits, settings, thresholds))
+        found, other = (one and understood(one) for one in (model, transfer_from))
+    return Evaluation(_results(found, other, splits, settings, 0.5 if val_images is None else None))
 
 
-def _results(found, other, splits, settings, thresholds):
+def _results(found, other, splits, settings, threshold):
     """What `evaluate.py` would write of a model in memory, an `opening.Opened`, under attack by these options."""
+    thresholds = None if threshold is None else np.full(len(splits.label_names), threshold)
     if settings["certify"]:
         bounds.of(found.model)  # Before anything is attacked.
     input_range = tuple(found.pixel_range.split())

@@ -120,14 +120,14 @@ def record(subject, *, sigma, draws, seed):
 
     def at(radius):
         worst, row = found.worst(split.labels, radius), {"radius": radius, "unchanged": found.unchanged(radius)}
-        resampled = measured.resampled_shares(
-            split.labels.astype(bool), worst, **subject.resampling, patients=split.patients
-        )
-        for name, shares in zip(resampled, metrics.shares(split.labels, worst), strict=True):
-            row[f"macro_{name}"] = metrics.number(metrics.macro(shares))
-            row[f"per_label_{name}"] = dict(zip(names, map(metrics.number, shares), strict=True))
-        ends = {name: measured.ends(metrics.macro_of(values), len(split)) for name, values in resampled.items()}
-        return {**row, "intervals": {f"macro_{name}": found for name, found in ends.items()}}
+        present, ends = split.labels.astype(bool), {}
+        resampled = measured.resampled_shares(present, worst, **subject.resampling, patients=split.patients)
+        for name, shares in measured.shares(present, worst, split.patients).items():
+            values, of_labels = shares[:, 0], list(map(measured.pair, shares[:, 1:]))
+            row[f"macro_{name}"] = metrics.number(metrics.macro(values))
+            row[f"per_label_{name}"] = dict(zip(names, map(metrics.number, values), strict=True))
+            ends[f"macro_{name}"] = measured.mean_ends(values, resampled[name], of_labels, len(split))
+        return {**row, "intervals": ends}
 
     radii = [at(share * sigma) for share in RADII if share * sigma < largest]
     return {"sigma": sigma, "draws": draws, "alpha": ALPHA, "largest_radius": largest, "radii": radii}

@@ -15,6 +15,10 @@ _CARLINI = ("carlini2019", "Carlini, Nicholas and Athalye, Anish and Papernot, N
             "Rauber, Jonas and Tsipras, Dimitris and Goodfellow, Ian and Madry, Aleksander and Kurakin, Alexey",
             "On Evaluating Adversarial Robustness", "arXiv preprint", 2019, "1902.06705")  # fmt: skip
 
+_COHEN = ("cohen2019", "Cohen, Jeremy M. and Rosenfeld, Elan and Kolter, J. Zico", "Certified Adversarial Robustness "
+          "via Randomized Smoothing", "International Conference on Machine Learning", 2019,
+          "1902.02918")  # fmt: skip
+
 # By how the names of attacks begin: key, authors, title, where, year, and the number at arXiv or None.
 ATTACKS = {
     "fgsm": ("goodfellow2015", "Goodfellow, Ian J. and Shlens, Jonathon and Szegedy, Christian", "Explaining and "
@@ -74,7 +78,7 @@ _COVID = ("cohen2020", "Cohen, Joseph Paul and Morrison, Paul and Dao, Lan and R
 DATA = {"chestmnist": (_NIH,), "nih": (_NIH,), "pneumoniamnist": (_KERMANY,), "covid": (_COVID,)}
 
 
-def cited(data, attacks, method=None, audited=False):
+def cited(data, attacks, method=None, audited=False, smoothed=False):
     """The works to cite, each once.
 
     Args:
@@ -82,6 +86,7 @@ def cited(data, attacks, method=None, audited=False):
         attacks: Names of the attacks.
         method: Name of the adversarial training, or None.
         audited: Whether there was an audit, which follows two of them.
+        smoothed: Whether randomized smoothing proved something.
 
     Returns:
         Tuples as in `ATTACKS`.
@@ -94,6 +99,7 @@ def cited(data, attacks, method=None, audited=False):
         begins = [key for key in ATTACKS if attack.startswith(key)]
         works += [ATTACKS[key] for key in sorted(begins, key=len)[-1:]]
     works += [METHODS[method]] if method in METHODS else []
+    works += [_COHEN] * smoothed
     works += [_CARLINI, _CROCE] if audited else []
     return list(dict.fromkeys(works))
 

@@ -1,9 +1,6 @@
 """Between which scores the truth lies: from what is certified to the lowest that an attack has found."""
 
-import math
-
 from chestrobust import catalogue
-from chestrobust.reporting.cells import markdown, with_interval
 from chestrobust.titles import radius
 
 
@@ -36,31 +33,6 @@ def tables(results):
         ]
         found.append(([f"Label, radius {radius(middle)}", "The true AUC"], rows))
     return found
-
-
-def smoothed(results):
-    """Lines of what randomized smoothing proves; none if nobody asked."""
-    found = results.get("smoothed")
-    if not found:
-        return []
-    names = ("macro_sensitivity", "macro_specificity")
-    rows = [
-        [
-            f"{row['radius']:g}",
-            *(with_interval(row[name], row["intervals"][name]) for name in names),
-            f"{100 * row['unchanged']:.1f} %",
-        ]
-        for row in found["radii"]
-    ]
-    header = ["Change up to (L2)", "Sensitivity, at least", "Specificity, at least", "Reports that can't change"]
-    length = 4 / 255 * math.prod(results["data"]["image_shape"]) ** 0.5
-    return [
-        *("", *markdown(header, rows), ""),
-        f"Of the model's majority under noise of {found['sigma']:g}, {found['draws']} draws, which prove nothing above "
-        f"{found['largest_radius']:.3g};",
-        f"each image's with probability {1 - found['alpha']:g}. 4/255 on every pixel is {length:.2f} long. "
-        "See docs/threats.md.",
-    ]
 
 
 def note(results):

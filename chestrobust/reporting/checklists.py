@@ -48,10 +48,12 @@ class Answer:
 def facts(dossier):
     """All that results say of a model in one dictionary: of its training, and under `judged` of its evaluation.
 
-    Keys that aren't in a file are made of several of its kind: `external` (evaluations on other data).
+    Keys that aren't in a file are made of several of its kind: `external` (evaluations on other data) and `smoothed`
+    (what randomized smoothing proved in each).
     """
     external = {name: found["data"]["name"] for name, found in dossier.external.items()}
-    return {**dossier.results, "data": dossier.data, "judged": dossier.judged, "external": external}
+    told = {"judged": dossier.judged | {"smoothed": [found["smoothed"] for found in dossier.smoothed]}}
+    return {**dossier.results, "data": dossier.data, **told, "external": external}
 
 
 def answered(known):
@@ -83,9 +85,12 @@ def _versions(versions):
     return ", ".join(f"{name} {version}" for name, version in versions.items() if version)
 
 
-def _radii(rows):
+def _radii(rows, judged):
     radii = sorted({row["epsilon"] for row in rows if verdict.has_radius(row)})
-    return f"L-infinity within [0, 1], epsilon {', '.join(map(titles.radius, radii))}" if radii else None
+    lengths = sorted({row["radius"] for found in judged.get("smoothed") or [] for row in found["radii"]} - {0})
+    told = [f"L-infinity within [0, 1], epsilon {', '.join(map(titles.radius, radii))}"] * bool(radii)
+    told += [f"L2 up to {', '.join(f'{length:g}' for length in lengths)}, by randomized smoothing"] * bool(lengths)
+    return "; ".join(told) or None
 
 
 def _robustness(rows, judged):
@@ -189,8 +194,8 @@ ITEMS = (
          ("judged.config", "judged.versions", "judged.hardware"),
          lambda chosen, versions, hardware: f"{len(chosen)} options, {len(versions)} versions, "
          f"{hardware.get('machine', 'a machine')} in the results"),
-    Item(FUTURE, "Robustness 1", "Say which variations are expected, attacks among them", ("judged.evaluations",),
-         _radii, _EVALUATE),
+    Item(FUTURE, "Robustness 1", "Say which variations are expected, attacks among them",
+         ("judged.evaluations", "judged"), _radii, _EVALUATE),
     Item(FUTURE, "Robustness 3", "Evaluate robustness", ("judged.evaluations", "judged", "judged.audit"),
          lambda rows, judged, lines: (told := _robustness(rows, judged)) and f"{told}; audit: {_audit(lines)}",
          _EVALUATE),

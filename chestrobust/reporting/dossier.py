@@ -56,6 +56,11 @@ class Dossier:
         return {key: found for key, found in self.evaluations.items() if found["data"]["name"] != name}
 
     @cached_property
+    def smoothed(self):
+        """Those of its own evaluations that say what randomized smoothing proves."""
+        return [found for found in self.own.values() if found.get("smoothed")]
+
+    @cached_property
     def chief(self):
         """The evaluation that says most of the model: on the images of its own results, else on others of its data.
 

@@ -6,7 +6,7 @@ import shlex
 
 from chestrobust import commandline, config, titles
 from chestrobust.errors import dashed
-from chestrobust.reporting import bibliography, verdict
+from chestrobust.reporting import bibliography, smoothing, verdict
 from chestrobust.tasks import Task
 
 SCORES = {"macro_auc": "AUC", "macro_ap": "AP"}
@@ -20,7 +20,9 @@ UNTOLD = ("overwrite", "resume", "params", "debug", "verbose", "data_dir")  # op
 
 def methods(dossier):
     """A paragraph to paste into a paper; what results don't say is left out, not guessed."""
-    return " ".join(filter(None, (_of_data(dossier), _of_training(dossier), _of_attacks(dossier), _of_scores(dossier))))
+    smoothed = map(smoothing.sentence, dossier.smoothed)
+    parts = (_of_data(dossier), _of_training(dossier), _of_attacks(dossier), *smoothed, _of_scores(dossier))
+    return " ".join(filter(None, parts))
 
 
 def _of_data(dossier):
@@ -85,7 +87,8 @@ def works(dossier):
     results = dossier.judged
     method = dossier.results.get("config", {}).get("method") if "baseline" in dossier.results else None
     attacks = dict.fromkeys(row["attack"] for row in results["evaluations"])
-    return bibliography.cited(dossier.data["name"], attacks, method, audited=bool(results.get("audit")))
+    audited, smoothed = bool(results.get("audit")), bool(dossier.smoothed)
+    return bibliography.cited(dossier.data["name"], attacks, method, audited, smoothed)
 
 
 def latex(models, rows):
@@ -95,17 +98,25 @@ def latex(models, rows):
         models: Names of the models.
         rows: Tuples of rows of results, one per model.
     """
-    header = " & ".join(["Attack", *(f"\\multicolumn{{{len(SCORES)}}}{{c}}{{{escaped(name)}}}" for name in models)])
-    lines = [
-        f"\\begin{{tabular}}{{l{'c' * len(SCORES) * len(models)}}}",
-        r"\toprule",
-        rf"{header} \\",
-        " & ".join(["", *(list(SCORES.values()) * len(models))]) + r" \\",
-        r"\midrule",
+    above = " & ".join(["Attack", *(f"\\multicolumn{{{len(SCORES)}}}{{c}}{{{escaped(name)}}}" for name in models)])
+    cells = [
+        [escaped(titles.title(entries[0])), *(_cell(entry, key) for entry in entries for key in SCORES)]
+        for entries in rows
     ]
-    for entries in rows:
-        cells = [_cell(entry, key) for entry in entries for key in SCORES]
-        lines.append(" & ".join([escaped(titles.title(entries[0])), *cells]) + r" \\")
+    scores = list(SCORES.values()) * len(models)
+    return _tabular(len(scores), [above, " & ".join(["", *scores])], cells)
+
+
+def latex_smoothed(results):
+    """What randomized smoothing proves, as a LaTeX table; `results` is what `evaluate.py --smooth` writes."""
+    header, rows = smoothing.table(results)
+    return _tabular(len(header) - 1, [" & ".join(map(escaped, header))], [map(escaped, row) for row in rows])
+
+
+def _tabular(columns, header, rows):
+    """A LaTeX table with so many columns beside the first: lines above the rule, and rows of cells."""
+    lines = [f"\\begin{{tabular}}{{l{'c' * columns}}}", r"\toprule"]
+    lines += [rf"{line} \\" for line in header] + [r"\midrule"] + [" & ".join(row) + r" \\" for row in rows]
     return "\n".join([*lines, r"\bottomrule", r"\end{tabular}"]) + "\n"
 
 

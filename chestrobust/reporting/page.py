@@ -10,7 +10,7 @@ import jinja2
 
 from chestrobust import __version__, devices, files, titles
 from chestrobust.errors import RunError
-from chestrobust.reporting import charts, checklists, dossier, exports, plots, sections, verdict
+from chestrobust.reporting import charts, checklists, dossier, exports, plots, sections, smoothing, verdict
 from chestrobust.runs import read_back
 from chestrobust.runs.folder import Run
 
@@ -129,6 +129,8 @@ def render(dossiers, several=False, compared=None):
         {"name": name, "colour": colour, "swatch": charts.swatch(colour), "dossier": one}
         for name, colour, one in zip(found.names, found.colours, dossiers, strict=True)
     ]
+    called = [(model["name"], model["dossier"]) for model in models]
+    smoothed = [(name, results) for name, one in called for results in one.smoothed]
     content = {
         "generator": f"{GENERATOR} {__version__}",
         "title": " and ".join(filter(None, (", ".join(found.names[:-1]), found.names[-1]))),
@@ -149,11 +151,14 @@ def render(dossiers, several=False, compared=None):
         "differences": sections.differences_from_first(found.names, compared)
         if several
         else sections.differences(subject),
-        "corruptions": sections.corruptions([(model["name"], model["dossier"]) for model in models]),
+        "corruptions": sections.corruptions(called),
+        "smoothed": sections.smoothed(called),
         "training": plots.training(dossiers, found),
         "audit_guide": audit_guide(),
         "latex": exports.latex(found.names, found.rows),
         "csv": exports.table(found.names, found.rows),
+        "smoothed_latex": "\n".join(exports.latex_smoothed(results) for _, results in smoothed),
+        "smoothed_csv": smoothing.as_csv(smoothed),
         "bibtex": exports.bibliography.bibtex(dict.fromkeys(work for one in dossiers for work in exports.works(one))),
     }
     try:

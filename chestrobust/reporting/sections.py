@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from chestrobust import titles
-from chestrobust.reporting import severities, verdict
+from chestrobust.reporting import severities, smoothing, verdict
 
 BOUNDS = {"floor": "floor", "certified": "certified"}  # rows that stand beside the worst attack
 
@@ -285,6 +285,23 @@ def corruptions(called):
             caption = " ".join(severities.notes(found)).replace("\n", " ")
             shown += [(f"{header[0]}, {name}", caption, header, rows) for header, rows in severities.tables(found)]
     return shown
+
+
+def smoothed(called):
+    """What no Euclidean change goes below, of each model that `--smooth` was run on; arguments as of `corruptions`.
+
+    Returns:
+        A list of a heading, a header, rows of text, and sentences on what they promise and what they don't.
+    """
+    return [
+        (
+            f"Any Euclidean change, noise {found['smoothed']['sigma']:g}, {name}",
+            *smoothing.table(found),
+            smoothing.notes(found),
+        )
+        for name, one in called
+        for found in one.smoothed
+    ]
 
 
 def _cells(found):

@@ -13,7 +13,7 @@ a dash then.
 import sys
 from collections import Counter
 
-from chestrobust.reporting import brackets, severities
+from chestrobust.reporting import brackets, severities, smoothing
 from chestrobust.reporting.cells import NONE, digits, markdown, paired, with_interval
 from chestrobust.reporting.verdict import has_radius, lowest
 from chestrobust.tasks import Task
@@ -98,7 +98,7 @@ def evaluation(results, verbose=True):
         *_by_group(results),
         *(line for header, rows in brackets.tables(results) for line in ("", *markdown(header, rows))),
         *brackets.note(results),
-        *brackets.smoothed(results),
+        *smoothing.lines(results),
         *_by_severity(results),
         "",
         *(audit_line(line) for line in results["audit"] if verbose or _is_told(line)),

@@ -60,6 +60,19 @@ def test_an_auc_of_0_or_1_has_an_interval_to_one_side():
     assert intervals.auc(labels, scores)[1] == pytest.approx(1 - low)
 
 
+def test_a_mean_of_perfect_labels_has_the_mean_of_their_ends():
+    assert intervals.of_mean([(0.6, 1.0), (0.8, 1.0)]) == pytest.approx((0.7, 1))
+    assert intervals.of_mean([(0.6, 1.0), None]) is None and intervals.of_mean([]) is None
+    # 0.9 in [0.7, 1] minus 0.2 in [0.1, 0.5]: roots of 0.2^2 + 0.3^2 and of 0.1^2 + 0.1^2.
+    assert intervals.apart(0.9, (0.7, 1), 0.2, (0.1, 0.5)) == pytest.approx((0.36056, 0.14142), abs=1e-5)
+    assert intervals.apart(1, None, 0, (0, 0.2)) is None
+
+
+def test_a_perfect_average_precision_has_wilsons_interval_of_its_patients():
+    assert intervals.average_precision(1.0, np.ones(9), 20) == pytest.approx((20 / (20 + intervals.Z**2), 1))
+    assert intervals.average_precision(0.5, np.full(9, 0.5), 20) is None
+
+
 def test_fewer_than_four_patients_have_no_interval():
     scores = np.random.default_rng(0).normal(size=60)
     for count, patients in ((3, None), (57, None), (9, np.arange(60) // 3)):
@@ -98,6 +111,10 @@ def test_a_difference_is_tested_by_student_with_few_positives():
     assert (low, high) == pytest.approx((0.2 - 3.1824 * 0.11547, 0.2 + 3.1824 * 0.11547), abs=1e-4)
     assert p == pytest.approx(0.1817, abs=1e-4)
     assert intervals.difference(0.0, np.zeros(5), 9) == (0, 0, 1)
+    # Where resamples show no spread the error is that of the intervals of both.
+    low, high, p = intervals.difference(-1.0, np.full(5, -1.0), 4, still=0.6)
+    assert (low, high) == (-1, pytest.approx(-1 + 3.1824 * 0.6 / 1.95996 * np.sqrt(4 / 3), abs=1e-3))
+    assert p == pytest.approx(0.0663, abs=1e-3)
 
 
 def test_average_precision_has_an_interval_on_the_scale_of_log_odds():

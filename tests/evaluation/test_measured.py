@@ -89,6 +89,55 @@ def test_differences_are_those_of_the_same_resamples(predictions):
     assert nothing["per_label_auc"]["a"] == {"difference": 0, "low": 0, "high": 0, "p": 1, "p_holm": 1}
 
 
+def separated(count, sign, num_labels=2):
+    """Labels of which half are positive, and logits that rank all pairs of each right, or all wrong."""
+    labels = (np.arange(count) % 2 == 0).astype(np.uint8)[:, None].repeat(num_labels, axis=1)
+    return labels, sign * (2.0 * labels - 1) * np.linspace(1, 2, count)[:, None]
+
+
+@pytest.mark.parametrize("patients", (None, np.arange(20) // 2))
+def test_perfect_scores_of_a_few_images_are_not_certain(patients):
+    for sign in (1, -1):
+        labels, logits = separated(20, sign)
+        found = Measured(MULTI, "ab", labels, logits, resamples=30, patients=patients).record()
+        for name in ("auc", "sensitivity", "specificity", "ap"):
+            if (sign, name) == (-1, "ap"):
+                continue  # Of all pairs in the wrong order it varies.
+            value, ends = found[f"macro_{name}"], found["intervals"][f"macro_{name}"]
+            assert value == pytest.approx((sign + 1) / 2)
+            assert ends == pytest.approx(found["intervals"][f"per_label_{name}"]["a"])
+            assert ends[0] <= value <= ends[1] and 0.1 < ends[1] - ends[0] < 0.5
+    # With fewer than four positives there is none.
+    labels[4:, 0], logits[4:, 0] = 0, 2
+    found = Measured(MULTI, "ab", labels, logits, resamples=30).record()
+    assert found["intervals"]["per_label_auc"]["a"] is None and found["intervals"]["macro_auc"] is None
+
+
+def test_other_scores_keep_the_percentiles_of_their_resamples(predictions):
+    labels, logits = predictions
+    logits[:, 0] = 4.0 * labels[:, 0] - 2  # one perfect label among others
+    ways = {"resamples": 60, "seed": 5, "patients": np.arange(60) // 2}
+    found = Measured(MULTI, "abc", labels, logits, **ways).record()
+    resampled = metrics.bootstrap(labels, logits, **ways)
+    for name in ("auc", "ap"):
+        expected = np.nanquantile(np.nanmean(resampled[name], axis=1), (0.025, 0.975))
+        np.testing.assert_array_equal(found["intervals"][f"macro_{name}"], expected)
+    assert found["per_label_auc"]["a"] == 1
+
+
+def test_the_fall_from_perfect_to_nothing_is_not_certain_either():
+    labels, right = separated(20, 1)
+    clean, attacked = (Measured(MULTI, "ab", labels, logits, resamples=30) for logits in (right, -right))
+    for before in (clean, clean.kept()):
+        fall = attacked.minus(before)
+        for found in (fall["macro_auc"], fall["macro_sensitivity"], fall["per_label_auc"]["a"]):
+            assert found["difference"] == found["low"] == -1
+            assert -1 < found["high"] < -0.5
+        assert 0 < fall["per_label_auc"]["a"]["p"] < 0.01
+    same = clean.minus(Measured(MULTI, "ab", labels, right * 2, resamples=30))["macro_auc"]
+    assert same["difference"] == 0 and same["low"] == -same["high"] < -0.1
+
+
 def test_classes_are_reported_by_the_most_probable():
     labels = np.eye(3, dtype=np.uint8)[[0, 0, 1, 1, 2, 2]]
     logits = 4.0 * np.eye(3)[[0, 1, 1, 1, 2, 0]]

@@ -10,9 +10,10 @@ import pytest
 from keras import layers
 
 import chestrobust
+from chestrobust import models
 from chestrobust.data import arrays
 from chestrobust.errors import DataError, ExpectedError, ModelError, TrainingError
-from chestrobust.evaluation import published
+from chestrobust.evaluation import published, smoothing
 
 FEW = {"epsilon": 8 / 255, "steps": 3, "resamples": 10}
 
@@ -125,6 +126,23 @@ def test_the_result_says_itself_and_is_written(tmp_path):
     assert {line["name"] for line in found.audit} >= {"logits give the answers", "input range"}
 
 
+def test_smoothing_is_an_argument_and_tells_what_it_tells_of_a_file():
+    model = trained("sequential")
+    found = chestrobust.evaluate(model, *TEST, **FEW, smooth=0.1, draws=50)
+    told = found.results["smoothed"]
+    assert (told["sigma"], told["draws"], found.results["config"]["smooth"]) == (0.1, 50, 0.1)
+    splits, pixels = arrays.splits(*TEST), arrays.pixel_range(None)
+    logits = models.understood(model, splits, pixel_range=pixels).model
+    apart = smoothing.smoothed(logits, splits.task, splits.test.images, np.full(1, 0.5), sigma=0.1, draws=50)
+    assert told["radii"]
+    for row in told["radii"]:
+        shares = apart.shares(splits.test.labels, row["radius"])
+        assert shares == (row["macro_sensitivity"], row["macro_specificity"])
+    assert told["radii"][0]["macro_sensitivity"] > 0.5
+    assert "So many draws prove nothing above" in str(found)
+    assert "smoothed" not in chestrobust.evaluate(model, *TEST, **FEW).results
+
+
 def test_classes_have_a_robust_accuracy_beside_the_joint_score():
     rng, classes = np.random.default_rng(0), np.arange(40) % 3
     images = rng.integers(60, 160, (40, 8, 8)).astype(np.uint8)
@@ -180,6 +198,9 @@ def test_whoever_calls_from_python_is_told_of_arguments(tmp_path):
         ({"steps": 2.5}, r"^steps: expected a whole number"),
         ({"epsilon": 8}, r"^epsilon: images run from 0 to 1.*Did you mean 8\.0/255\?"),
         ({"certify": "no"}, r"^certify: expected True or False\. Received: no\.$"),
+        ({"smooth": 0}, r"^smooth: expected a length above 0\. Received: 0$"),
+        ({"smooth": 25}, r"^smooth: images run from 0 to 1.*Did you mean 25/255\?"),
+        ({"smooth": 0.1, "draws": 0}, r"^draws: expected a whole number >= 1\. Received: 0$"),
     ],
 )
 def test_options_of_an_evaluation_are_those_of_the_command_line(options, message):

@@ -97,6 +97,25 @@ def evaluation(drop=0.0, **changed):
     }
 
 
+def smoothed(**changed):
+    """What `evaluate.py --smooth` finds: at the last length nothing is left, and there is no interval of it."""
+    rows = [
+        {
+            "radius": radius,
+            "unchanged": unchanged,
+            **{f"macro_{name}": share for name, share in (("sensitivity", share), ("specificity", share - 0.125))},
+            "per_label_sensitivity": dict.fromkeys(LABELS, share),
+            "per_label_specificity": dict.fromkeys(LABELS, share - 0.125),
+            "intervals": {
+                "macro_sensitivity": [share - 0.0625, share + 0.0625] if radius else None,
+                "macro_specificity": [share - 0.25, share],
+            },
+        }
+        for radius, share, unchanged in ((0.0, 0.75, 0.875), (0.05, 0.5, 0.25), (0.1, 0.25, 0.0))
+    ]
+    return {"sigma": 0.1, "draws": 200, "alpha": 0.001, "largest_radius": 0.163, "radii": rows} | changed
+
+
 def results(drop=0.0, baseline=None, **changed):
     options = config.AdversarialConfig() if baseline else config.BaselineConfig()
     found = {

@@ -247,6 +247,42 @@ def test_what_is_left_without_an_attacker_has_its_tables(tmp_path):
     assert "+.125 [+.062, +.188] 1.25 2.50 .500 .250" in parsed.shown and "AlexNet" in parsed.shown
 
 
+def test_what_smoothing_proves_has_its_table_and_its_words(tmp_path):
+    found = made.evaluation(smoothed=made.smoothed())
+    other = made.evaluation(smoothed=made.smoothed(sigma=0.3), data=made.data(sha256="cd" * 32))
+    folder = made.folder(tmp_path / EVIL.replace("/", ""), made.results(), {"standard": found, "other": other})
+    parsed = rendered(folder)
+    assert (parsed.open, parsed.wrong) == ([], [])
+    assert "Any Euclidean change, noise 0.1, " in parsed.shown and "noise 0.3" not in parsed.shown
+    assert "0.05 .500 [.438, .562] .375 [.250, .500] 25.0 %" in parsed.shown
+    assert "0 .750 [-] .625 [.500, .750] 87.5 %" in parsed.shown
+    for words in (
+        "of what most of 200 draws of Gaussian noise",
+        "not of the model itself",
+        "with a probability of 0.999, not with certainty",
+        "an abstention and counts as wrong",
+        "prove nothing above 0.163",
+        "4/255 on every pixel is 0.44 long",
+    ):
+        assert words in parsed.shown.replace("Of what", "of what")
+    assert "& Sensitivity, at least &" in parsed.shown  # LaTeX
+    assert "@misc{cohen2019," in parsed.shown
+    assert "L2 up to 0.05, 0.1, by randomized smoothing" in parsed.shown  # the checklists
+    names = [attributes["id"] for _, attributes in parsed.elements if "id" in attributes]
+    assert len(names) == len(set(names))
+
+
+def test_draws_that_prove_nothing_have_words_and_no_table(tmp_path):
+    found = made.evaluation(smoothed=made.smoothed(radii=[], largest_radius=0.0))
+    parsed = rendered(made.folder(tmp_path / "run", made.results(), {"standard": found}))
+    assert parsed.wrong == [] and "prove nothing above 0." in parsed.shown
+    assert "Reports that can't change" not in [text.strip() for text in parsed.texts]
+
+
+def test_nobody_who_did_not_ask_reads_of_smoothing(pair):
+    assert "smoothing" not in rendered(pair[1]).shown
+
+
 def test_certified_and_stored_scores_stand_beside_the_attacks(tmp_path):
     found = made.evaluation()
     found["evaluations"] += [made.row("certified", epsilon, 0.25, unchanged=0.375) for epsilon in made.RADII]

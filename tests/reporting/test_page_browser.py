@@ -56,7 +56,7 @@ def browser():
 
 def written(folder, kept):
     """The page of a robust run with its baseline, its evaluation and a gallery."""
-    rows = made.evaluation()
+    rows = made.evaluation(smoothed=made.smoothed())
     rows["evaluations"][0]["per_label_auc"]["mass"] = None
     rows["audit"] += [made.line("gradients", "failed", "invalid"), made.line("corners", "passed", "note")]
     made.folder(folder / "run", made.results(baseline="../base"), {"standard": rows}, gallery=kept)

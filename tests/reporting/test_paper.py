@@ -13,7 +13,7 @@ import pytest
 
 from chestrobust import catalogue, config
 from chestrobust.config import methods
-from chestrobust.reporting import bibliography, checklists, dossier, exports
+from chestrobust.reporting import bibliography, checklists, dossier, exports, smoothing
 
 
 @pytest.fixture
@@ -63,6 +63,27 @@ def test_csv_holds_all_digits():
     (line,) = csv.DictReader(io.StringIO(exports.table(["a, b"], rows)))
     assert (line["model"], line["attack"], float(line["macro_auc"])) == ("a, b", "clean", 0.8754321987654321)
     assert float(line["macro_auc_low"]) == pytest.approx(0.825)
+
+
+def test_what_smoothing_proves_goes_into_the_paragraph_and_tables_of_its_own(tmp_path):
+    found = made.evaluation(smoothed=made.smoothed())
+    subject = dossier.read(made.folder(tmp_path / "run", made.results(), {"standard": found}))[0]
+    text = exports.methods(subject)
+    assert "200 draws of Gaussian noise of deviation 0.1 per image, against changes of Euclidean (L2) length" in text
+    assert "up to 0, 0.05, 0.1: each image's holds for the smoothed model with a probability of 0.999" in text
+    lines = exports.latex_smoothed(found).splitlines()
+    assert lines[0] == r"\begin{tabular}{lccc}"
+    assert (
+        lines[2] == r"Change up to (L2) & Sensitivity, at least & Specificity, at least & Reports that can't change \\"
+    )
+    assert lines[5] == r"0.05 & .500 [.438, .562] & .375 [.250, .500] & 25.0 \% \\"
+    rows = list(csv.DictReader(io.StringIO(smoothing.as_csv([("a, b", found)]))))
+    assert [float(row["radius"]) for row in rows] == [0, 0.05, 0.1]
+    assert [row["macro_sensitivity_low"] for row in rows] == ["", "0.4375", "0.1875"]
+    assert {(row["model"], row["sigma"], row["draws"], row["alpha"]) for row in rows} == {
+        ("a, b", "0.1", "200", "0.001")
+    }
+    assert [float(row["unchanged"]) for row in rows] == [0.875, 0.25, 0]
 
 
 @pytest.mark.parametrize(
