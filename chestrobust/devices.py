@@ -87,9 +87,11 @@ def chief():
     return _place.worker == 0
 
 
-def silent():
-    """The `disable` of a tqdm bar: bars are the chief's, and none where output isn't a terminal but a file."""
-    return None if chief() else True
+def bars():
+    """How tqdm shows a bar: bars are the chief's, and none goes into a file; in a notebook all share one line."""
+    if chief() and type(sys.stderr).__module__ == "ipykernel.iostream":
+        return {"disable": False, "position": 0}  # a notebook doesn't move up to the bar above
+    return {"disable": None if chief() else True}
 
 
 def worker():
@@ -204,10 +206,7 @@ def record():
     """What `results.json` holds of it."""
     import tensorflow as tf
 
-    names = {
-        tf.distribute.MirroredStrategy: "mirrored",
-        tf.distribute.MultiWorkerMirroredStrategy: "multiworker",
-    }
+    names = {tf.distribute.MirroredStrategy: "mirrored", tf.distribute.MultiWorkerMirroredStrategy: "multiworker"}
     return {"strategy": names.get(type(strategy()), "none"), "replicas": replicas(), "workers": _place.workers}
 
 

@@ -302,6 +302,15 @@ def test_a_single_device_and_no_cluster_is_the_default(monkeypatch):
     assert devices.record() == {"strategy": "none", "replicas": 1, "workers": 1}
 
 
+def test_bars_are_shown_at_a_terminal_and_in_a_notebook_and_are_the_chiefs(monkeypatch):
+    monkeypatch.setattr(devices, "_place", devices.Place())
+    assert devices.bars() == {"disable": None}  # tqdm looks whether standard error is a terminal
+    monkeypatch.setattr(sys, "stderr", type("OutStream", (), {"__module__": "ipykernel.iostream"})())
+    assert devices.bars() == {"disable": False, "position": 0}
+    monkeypatch.setattr(devices, "_place", devices.Place("multiworker", 1, 2))
+    assert devices.bars() == {"disable": True}
+
+
 @pytest.mark.parametrize(
     ("text", "place"),
     [

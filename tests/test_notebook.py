@@ -1,6 +1,7 @@
 """The notebook: no outputs in the repository, options that exist, and it runs from the first cell to the last."""
 
 import ast
+import html
 import re
 import shlex
 import sys
@@ -54,6 +55,7 @@ def test_its_code_parses_and_its_commands_have_options_that_exist(notebook):
 
 def test_on_colab_an_address_is_asked_for_in_one_line_and_elsewhere_nothing_happens(notebook, monkeypatch, tmp_path):
     first = re.sub(r"(?m)^(\s*)[!%].*$", r"\1pass", code(notebook)[0].source)
+    named = first.replace('REPOSITORY = ""', 'REPOSITORY = "https://example.org/project"')
     monkeypatch.chdir(tmp_path)
     exec(first, {})
     monkeypatch.setitem(sys.modules, "google.colab", object())
@@ -61,7 +63,14 @@ def test_on_colab_an_address_is_asked_for_in_one_line_and_elsewhere_nothing_happ
         exec(first, {})
     # What IPython shows in the place of a traceback.
     assert caught.value._render_traceback_() == [str(caught.value)]
-    exec(first.replace('REPOSITORY = ""', 'REPOSITORY = "https://example.org/project"'), {})
+    with pytest.raises(
+        Exception, match=r"^REPOSITORY: expected this project\. Received: https://example\.org/project\."
+    ):
+        exec(named, {})  # git has fetched nothing
+    monkeypatch.setattr(sys, "path", [*sys.path])
+    (tmp_path / "project").mkdir()
+    (tmp_path / "project" / "diagnosis.py").touch()
+    exec(named, {})
     monkeypatch.chdir(ROOT)
     exec(first, {})  # in a checkout, also on Colab
 
@@ -83,7 +92,14 @@ def test_it_runs_from_the_first_cell_to_the_last(notebook, tmp_path):
     assert smaller.count("120, 1") == smaller.count(str(tmp_path)) == 1
     choices.source = smaller
     nbclient.NotebookClient(notebook, timeout=900, resources={"metadata": {"path": str(ROOT)}}).execute()
-    pictures = [output for cell in code(notebook) for output in cell.outputs if "image/png" in output.get("data", {})]
-    assert len(pictures) == 4
+    data = [output.get("data", {}) for cell in code(notebook) for output in cell.outputs]
+    assert sum("image/png" in shown for shown in data) == 4
+    (page,) = (shown["text/html"] for shown in data if "<iframe" in shown.get("text/html", ""))
+    _, _, content = (tmp_path / "runs" / "robust" / "report.html").read_text().partition("<head>")
+    assert content in html.unescape(page)
+    for cell in code(notebook):
+        if re.match(r"run\(|TRAINING", cell.source):
+            said = "".join(output.text for output in cell.outputs if output.output_type == "stream")
+            assert "Starting TensorFlow" in said  # as at a terminal, bars included
     for name in ("report.html", "model_card.md", "evaluations/notebook.json"):
         assert (tmp_path / "runs" / "robust" / name).is_file()

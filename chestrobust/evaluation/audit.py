@@ -127,7 +127,7 @@ def of_split(
         *(partial(check, rows) for check in published.CHECKS),
         *(partial(_copies, split, train), study.corners, partial(_untouched, variables, before)),
     ]
-    return [check() for check in tqdm(checks, "Audit", unit=" checks", leave=False, disable=devices.silent())]
+    return [check() for check in tqdm(checks, "Audit", unit=" checks", leave=False, **devices.bars())]
 
 
 def _other_attacks(study, attack, thorough, source):

@@ -143,8 +143,8 @@ def run_on_all(models, task, split, attack, *, source, progress=False, known=Non
         total=sum(len(parts[piece]) for piece in mine),
         desc=attack.title,
         unit=" images",
-        disable=devices.silent() if progress else True,
         leave=False,
+        **(devices.bars() if progress else {"disable": True}),
     ) as bar:
         devices.spread(answer, mine, source, *models)
     # What other workers answered is zero here, so the sum is exact.

@@ -113,7 +113,7 @@ def record(subject, *, sigma, draws, seed):
             bar.update()
 
     total = sum(len(parts[piece]) for piece in mine)
-    with tqdm(total=total, desc="Smoothing", unit=" images", leave=False, disable=devices.silent()) as bar:
+    with tqdm(total=total, desc="Smoothing", unit=" images", leave=False, **devices.bars()) as bar:
         devices.spread(ask, mine, subject.model)
     found = _judged(devices.total(hits), sigma, draws, ALPHA)
     largest = float(_judged(np.full((1, len(names)), draws), sigma, draws, ALPHA).radius.max())

@@ -214,7 +214,7 @@ class Subject(scoring.Scores):
         rows = [self.row({"attack": "clean", "epsilon": 0.0}, [self.clean])]
         attacks = {epsilon: self.attacks(epsilon) for epsilon in sorted(set(self.options.epsilons)) if epsilon > 0}
         count = sum(map(len, itertools.chain.from_iterable(by_row.values() for by_row in attacks.values())))
-        with tqdm(total=count, desc="Attacks", disable=devices.silent()) as bar:
+        with tqdm(total=count, desc="Attacks", **devices.bars()) as bar:
             for epsilon, by_row in attacks.items():
                 candidates, kept = [self.clean], [self.clean]
                 for name, together in by_row.items():
@@ -310,7 +310,7 @@ class Subject(scoring.Scores):
         task, split = self.splits.task, self.splits.test
         labels = split.labels[audit.chosen(split)]
         curve, counts = [], [steps for steps in CURVE_STEPS if steps <= 2 * self.options.steps]
-        for steps in tqdm(counts, desc="Steps", leave=False, disable=devices.silent()):
+        for steps in tqdm(counts, desc="Steps", leave=False, **devices.bars()):
             attack = named.pgd_of(epsilon, steps, seed=self.options.seed, precision=self.options.precision)
             logits = audit.run_on_sample(self.model, task, split, attack, known=self.outcomes).logits
             auc = metrics.macro(metrics.auc(labels, task.ranks(logits)))

@@ -1,10 +1,12 @@
 """The report page in a real browser: what moves, what is said to a screen reader, and that nothing is loaded."""
 
 import base64
+import html
 import io
 import json
 import shutil
 import statistics
+from pathlib import Path
 
 import made
 import numpy as np
@@ -30,6 +32,7 @@ from selenium.webdriver.common.by import By  # noqa: E402
 from selenium.webdriver.common.keys import Keys  # noqa: E402
 from selenium.webdriver.support.ui import Select, WebDriverWait  # noqa: E402
 
+ROOT = Path(__file__).resolve().parents[2]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 THEMES, WIDTHS = ("light", "dark"), (390, 1200)  # pixels
 
@@ -153,6 +156,24 @@ def test_the_pictures_of_both_models_follow_and_the_perturbation_is_drawn(browse
     assert pixels == [[4, 128, 128, 128, 255]] * 2
     Select(browser.find_element(By.ID, "patient")).select_by_visible_text("test image 7")
     assert browser.find_element(By.CSS_SELECTOR, ".view img").get_attribute("alt") == "test image 7, clean"
+
+
+def test_in_the_notebook_its_links_and_its_slider_stay_in_their_frame(browser, whole, tmp_path):
+    cells = json.loads((ROOT / "notebook.ipynb").read_text())["cells"]
+    (source,) = ("".join(cell["source"]) for cell in cells if "<iframe" in "".join(cell["source"]))
+    folder, found = tmp_path / "robust", []
+    shutil.copytree(whole.parent, folder)
+    exec(source, {"Path": Path, "FOLDER": tmp_path, "html": html, "HTML": str, "display": found.append})
+    (tmp_path / "notebook.html").write_text(f"<!doctype html>{found[0]}")
+    shown(browser, tmp_path / "notebook.html")
+    browser.switch_to.frame(browser.find_element(By.TAG_NAME, "iframe"))
+    browser.find_element(By.LINK_TEXT, "Gallery").click()
+    WebDriverWait(browser, 30).until(lambda _: browser.execute_script("return window.scrollY") > 0)
+    before = texts(browser, ".answers li")
+    browser.find_element(By.ID, "radius").send_keys(Keys.END)
+    assert texts(browser, ".answers li") != before
+    assert attack(browser)  # says what it did
+    browser.switch_to.default_content()
 
 
 def test_tables_are_sorted_by_a_press_and_say_so(browser, path):
