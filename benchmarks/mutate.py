@@ -293,6 +293,15 @@ BREAKAGES = (
     ("edited code of a layer finds the scores of the old one", "evaluation/cache.py",
      "list(input_range), digests]", "list(input_range)]",
      "evaluation/test_strangers.py::test_other_code_of_a_class_is_another_model"),
+    ("the gradient of one label isn't missed", "evaluation/checks.py", " and max(alone) <= FEW", "",
+     "evaluation/test_audit.py::test_one_label_of_many_that_hides_its_gradient_is_caught"),
+    ("one label's floor is a share of all", "evaluation/checks.py", " and most <= MANY", "",
+     "evaluation/test_audit.py::test_one_label_of_many_that_hides_its_gradient_is_caught"),
+    ("what Python draws is asked for in one graph", "evaluation/checks.py", ", outcomes.retraced(self.model, self.images))",
+     ")", "evaluation/test_audit.py::test_randomness_that_python_draws_is_caught_though_a_graph_repeats_it"),
+    ("columns are judged on the half that chose them", "evaluation/ordering.py",
+     "_moved(*pair) for pair in (halves, halves[::-1])", "_moved(half, half) for half in halves",
+     "evaluation/test_audit.py::test_columns_change_places_only_where_that_is_no_chance"),
 )  # fmt: skip
 
 
