@@ -297,11 +297,19 @@ BREAKAGES = (
      "evaluation/test_audit.py::test_one_label_of_many_that_hides_its_gradient_is_caught"),
     ("one label's floor is a share of all", "evaluation/checks.py", " and most <= MANY", "",
      "evaluation/test_audit.py::test_one_label_of_many_that_hides_its_gradient_is_caught"),
-    ("what Python draws is asked for in one graph", "evaluation/checks.py", ", outcomes.retraced(self.model, self.images))",
-     ")", "evaluation/test_audit.py::test_randomness_that_python_draws_is_caught_though_a_graph_repeats_it"),
+    ("what Python draws is asked for in one graph", "evaluation/checks.py",
+     ", outcomes.retraced(self.model, self.images))", ")", "evaluation/test_audit.py::test_randomness_that_python_draws_is_caught_though_a_graph_repeats_it"),
     ("columns are judged on the half that chose them", "evaluation/ordering.py",
      "_moved(*pair) for pair in (halves, halves[::-1])", "_moved(half, half) for half in halves",
      "evaluation/test_audit.py::test_columns_change_places_only_where_that_is_no_chance"),
+    ("L2 steps lose gradients whose squares are 0", "attacks/norms.py", "in (_largest, _euclidean):", "in (_euclidean,):",
+     "attacks/test_attacks.py::test_l2_attacks_climb_gradients_whose_squares_float32_does_not_hold"),
+    ("images as stored may lie below what is published", "evaluation/published.py",
+     'weak += [row["stored"]["macro_auc"]', 'weak += [row["macro_auc"]',
+     "evaluation/test_audit.py::test_rows_that_contradict_each_other_are_caught"),
+    ("heads in capital letters stay in the order of the alphabet", "models/opening.py",
+     "[whole.outputs[place] for place in places]", "whole.outputs",
+     "models/test_opening.py::test_several_heads_are_put_in_the_order_of_the_labels"),
 )  # fmt: skip
 
 

@@ -389,6 +389,7 @@ def rows_of(**changed):
         (rows_of(joint=0.75, fgsm=0.69), "joint is the worst", 0.06),
         (rows_of(floor=0.71), "floor is below", 0.01),
         (rows_of(fgsm=0.6), "PGD is the strongest", 0.1),
+        ([*ROWS, ROWS[2] | {"stored": {"macro_auc": 0.6}}], "PGD is the strongest", 0.1),
         ([*ROWS, ROWS[2] | {"attack": "square", "macro_auc": 0.059}], "PGD is the strongest", 0.641),
         ([*ROWS, ROWS[2] | {"epsilon": 0.3, "macro_auc": 0.56}], "rows fall with epsilon", 0.06),
         ([*ROWS, ROWS[2] | {"attack": "noise", "max_perturbation": 0.11}], "rows stay in the ball", 0.01),
