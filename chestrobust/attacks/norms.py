@@ -61,7 +61,10 @@ def _uniform_in_sphere(shape, key):
 
 
 def _unit(changes):
-    return tf.math.divide_no_nan(changes, _euclidean(changes)[:, None, None, None])
+    # First by the largest: squares of a sure model's gradients are 0 in float32, and those of large ones infinite.
+    for length in (_largest, _euclidean):
+        changes = tf.math.divide_no_nan(changes, length(changes)[:, None, None, None])
+    return changes
 
 
 def _shrink_to_sphere(images, clean, epsilon):

@@ -5,6 +5,7 @@ An outcome is found again only by the same attack, model and data, computed by t
 
 import functools
 import hashlib
+import inspect
 import json
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import numpy as np
 from chestrobust import files
 from chestrobust.errors import RunError
 from chestrobust.evaluation.outcomes import Outcome
+from chestrobust.models import graph
 from chestrobust.runs import arrays, provenance
 
 PACKAGE = Path(__file__).resolve().parents[1]
@@ -39,6 +41,22 @@ def code():
             content = file.read_bytes().replace(b"\r\n", b"\n")
             digest.update(f"{file.relative_to(PACKAGE).as_posix()} {len(content)}\n".encode() + content)
     return digest.hexdigest()
+
+
+def identity(path, model, input_range):
+    """What tells a saved model, as it was understood, from all others; what can be written as JSON.
+
+    Args:
+        path: Its file.
+        model: What was made of it, a `keras.Model`.
+        input_range: The words of `--input-range`, empty if they were left out.
+    """
+    # What a class or an activation of the user's own computes isn't in the file: `--import` brings it, maybe changed.
+    calls = [call for one in graph.operations(model) for call in (type(one).call, getattr(one, "activation", None))]
+    codes = [getattr(inspect.unwrap(call), "__code__", None) for call in calls if call is not None]
+    files = {Path(code.co_filename) for code in codes if code is not None}
+    digests = sorted(provenance.sha256(file) for file in files if file.is_file())
+    return [provenance.sha256(path), list(input_range), digests]
 
 
 class Cache:

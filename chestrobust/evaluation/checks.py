@@ -4,14 +4,13 @@ import functools
 from dataclasses import replace
 
 import numpy as np
-import tensorflow as tf
 
-from chestrobust.attacks import aim, autopgd, blackbox, gradient
-from chestrobust.attacks.named import Attack
+from chestrobust.attacks import aim, autopgd, blackbox
+from chestrobust.attacks.named import CLEAN, Attack
 from chestrobust.data import metadata
 from chestrobust.data.splits import as_floats, selection
 from chestrobust.errors import setting
-from chestrobust.evaluation import metrics, outcomes
+from chestrobust.evaluation import metrics, ordering, outcomes, slopes
 from chestrobust.evaluation.lines import INVALID, NOTE, WEAK_MODEL, judged, not_run
 from chestrobust.evaluation.published import LEAST as LEAST_FOR_SHARES
 from chestrobust.evaluation.published import SLACK
@@ -25,6 +24,8 @@ HUGE, HUGE_STEPS = 0.5, 50  # a radius at which any gray image can be turned int
 FALLEN = 0.2  # macro AUC that nothing withstands at that radius
 TELLING = 8 / 255  # the radius at which an undefended model has lost half of its score
 QUERIES = 200  # of Square
+FEW, MANY = 0.1, 0.3  # share of images that may be exceptions, and of those of one label, of which there are fewer
+LEAST_FOR_ORDER = 64  # images; with fewer, the columns of an honest model fit better in another order by chance
 
 
 def chosen(split):
@@ -96,7 +97,9 @@ class Study:
         return self._line("perturbation", inside and used, outcome.largest, text)
 
     def deterministic(self):
-        gap = _gap(self.clean, *(outcomes.answers(self.model, self.images) for _ in range(3)))
+        again = [outcomes.answers(self.model, self.images) for _ in range(3)]
+        # What is drawn in Python is drawn once per graph, so that a graph repeats it and another one draws anew.
+        gap = _gap(self.clean, *again, outcomes.retraced(self.model, self.images))
         text = "relative change of logits when asked again; expected none"
         return self._line("deterministic", gap <= 1e-4, gap, text)
 
@@ -114,22 +117,20 @@ class Study:
         return self._line("logits are logits", passed, inside, text, least=LEAST_FOR_SHARES)
 
     def gradients(self):
-        shapes = self.images.shape[1:], self.labels.shape[1:]
-        value_and_gradient, _ = gradient.compiled(self.model, self.task.loss, *shapes, "float32")
-        vanished = []
-        size = 64
-        for begin in range(0, len(self.images), size):
-            piece = slice(begin, begin + size)
-            images, labels = tf.constant(self.images[piece]), tf.constant(self.labels[piece])
-            _, slope = value_and_gradient(images, labels)
-            slope = slope.numpy().reshape(len(images), -1)
-            vanished.append((np.abs(slope).max(axis=1) == 0) | ~np.isfinite(slope).all(axis=1))
-        share = float(np.concatenate(vanished).mean())
-        text = "share of images whose gradient is exactly zero or not finite; expected 0"
-        return self._line("gradients", share <= 0.02, share, text, least=LEAST_FOR_SHARES)
+        share, alone = slopes.vanished(self.model, self.task.loss, self.images, self.labels), [0.0]
+        for label in np.flatnonzero(np.std(self.clean, axis=0)):
+            # In the gradient of all labels together, one that has none wouldn't be missed.
+            own = np.tile(np.eye(self.labels.shape[1], dtype=np.float32)[label], (len(self.images), 1))
+            alone.append(slopes.vanished(self.model, self.task.linear, self.images, own))
+        text = (
+            "share of images whose gradient is exactly zero or not finite; expected 0, and of no label's own logit "
+            f"more than {FEW} (the most are {max(alone):.3f})"
+        )
+        passed = share <= 0.02 and max(alone) <= FEW
+        return self._line("gradients", passed, share, text, least=LEAST_FOR_SHARES)
 
     def rounding(self):
-        gap = gradient_gap(self.task.loss, self.labels, np.nan_to_num(self.clean))
+        gap = slopes.gradient_gap(self.task.loss, self.labels, np.nan_to_num(self.clean))
         text = "relative error of the loss's gradient in float32, of an image; expected under 1e-3, else it cancels"
         return self._line("loss in float32", gap <= 1e-3, gap, text)
 
@@ -140,6 +141,23 @@ class Study:
         )
         name, passed = "clean above chance", self.clean_auc > 0.5 + SLACK
         return self._auc_line(name, passed, self.clean_auc, text, severity=WEAK_MODEL)
+
+    def order(self):
+        name = "labels in order"
+        if self.labels.shape[1] == 1:
+            return not_run(name, "one label")
+        if reason := self.missing(LEAST_FOR_ORDER):
+            return not_run(name, reason)
+        whole = (self.known or {}).get(CLEAN)
+        logits, labels = (self.clean, self.labels) if whole is None else (whole.logits, self.whole.labels)
+        gains = ordering.gain(labels, self.task.ranks(np.nan_to_num(logits)))
+        text = (
+            f"gain of the macro AUC if the model's columns change places; expected under {SLACK} or by chance "
+            f"(on either half of the images {gains[0]:.3f}, {gains[1]:.3f}), else labels are in another order"
+        )
+        # Of both halves, as a gain by chance is as often a loss.
+        passed = gains.mean() <= SLACK or gains.min() <= 0
+        return self._auc_line(name, passed, gains.mean(), text)
 
     def converged(self, name, better, otherwise="the attack was too short"):
         if reason := self.missing(LEAST_FOR_SHARES):
@@ -187,7 +205,7 @@ class Study:
             f"share of images it harms more than the attack; expected few, and a macro AUC, {auc:.3f}, "
             f"not below the attack's, {our_auc:.3f}; else {reason}"
         )
-        return self._line(name, share <= 0.1 and not auc < our_auc - SLACK, share, text)
+        return self._line(name, share <= FEW and not auc < our_auc - SLACK, share, text)
 
     def harm(self, logits):
         """How far each image's logits are on the wrong side, in units of the labels' clean spread, `(count,)`."""
@@ -240,11 +258,13 @@ class Study:
             ((alone - 2 * truth) * task.ranks(outcomes.answers(self.model, found)) / np.maximum(spread, 1e-30)).sum(1)
             for found in (climbed, searched)
         )
-        share = float(np.mean(~(theirs <= ours + 0.05)))
+        harmed = ~(theirs <= ours + 0.05).reshape(-1, count)
+        share, most = float(harmed.mean()), float(harmed.mean(axis=0).max())
         text = (
-            "share of images and labels that Square harms more than APGD on that label; expected few, else the floor "
+            "share of images and labels that Square harms more than APGD on that label; expected few, and of no label "
+            f"more than {MANY} (the most are {most:.3f}), else the floor of the table lies too high"
         )
-        return self._line(name, share <= 0.1, share, f"{text}of the table lies too high")
+        return self._line(name, share <= FEW and most <= MANY, share, text)
 
     def invariance(self):
         """An AUC doesn't change with a factor and an offset of each label's logits, so no score under attack may."""
@@ -315,27 +335,6 @@ class Study:
 
     def _auc_line(self, name, passed, value, text, severity=INVALID):
         return self._line(name, passed, value, text, least=LEAST_FOR_SHARES, severity=severity, may_be_undefined=True)
-
-
-def gradient_gap(loss, labels, logits):
-    """Largest relative error, over images, of a loss's gradient in float32, held against float64.
-
-    Args:
-        loss: Function `loss(labels, logits)` returning a value per image, in the precision of what it is given.
-        labels: 0 or 1, `(count, num_labels)`.
-        logits: `(count, num_labels)`.
-    """
-    found = []
-    for dtype in (tf.float32, tf.float64):
-        truth, answers = tf.cast(labels, dtype), tf.cast(logits, dtype)
-        with tf.GradientTape() as tape:
-            tape.watch(answers)
-            values = loss(truth, answers)
-        found.append(tf.cast(tape.gradient(values, answers), tf.float64).numpy())
-    error, size = (np.linalg.norm(array, axis=-1) for array in (found[0] - found[1], found[1]))
-    # Below, float32 holds no normal numbers: such an image has no gradient to climb, which is another check.
-    tiny = float(np.finfo(np.float32).tiny)
-    return float(np.max(error / np.maximum(size, 1e3 * tiny)))
 
 
 def _lengths(attack, epsilon):

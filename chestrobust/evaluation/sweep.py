@@ -163,8 +163,9 @@ class Subject(scoring.Scores):
         if source is None and baseline:
             # A defence that only hides its gradient falls to images made on another model; this one is at hand.
             self.other, source = self.undefended, baseline
-        self.identity = provenance.sha256(path) if path else None  # of a model in memory, nothing outlives it
-        self.source_identity = provenance.sha256(source) if source else None
+        # Of a model in memory, nothing outlives it.
+        self.identity = cache.identity(path, model, options.input_range) if path else None
+        self.source_identity = cache.identity(source, self.other, options.input_range) if source else None
         clean = self.outcome(named.CLEAN).logits
         thresholds = self._thresholds() if thresholds is None else thresholds
         resampling = {"resamples": options.resamples, "seed": options.seed}

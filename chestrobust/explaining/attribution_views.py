@@ -35,6 +35,7 @@ class Study:
 
     def __init__(self, subjects, splits, attack, views, pixel_range=None):
         self.subjects, self.splits, self.views = subjects, splits, views
+        self.input_range = tuple(pixel_range.name.split()) if pixel_range else ()
         self.models = models.opened_all(subjects, splits, pixel_range)
         self.name = next(iter(self.models))
         self.model = self.models[self.name]
@@ -48,7 +49,8 @@ class Study:
         """The first model with its thresholds and scores; what is computed is kept on disk."""
         one = self.subjects[0]
         known = one.run.read("results.json", "data", "evaluations") if one.own_run else {}
-        own = config.EvaluateConfig(str(one.path), resamples=self.views.resamples, seed=self.attack.seed)
+        taken = {"input_range": self.input_range, "resamples": self.views.resamples, "seed": self.attack.seed}
+        own = config.EvaluateConfig(str(one.path), **taken)
         return sweep.Subject(self.model, self.splits, own, self.folder / "cache", path=one.path, known=known)
 
     def index(self, default):

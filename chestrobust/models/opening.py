@@ -159,10 +159,18 @@ def _answers(model, images):
 def _in_order(whole, classifier, names):
     """The model with its heads in the order of the labels, where they are called so."""
     heads = getattr(classifier, "output", None) if len(whole.outputs) > 1 else None
-    if not isinstance(heads, dict) or set(heads) != set(names):
+    if not isinstance(heads, dict | list | tuple):
         return whole
-    places = {key: place for place, key in enumerate(sorted(heads))}
-    return keras.Model(whole.input, [whole.outputs[places[name]] for name in names], name=whole.name)
+    called = sorted(heads) if isinstance(heads, dict) else classifier.output_names
+    places = matching.columns(called, names)
+    if len(called) != len(names) or None in places:
+        if isinstance(heads, dict):  # in no order but that of their names
+            raise ModelError(
+                f"expected heads called as the labels, {', '.join(names)}. Received: {', '.join(called)}. Rename them, "
+                "or return a list in the order of the labels."
+            )
+        return whole
+    return keras.Model(whole.input, [whole.outputs[place] for place in places], name=whole.name)
 
 
 def _put_before(model, splits, pixel_range):

@@ -286,6 +286,15 @@ def test_l2_attacks_reach_the_closed_form_optimum_of_a_linear_model():
     np.testing.assert_allclose(adversarial.squeeze(), [0.56, 0.42], atol=1e-5)
 
 
+@pytest.mark.parametrize("size", [1e-30, 1e30])
+def test_l2_attacks_climb_gradients_whose_squares_float32_does_not_hold(size):
+    model = Linear([[3.0 * size], [-4.0 * size]])
+    images, labels = np.full((1, 1, 2, 1), 0.5, np.float32), np.zeros((1, 1))
+    settings = {"epsilon": 0.1, "step_size": 0.05, "steps": 5, "random_start": False, "loss": losses.margin}
+    adversarial = attacks.pgd(model, images, labels, norm=L2, **settings)
+    np.testing.assert_allclose(adversarial.squeeze(), [0.56, 0.42], atol=1e-5)
+
+
 def test_l2_results_stay_in_the_ball_and_in_the_pixel_range(cnn, batch):
     images, labels = batch
     images[0], images[1] = 0, 1

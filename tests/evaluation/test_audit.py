@@ -14,13 +14,13 @@ from conftest import make_splits
 from chestrobust import config, models, runs
 from chestrobust.attacks import named
 from chestrobust.attacks.named import Attack
-from chestrobust.evaluation import audit, checks, lines, published
+from chestrobust.evaluation import audit, checks, lines, ordering, published, slopes
 from chestrobust.models import opening
 from chestrobust.tasks import Task
 from chestrobust.training import experiment, loop, methods
 
 EPSILON, STEPS = 0.05, 10
-NUM_LINES = 30
+NUM_LINES = 31
 
 
 @pytest.fixture(scope="module")
@@ -209,6 +209,67 @@ def test_random_resizing_is_caught(robust, splits):
     assert "deterministic" in failed(resized, splits)
 
 
+def test_randomness_that_python_draws_is_caught_though_a_graph_repeats_it(robust, splits):
+    model, generator = models.logits(robust), np.random.default_rng(0)
+
+    def noisy(images, training=False):
+        return model(images + generator.normal(0, 0.1, (1, 8, 8, 1)).astype(np.float32), training=training)
+
+    assert "deterministic" in failed(noisy, splits)
+
+
+def pixels(splits, **changed):
+    """A linear model that sees each label's rows, and what becomes of the images that single labels see."""
+
+    def model(images, training=False):
+        rows = [
+            tf.reduce_sum(changed.get(f"label{label}", tf.identity)(images)[:, 2 * label : 2 * label + 2], (1, 2, 3))
+            for label in range(splits.labels.shape[1])
+        ]
+        return tf.stack(rows, axis=1) - 8
+
+    return model
+
+
+@pytest.mark.parametrize(
+    ("hidden", "lines"),
+    [
+        (lambda images: tf.round(images * 3) / 3, {"gradients", "floor without gradients"}),
+        # A gradient there is, but of another pixel than the one that decides.
+        (
+            lambda images: tf.stop_gradient(images - 0.3 * images[:, ::-1]) + 0.3 * images[:, ::-1],
+            {"floor without gradients"},
+        ),
+    ],
+)
+def test_one_label_of_many_that_hides_its_gradient_is_caught(hidden, lines):
+    splits = make_splits((8, 8, 128), size=24, num_labels=12)
+    settings = {"thorough": True, "attack": audit.in_question(Task.MULTI_LABEL, 0.1, 10)}
+    assert failed(pixels(splits.test), splits, **settings) == set()
+    assert failed(pixels(splits.test, label0=hidden), splits, **settings) == lines
+
+
+def test_labels_in_another_order_are_caught(robust, splits):
+    model = models.logits(robust)
+
+    def turned(images, training=False):
+        return tf.gather(model(images, training=training), [1, 0, 2], axis=1)
+
+    assert "labels in order" in failed(turned, splits)
+
+
+def test_columns_change_places_only_where_that_is_no_chance():
+    generator = np.random.default_rng(0)
+    labels = (generator.random((400, 6)) < 0.3).astype(np.uint8)
+    scores = labels + generator.standard_normal(labels.shape)
+    assert ordering.gain(labels, scores).max() <= 0
+    assert ordering.gain(labels, scores[:, [1, 0, 2, 3, 4, 5]]).min() > 0.05
+    assert ordering.gain(labels, generator.standard_normal(labels.shape)).min() < 0.03
+    labels[:, 0] = 0  # says nothing of any column
+    assert ordering.gain(labels, scores).max() <= 0
+    assert np.isnan(ordering.gain(0 * labels, scores)).all()
+
+
 def test_batchnorm_in_training_mode_is_caught(robust, splits):
     copy = keras.models.clone_model(robust)
     copy.set_weights(robust.get_weights())
@@ -328,6 +389,7 @@ def rows_of(**changed):
         (rows_of(joint=0.75, fgsm=0.69), "joint is the worst", 0.06),
         (rows_of(floor=0.71), "floor is below", 0.01),
         (rows_of(fgsm=0.6), "PGD is the strongest", 0.1),
+        ([*ROWS, ROWS[2] | {"stored": {"macro_auc": 0.6}}], "PGD is the strongest", 0.1),
         ([*ROWS, ROWS[2] | {"attack": "square", "macro_auc": 0.059}], "PGD is the strongest", 0.641),
         ([*ROWS, ROWS[2] | {"epsilon": 0.3, "macro_auc": 0.56}], "rows fall with epsilon", 0.06),
         ([*ROWS, ROWS[2] | {"attack": "noise", "max_perturbation": 0.11}], "rows stay in the ball", 0.01),
@@ -411,9 +473,9 @@ def test_a_loss_that_cancels_in_float32_is_caught():
     def cancels(labels, logits):
         return -tf.reduce_sum(labels * tf.math.log(tf.sigmoid(logits)), axis=-1)
 
-    assert checks.gradient_gap(cancels, labels, logits) > 0.5
+    assert slopes.gradient_gap(cancels, labels, logits) > 0.5
     assert (
-        checks.gradient_gap(lambda labels, logits: -tf.reduce_sum(tf.math.log_sigmoid(logits), -1), labels, logits)
+        slopes.gradient_gap(lambda labels, logits: -tf.reduce_sum(tf.math.log_sigmoid(logits), -1), labels, logits)
         < 1e-5
     )
 

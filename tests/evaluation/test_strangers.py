@@ -2,6 +2,7 @@
 
 import json
 import os
+import runpy
 import shutil
 from pathlib import Path
 
@@ -17,6 +18,7 @@ import evaluate
 from chestrobust import models, runs
 from chestrobust.data import ranges
 from chestrobust.errors import ExpectedError, RunError
+from chestrobust.evaluation import cache
 
 QUICK = ["--data", "pneumoniamnist.npz", "--data-dir", "cache", "--epochs", "1", "--train-steps", "1", "--steps", "1"]
 
@@ -74,6 +76,45 @@ def test_what_was_put_around_is_said(place, monkeypatch, capsys):
     said = [line for line in capsys.readouterr().out.splitlines() if line.startswith("Put around the model: ")]
     assert len(said) == 1
     assert "two columns to one" in said[0]
+
+
+def scores(name, *options):
+    """What an evaluation of `mine.keras` under a name says of clean and attacked images."""
+    settings = ["--epsilons", "0", "16/255", "--steps", "1", "--resamples", "10", "--name", name]
+    assert evaluate.main(["mine.keras", *QUICK[:4], *settings, *options]) == 0
+    return json.loads(Path(f"evaluations/{name}.json").read_text())["evaluations"]
+
+
+def test_another_range_of_pixels_is_another_model(place, monkeypatch):
+    monkeypatch.chdir(place)
+    wide, narrow = ["--input-range", "-1", "1"], ["--input-range", "standardized", "0.5", "0.4"]
+    before = scores("again", *wide)
+    after = scores("again", *narrow)
+    assert after == scores("new", *narrow)
+    assert all(one["brier"] != other["brier"] for one, other in zip(before, after, strict=True))
+
+
+def test_other_code_of_a_class_is_another_model(place, monkeypatch):
+    monkeypatch.chdir(place)
+    code = """
+import keras
+
+@keras.saving.register_keras_serializable("test_strangers")
+class Own(keras.layers.Layer):
+    def call(self, x):
+        return x * {factor}
+"""
+
+    def made(factor):
+        Path("own.py").write_text(code.format(factor=factor))
+        module = runpy.run_path("own.py")
+        x = inputs = keras.Input((28, 28, 1))
+        for layer in (layers.Flatten(), module["Own"]()):
+            x = layer(x)
+        model = keras.Model(inputs, layers.Dense(1, activation="sigmoid")(x))
+        return cache.identity(Path("mine.keras"), model, ())
+
+    assert made(1) == made(1) != made(2)
 
 
 def test_a_model_without_a_fast_twin_is_told_in_one_line(place, monkeypatch, capsys):

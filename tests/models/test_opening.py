@@ -167,6 +167,19 @@ def test_several_heads_are_put_in_the_order_of_the_labels(splits):
     for outputs in (heads, [heads[name] for name in splits.label_names]):
         found = models.understood(keras.Model(inputs, outputs), splits, own=True)
         np.testing.assert_allclose(found.model(pixels(splits)), logits_of(pixels(splits)), atol=1e-4)
+    written = {name.capitalize().replace(" ", "_"): head for name, head in heads.items()}
+    listed = [layers.Identity(name=name.capitalize().replace(" ", "_"))(head) for name, head in heads.items()]
+    for outputs in (written, listed):
+        found = models.understood(keras.Model(inputs, outputs), splits, own=True)
+        np.testing.assert_allclose(found.model(pixels(splits)), logits_of(pixels(splits)), atol=1e-4)
+
+
+def test_heads_by_other_names_are_in_no_order(splits):
+    inputs = keras.Input((SIZE, SIZE, 1))
+    logits = dense()(layers.Flatten()(inputs))
+    heads = {f"out {i}": ops.sigmoid(logits[:, i : i + 1]) for i in range(len(splits.label_names))}
+    with pytest.raises(ModelError, match="expected heads called as the labels"):
+        models.understood(keras.Model(inputs, heads), splits, own=True)
 
 
 def test_a_model_for_other_shapes_is_the_same_function_of_the_datas_pixels():
