@@ -78,9 +78,12 @@ def compare(folders, path):
             # Of a run and its baseline, the run; of an ensemble or of files, all.
             shown += found[-1:] if several and found[0].undefended else found
     with read_back(Run(folders[0])):
-        several = several or (len(shown) > 1 and not any(one.results for one in shown))
-        places = dict.fromkeys(around(folder).resolve() for folder in folders)
-        text = render(shown, several, dossier.comparison(places, shown) if several else None)
+        strangers = len(folders) == 1 and len(shown) > 1 and not any(one.results for one in shown)
+        several, places = several or strangers, dict.fromkeys(around(folder).resolve() for folder in folders)
+        compared = dossier.comparison(places, shown) if several else None
+        if compared and strangers:
+            shown, compared = dossier.in_order(shown, *compared)
+        text = render(shown, several, compared)
         told = [(name, one.sentence) for name, one in zip(sections.names(shown), shown, strict=True)]
     save(text, path)
     return told

@@ -371,6 +371,17 @@ def test_files_in_one_folder_are_compared_as_runs_are(tmp_path):
     assert "b minus a" not in parsed.shown and "come with python evaluate.py RUN RUN2 ..." in parsed.shown
 
 
+def test_files_stand_in_the_order_and_colours_of_their_comparison(tmp_path):
+    told = of_files(tmp_path / "mine", {"b": 0.25, "c": 0.125, "a": 0.0})
+    told["models"], told["differences"] = told["models"][:2], told["differences"][:1]
+    (tmp_path / "mine" / "comparison-data-quick.json").write_text(json.dumps(told))
+    text = page.write(tmp_path / "mine").read_text()
+    sentences = re.findall(r'class="sentence m(\d)"><strong>.*?</svg> (\w)</strong>', text)
+    # `c` isn't named before `b`, and what was not compared comes last; a first file is drawn as in other figures.
+    assert sentences == [("0", "b"), ("1", "c"), ("2", "a")]
+    assert "c minus b" in Parsed(text).shown
+
+
 def test_a_file_and_a_run_are_compared_in_any_order(pair, tmp_path):
     told = of_files(tmp_path / "mine", {"a": 0.25, "b": 0.125})
     told["models"][1]["sha256"] = hashlib.sha256(b"weights of the baseline").hexdigest()
