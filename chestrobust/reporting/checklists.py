@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from chestrobust import titles
 from chestrobust.reporting import verdict
+from chestrobust.tasks import Task
 
 SCORES = {"macro_auc": "macro AUC", "macro_ap": "average precision", "macro_sensitivity": "sensitivity",
           "macro_specificity": "specificity"}  # fmt: skip
@@ -151,7 +152,9 @@ def _start(weights, seed):
     return f"{'random weights' if weights == 'none' else f'weights: {weights}'}, seed {seed}"
 
 
-def _thresholds(cuts):
+def _thresholds(cuts, task):
+    if Task(task).exclusive:
+        return "probabilities, of which the largest is the answer: no thresholds"
     return f"probabilities; {len(cuts)} threshold{'s' * (len(cuts) != 1)} fixed on clean validation images"
 
 
@@ -185,7 +188,7 @@ ITEMS = (
          lambda commit, sha256: f"code at commit {commit[:12]}, data with SHA-256 {sha256[:12]}"),
     Item(TRIPOD, "12e", "Measures, and how models are compared", ("judged.evaluations",), _scores),
     Item(TRIPOD, "14", "Fairness", ("judged.evaluations",), _groups, _BY),
-    Item(TRIPOD, "15", "Output of the model, and how thresholds were found", ("judged.thresholds",),
+    Item(TRIPOD, "15", "Output of the model, and how thresholds were found", ("judged.thresholds", "data.task"),
          _thresholds, _EVALUATE),
     Item(TRIPOD, "18f", "Where the code is", ("judged.commit",), "commit {}".format),
     Item(TRIPOD, "21", "Numbers of images and of positive ones", ("judged.data.counts", "judged.evaluations"), _events,

@@ -13,6 +13,7 @@ from chestrobust.errors import RunError
 from chestrobust.reporting import charts, checklists, dossier, exports, plots, sections, verdict
 from chestrobust.runs import read_back
 from chestrobust.runs.folder import Run
+from chestrobust.tasks import Task
 
 NAME = "report.html"
 GENERATOR = "chestrobust"
@@ -136,6 +137,7 @@ def render(dossiers, several=False, compared=None):
         "generator": f"{GENERATOR} {__version__}",
         "title": " and ".join(filter(None, (", ".join(found.names[:-1]), found.names[-1]))),
         "data": titles.data_title(subject.data),
+        "thresholds": not Task(subject.data["task"]).exclusive,
         "made_up": any(one.data["synthetic"] for one in dossiers),
         "models": models,
         "subjects": [model for model in models if model["dossier"] in subjects],

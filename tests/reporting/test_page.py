@@ -313,6 +313,17 @@ def test_many_models_stand_below_each_other_and_keep_their_colours(pair, tmp_pat
     assert [model["colour"] for model in json.loads(kept)["models"]] == [1, 2]
 
 
+@pytest.mark.parametrize("task", ["multi-label", "binary", "multi-class"])
+def test_thresholds_are_spoken_of_where_there_are_some(tmp_path, task):
+    found = made.results(data=made.data(task=task))
+    if task == "multi-class":
+        del found["thresholds"]
+    shown = rendered(made.folder(tmp_path / "run", found, gallery=made.gallery())).shown
+    verdict = shown.partition("Fool it yourself")[0].partition("Under attack")[0]
+    assert ("threshold" in verdict) == (task != "multi-class")
+    assert ("the likeliest class" in verdict) == (task == "multi-class")
+
+
 def test_only_models_that_came_along_can_be_fooled_on_the_page(tmp_path):
     shown = made.gallery()
     made.folder(tmp_path / "none", made.results(), gallery=shown)

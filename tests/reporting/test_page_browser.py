@@ -215,7 +215,7 @@ def test_findings_stand_in_the_same_order_in_every_model(browser, tmp_path):
         patient["answers"] = [[[0.9, 0.4, 0.1]] * 2 + [[0.9, 0.4, 0.2]], [[0.9, 0.4, 0.1]] * 2 + [[0.9, 0.9, 0.1]]]
     shown(browser, written(tmp_path, kept))
     orders = [texts(browser, f".view:nth-child({number}) .name") for number in (1, 2)]
-    assert orders == [["\u2713 effusion", "mass", "hernia"]] * 2
+    assert orders == [["\u2713\u00a0effusion", "mass", "hernia"]] * 2
 
 
 def test_intervals_of_findings_are_shown_if_asked_for(browser, tmp_path):

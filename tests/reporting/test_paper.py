@@ -179,6 +179,19 @@ def test_scores_of_other_images_than_the_runs_own_are_counted_as_such(tmp_path):
     assert texts["21"] == "20 test images; positive: effusion 6, mass 6, hernia 6"
 
 
+@pytest.mark.parametrize(
+    ("task", "told"),
+    [
+        ("multi-label", "probabilities; 3 thresholds fixed on clean"),
+        ("multi-class", "largest is the answer: no thresh"),
+    ],
+)
+def test_classes_that_exclude_each_other_have_no_thresholds(tmp_path, task, told):
+    made.folder(tmp_path / "run", made.results(data=made.data(task=task)))
+    answers = checklists.answered(checklists.facts(dossier.read(tmp_path / "run")[0]))
+    assert told in {answer.item.number: answer.text for answer in answers}["15"]
+
+
 def test_the_checklists_speak_of_the_radius_of_the_verdict(robust):
     known = checklists.facts(robust)
     known["judged"]["steps_curve"]["epsilon"] = 4 / 255

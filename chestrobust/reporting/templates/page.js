@@ -130,7 +130,7 @@ function drawAnswers(view, data, one, answers) {
     const told = named ? (there ? "found" : "invented") : there ? "missed" : "";
     const classes = named !== there ? "wrong" : there ? "said" : "quiet";
     const right = made("span", classes, `${(100 * answers[label]).toFixed(1)} % ${told}`);
-    item.append(made("span", "name", `${there ? "✓ " : ""}${names[label]}`), track, right);
+    item.append(made("span", "name", `${there ? "✓\u00a0" : ""}${names[label]}`), track, right);
     return item;
   }));
 }
