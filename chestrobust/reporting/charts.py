@@ -85,7 +85,8 @@ def dots(rows, *, title, x_label, limits=(0.0, 1.0)):
     """
     if not rows:
         return ""
-    left, right, step = 150, WIDTH - 16, 26
+    left, right, apart = 150, WIDTH - 16, 8
+    step = max(26, apart * max(len(entries) for _, entries in rows) + 10)
     height = TOP + step * len(rows) + BOTTOM
     low, high = limits
     across = lambda x: left + (min(max(x, low), high) - low) / (high - low) * (right - left)  # noqa: E731
@@ -99,7 +100,7 @@ def dots(rows, *, title, x_label, limits=(0.0, 1.0)):
         _add(svg, "text", "tick end", titles.shortened(name, 23), x=left - 8, y=y + 4)
         shown = [entry for entry in entries if entry[1] is not None]
         for place, (colour, value, ends) in enumerate(shown):
-            level = y + 8 * (place - (len(shown) - 1) / 2)
+            level = y + apart * (place - (len(shown) - 1) / 2)
             if ends:
                 _add(svg, "line", f"interval m{colour % 6}", x1=across(ends[0]), x2=across(ends[1]), y1=level, y2=level)
             _marker(svg, colour, across(value), level)

@@ -136,7 +136,7 @@ def render(dossiers, several=False, compared=None):
     content = {
         "generator": f"{GENERATOR} {__version__}",
         "title": " and ".join(filter(None, (", ".join(found.names[:-1]), found.names[-1]))),
-        "data": titles.data_title(subject.data),
+        "data": "; ".join(dict.fromkeys(titles.data_title(one.data) for one in dossiers)),
         "thresholds": not Task(subject.data["task"]).exclusive,
         "made_up": any(one.data["synthetic"] for one in dossiers),
         "models": models,

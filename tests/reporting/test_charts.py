@@ -75,6 +75,15 @@ def test_dots_have_their_intervals_and_what_is_undefined_has_no_dot():
     assert len(list(svg.iter("rect"))) == 0
 
 
+def test_dots_of_many_models_stay_on_their_own_line():
+    rows = [(name, [(colour, 0.5, None) for colour in range(8)]) for name in ("clean", "worst")]
+    svg = drawn(charts.dots(rows, title="t", x_label="x"))
+    names = [float(text.get("y")) - 4 for text in svg.iter("text") if text.get("class") == "tick end"]
+    circles = sorted(float(dot.get("cy")) for dot in svg.iter("circle"))  # of models 0 and 4
+    middle = (names[0] + names[1]) / 2
+    assert [dot < middle for dot in circles] == [True, True, False, False]
+
+
 def test_texts_are_escaped_and_said_to_screen_readers():
     text = charts.dots([("<b>&", [(0, 0.5, None)])], title="<script>", x_label="x")
     assert "<script>" not in text and "<b>" not in text

@@ -343,6 +343,10 @@ def test_runs_on_other_images_are_called_not_alike(pair, tmp_path, monkeypatch):
     made.folder(tmp_path / "other", made.results(data=other), {"standard": made.evaluation(data=other)})
     page.compare([pair[0], tmp_path / "other"], tmp_path / "both.html")
     assert "Not alike." in Parsed((tmp_path / "both.html").read_text()).shown
+    nih = made.data(name="nih")
+    made.folder(tmp_path / "nih", made.results(data=nih), {"standard": made.evaluation(data=nih)})
+    page.compare([pair[0], tmp_path / "nih"], tmp_path / "both.html")
+    assert "chestmnist; nih. For research" in Parsed((tmp_path / "both.html").read_text()).shown
 
 
 def test_files_that_are_no_runs_are_reported_beside_their_evaluations(tmp_path):

@@ -164,6 +164,10 @@ def test_runs_are_listed_with_what_is_known_of_them(tmp_path, capsys):
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "config.json").write_text("{}")
     (tmp_path / "no run").mkdir()
+    # Of a search, no trial: it never ends as a run does.
+    (tmp_path / "search" / "trials" / "0000").mkdir(parents=True)
+    (tmp_path / "search" / "trials" / "0000" / "config.json").write_text("{}")
+    (tmp_path / "search" / "study.db").touch()
     listing.main(["runs", str(tmp_path)])
     lines = capsys.readouterr().out.splitlines()
     cells = {row[0]: row[1:] for row in ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:])}
