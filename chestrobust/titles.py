@@ -17,6 +17,11 @@ def model(path):
     return path.parent.name if path.name == "model.keras" and path.parent.name else path.stem
 
 
+def shortened(name, length):
+    """A name of at most this many characters; long ones mostly differ at their ends."""
+    return name if len(name) <= length else f"{name[: (length - 1) // 2]}\u2026{name[-(length // 2) :]}"
+
+
 # Of several attacks, and of none.
 SUMS = {"joint": "joint: worst image", "floor": "floor: per-label worst found", "certified": "certified"}
 BELOW = "\u2020"  # beside radii that no image file of 8 bits holds
@@ -71,6 +76,11 @@ def usual_step(epsilon, steps):
 def validation_score(kind, attack="clean"):
     """The column of `history.csv` with the `"loss"` or `"auc"` of the validation images, clean or under an attack."""
     return f"val_{kind}" if attack == "clean" else f"val_{attack}_{kind}"
+
+
+def selection(attack):
+    """The score on validation images that a checkpoint is chosen by, from the title of its attack or `"clean"`."""
+    return f"{attack} macro AUC" if attack == "clean" else f"macro AUC under {attack}"
 
 
 def length(value):

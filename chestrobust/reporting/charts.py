@@ -7,6 +7,8 @@ import math
 from dataclasses import dataclass, field
 from xml.etree import ElementTree
 
+from chestrobust import titles
+
 WIDTH, TOP, BOTTOM, LEFT, RIGHT = 480, 12, 42, 54, 112  # of a chart in its own units; phones show it at four fifths
 MARKERS = "osd^"  # circle, square, diamond, triangle: told apart without colour
 DASHES = ("", "7 3", "2 3", "9 3 2 3")
@@ -57,10 +59,9 @@ def curves(series, *, title, x_label, y_label="macro AUC", x_ticks, y_limits=(0.
     low, high = y_limits
     up = lambda y: height - BOTTOM - (min(max(y, low), high) - low) / (high - low) * (height - BOTTOM - TOP)  # noqa: E731
     svg = _svg(height, title)
-    for share in range(6):
-        y = low + share / 5 * (high - low)
+    for y in _ticks(low, high):
         _add(svg, "line", "grid", x1=LEFT, x2=WIDTH - RIGHT, y1=up(y), y2=up(y))
-        _add(svg, "text", "tick end", f"{y:.2g}", x=LEFT - 6, y=up(y) + 4)
+        _add(svg, "text", "tick end", f"{y:.3g}", x=LEFT - 6, y=up(y) + 4)
     for x, text in _apart([(across(x), text) for x, text in x_ticks]):
         _add(svg, "text", "tick middle", text, x=x, y=height - BOTTOM + 17)
     _add(svg, "text", "axis middle", x_label, x=(LEFT + WIDTH - RIGHT) / 2, y=height - 6)
@@ -71,7 +72,7 @@ def curves(series, *, title, x_label, y_label="macro AUC", x_ticks, y_limits=(0.
         _line(svg, one, across, up)
     ends = _spread([(up(one.points[-1][1]), one) for one in series], TOP + 4, height - BOTTOM)
     for y, one in ends:
-        _add(svg, "text", f"label m{one.colour % 6}", _short(one.name, 14), x=WIDTH - RIGHT + 9, y=y + 4)
+        _add(svg, "text", f"label m{one.colour % 6}", titles.shortened(one.name, 14), x=WIDTH - RIGHT + 9, y=y + 4)
     return ElementTree.tostring(svg, encoding="unicode")
 
 
@@ -84,22 +85,22 @@ def dots(rows, *, title, x_label, limits=(0.0, 1.0)):
     """
     if not rows:
         return ""
-    left, right, step = 150, WIDTH - 16, 26
+    left, right, apart = 150, WIDTH - 16, 8
+    step = max(26, apart * max(len(entries) for _, entries in rows) + 10)
     height = TOP + step * len(rows) + BOTTOM
     low, high = limits
     across = lambda x: left + (min(max(x, low), high) - low) / (high - low) * (right - left)  # noqa: E731
     svg = _svg(height, title)
-    for share in range(6):
-        x = low + share / 5 * (high - low)
+    for x in _ticks(low, high):
         _add(svg, "line", "grid", x1=across(x), x2=across(x), y1=TOP, y2=height - BOTTOM)
-        _add(svg, "text", "tick middle", f"{x:.2g}", x=across(x), y=height - BOTTOM + 17)
+        _add(svg, "text", "tick middle", f"{x:.3g}", x=across(x), y=height - BOTTOM + 17)
     _add(svg, "text", "axis middle", x_label, x=(left + right) / 2, y=height - 6)
     for number, (name, entries) in enumerate(rows):
         y = TOP + step * (number + 0.5)
-        _add(svg, "text", "tick end", _short(name, 23), x=left - 8, y=y + 4)
+        _add(svg, "text", "tick end", titles.shortened(name, 23), x=left - 8, y=y + 4)
         shown = [entry for entry in entries if entry[1] is not None]
         for place, (colour, value, ends) in enumerate(shown):
-            level = y + 8 * (place - (len(shown) - 1) / 2)
+            level = y + apart * (place - (len(shown) - 1) / 2)
             if ends:
                 _add(svg, "line", f"interval m{colour % 6}", x1=across(ends[0]), x2=across(ends[1]), y1=level, y2=level)
             _marker(svg, colour, across(value), level)
@@ -176,6 +177,14 @@ def _scale(values, start, end, logarithmic):
     return lambda value: start + (turn(value) - low) / width * (end - start)
 
 
+def _ticks(low, high):
+    """Round numbers from one end of an axis to the other, at most seven."""
+    least = (high - low) / 6
+    power = 10.0 ** math.floor(math.log10(least))
+    step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= least * (1 - 1e-9))
+    return [low + number * step for number in range(round((high - low) / step) + 1)]
+
+
 def _spread(labels, top, bottom):
     """Labels moved as little as need be so that none covers another: pairs of a height and what belongs to it."""
     placed, level = [], top - LINE
@@ -196,7 +205,3 @@ def _apart(ticks, gap=34):
         if not kept or x - kept[-1][0] >= gap:
             kept.append((x, text))
     return kept
-
-
-def _short(text, length):
-    return text if len(text) <= length else f"{text[: length - 1]}\u2026"

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 from chestrobust import titles
 from chestrobust.reporting import verdict
+from chestrobust.tasks import Task
 
 SCORES = {"macro_auc": "macro AUC", "macro_ap": "average precision", "macro_sensitivity": "sensitivity",
           "macro_specificity": "specificity"}  # fmt: skip
@@ -152,8 +153,19 @@ def _trained(training, chosen):
     )
 
 
+def _start(weights, seed):
+    return f"{'random weights' if weights == 'none' else f'weights: {weights}'}, seed {seed}"
+
+
+def _thresholds(cuts, task):
+    if Task(task).exclusive:
+        return "probabilities, of which the largest is the answer: no thresholds"
+    return f"probabilities; {len(cuts)} threshold{'s' * (len(cuts) != 1)} fixed on clean validation images"
+
+
 CLAIM, TRIPOD, FUTURE = "CLAIM 2024", "TRIPOD+AI", "FUTURE-AI"
-_EVALUATE, _TRAIN = "Run evaluate.py RUN --suite standard.", "Train by diagnosis.py or diagnosis_adv.py."
+_EVALUATE = "Run evaluate.py RUN --suite standard."
+_TRAIN = "Results don't tell it of a model trained elsewhere: say it yourself."
 _BY = "Run evaluate.py RUN --by sex age view, on data that tell them."
 _OTHER = "Run evaluate.py RUN --data OTHER, on data of another source."
 _LEVEL = "Results don't tell it: say whether no patient is in two splits."
@@ -167,10 +179,10 @@ ITEMS = (
     Item(CLAIM, "22", "The model", ("model.name", "model.parameters"), "{}, {:,} parameters".format, _TRAIN),
     Item(CLAIM, "23", "Software and its versions", ("judged.versions",), _versions),
     Item(CLAIM, "24", "Where the parameters start",
-         ("config.weights", "config.seed"), "weights: {}, seed {}".format, _TRAIN),
+         ("config.weights", "config.seed"), _start, _TRAIN),
     Item(CLAIM, "25", "Details of training", ("training", "config"), _trained, _TRAIN),
     Item(CLAIM, "26", "How the final model was chosen", ("training.selected_on", "training.best_epoch"),
-         "{} on validation images, epoch {}".format, _TRAIN),
+         lambda attack, epoch: f"{titles.selection(attack)} on validation images, epoch {epoch}", _TRAIN),
     Item(CLAIM, "28", "Measures of performance", ("judged.evaluations",), _scores),
     Item(CLAIM, "29", "Measures of uncertainty", ("judged.evaluations",), _uncertainty, _EVALUATE),
     Item(CLAIM, "30", "Robustness or sensitivity analysis", ("judged.evaluations", "judged"), _robustness, _EVALUATE),
@@ -181,10 +193,10 @@ ITEMS = (
          lambda commit, sha256: f"code at commit {commit[:12]}, data with SHA-256 {sha256[:12]}"),
     Item(TRIPOD, "12e", "Measures, and how models are compared", ("judged.evaluations",), _scores),
     Item(TRIPOD, "14", "Fairness", ("judged.evaluations",), _groups, _BY),
-    Item(TRIPOD, "15", "Output of the model, and how thresholds were found", ("judged.thresholds",),
-         lambda cuts: f"probabilities; {len(cuts)} thresholds fixed on clean validation images", _EVALUATE),
+    Item(TRIPOD, "15", "Output of the model, and how thresholds were found", ("judged.thresholds", "data.task"),
+         _thresholds, _EVALUATE),
     Item(TRIPOD, "18f", "Where the code is", ("judged.commit",), "commit {}".format),
-    Item(TRIPOD, "21", "Numbers of images and of positive ones", ("data.counts", "judged.evaluations"), _events,
+    Item(TRIPOD, "21", "Numbers of images and of positive ones", ("judged.data.counts", "judged.evaluations"), _events,
          _EVALUATE),
     Item(TRIPOD, "23a", "Performance with intervals", ("judged.evaluations",), _precision, _EVALUATE),
     Item(FUTURE, "Fairness 3", "Evaluate fairness", ("judged.evaluations",), _groups, _BY),

@@ -5,6 +5,8 @@ them have), and in `differences`, for each model after the first, each row's sco
 the same resamples: see `Measured.minus`.
 """
 
+import textwrap
+
 import numpy as np
 from matplotlib.lines import Line2D
 
@@ -32,7 +34,7 @@ def tables(told):
     """Scores of all models, clean and at the radius that they are summed up at, and the paired differences, as text."""
     data, names = told["data"], [one["name"] for one in told["models"]]
     rows = [
-        [titles.short(row), _short(name), *_scores(row)]
+        [titles.short(row), titles.shortened(name, NAME), *_scores(row)]
         for entries in _rows(told)
         for name, row in zip(names, entries, strict=True)
     ]
@@ -75,11 +77,6 @@ def _radius(told):
     others = len(_radii(told)) - 1
     more = f"; {others} other radii are in the file" if others > 0 else ""
     return [f"Attacked at epsilon {titles.length(told['radius'])}{more}."] if others >= 0 else []
-
-
-def _short(name):
-    """A name of at most `NAME` characters; long ones mostly differ at their ends."""
-    return name if len(name) <= NAME else f"{name[: NAME // 2 - 1]}\u2026{name[-NAME // 2 :]}"
 
 
 def _scores(row):
@@ -157,8 +154,9 @@ def _over_radius(left, right, told, colours):
         _line(right, [_difference(row) for row in found if row["attack"] in shown], number, colours)
     left.set(ylim=(-0.02, 1.02), ylabel="macro AUC, worst attack on each")
     under = f", {titles.name(attack['attack'])}" if attack else ""
-    right.set_ylabel(f"macro AUC minus that of {first}{under}")
+    right.set_ylabel(textwrap.fill(f"macro AUC minus that of {first}{under}", 44))
     for ax in (left, right):
+        figures.radius_axis(ax, _radii(told))
         ax.set_xlabel("epsilon, in [0, 1] pixel units; bands: 95 % intervals")
 
 
@@ -173,7 +171,7 @@ def _by_attack(left, right, told, colours):
     left.set(xlim=(-0.02, 1.02), ylim=(len(rows) - 0.5, -0.5))
     at = f" at epsilon {titles.length(told['radius'])}" if _radii(told) else ""
     left.set_xlabel(f"macro AUC{at}; bars: 95 % intervals")
-    right.set_xlabel(f"macro AUC minus that of {first}")
+    right.set_xlabel(textwrap.fill(f"macro AUC minus that of {first}", 60))
     right.locator_params(axis="x", nbins=6)
 
 

@@ -200,6 +200,21 @@ def comparison(folders, dossiers):
     return max(found, key=lambda one: one[0])[1:] if found else None
 
 
+def in_order(dossiers, places, told):
+    """Dossiers in the order that their models were compared in, those that weren't last; and the comparison of these.
+
+    Args:
+        dossiers: In any order.
+        places, told: What `comparison` returns of them.
+    """
+    first = [place for place in places if place is not None]
+    order = [*first, *(number for number in range(len(dossiers)) if number not in first)]
+    return [dossiers[number] for number in order], (
+        [None if place is None else order.index(place) for place in places],
+        told,
+    )
+
+
 def history(folder):
     """The columns of `history.csv`, as lists of floats by name; empty where there is none."""
     text = _bytes(folder / "history.csv", MAX_TEXT).decode("utf-8", "replace")

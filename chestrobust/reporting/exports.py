@@ -5,6 +5,7 @@ import io
 import shlex
 
 from chestrobust import commandline, config, titles
+from chestrobust.config import methods as training_methods
 from chestrobust.errors import dashed
 from chestrobust.reporting import bibliography, smoothing, verdict
 from chestrobust.tasks import Task
@@ -30,10 +31,15 @@ def _of_data(dossier):
     counts, shape = data["counts"], data["image_shape"]
     made_up = " (made-up data, without meaning for patients)" if data["synthetic"] else ""
     return (
-        f"We used {data['name']}{made_up} with {len(data['label_names'])} labels ({data['task']}) and images of "
+        f"We used {data['name']}{made_up} with {_labels(data)} ({data['task']}) and images of "
         f"{shape[0]} x {shape[1]} x {shape[2]} pixels: {counts['train']} for training, {counts['val']} for validation "
         f"and {counts['test']} for testing (SHA-256 {data['sha256'][:12]})."
     )
+
+
+def _labels(data):
+    count = len(data["label_names"])
+    return f"{count} label{'s' * (count != 1)}"
 
 
 def _of_training(dossier):
@@ -43,15 +49,24 @@ def _of_training(dossier):
     options, training, model = results["config"], results["training"], results.get("model", {})
     way = "on clean images"
     if "baseline" in results:
-        way = f"adversarially (method {options.get('method', 'online')}"
-        way += f", radius {titles.radius(options['train_epsilon'])})" if "train_epsilon" in options else ")"
+        way = f"adversarially ({_of_method(options)})"
     text = f"The model ({model.get('name', options.get('model', 'unnamed'))}"
     text += f", {model['parameters']:,} parameters)" if "parameters" in model else ")"
     text += f" was trained {way} for {training['epochs']} epochs with {options['optimizer']} (learning rate "
     text += f"{options['learning_rate']:g}, batch size {options['batch_size']}, seed {options['seed']})."
     if training.get("selected_on"):
-        text += f" The checkpoint was chosen by macro AUC under {training['selected_on']} on validation images."
+        text += f" The checkpoint was chosen by {titles.selection(training['selected_on'])} on validation images."
     return text
+
+
+def _of_method(recorded):
+    """How training attacked: the settings that its method has, as far as results hold them."""
+    name = recorded.get("method", "online")
+    lengths = {"train_epsilon": "radius {}", "train_step_size": "step size {}"}
+    used = {key: value for key, value in recorded.items() if key not in training_methods.unused(name)}
+    told = [text.format(titles.radius(used[key])) for key, text in lengths.items() if key in used]
+    steps = [f"{used['train_steps']} steps"] if "train_steps" in used else []
+    return ", ".join([f"method {name}", *told, *steps])
 
 
 def _of_attacks(dossier):
@@ -66,20 +81,29 @@ def _of_attacks(dossier):
     return (
         "The attacker knows the model and may change each pixel by at most epsilon (L-infinity) within [0, 1], with "
         f"epsilon {', '.join(map(titles.radius, radii))}. Attacks ran on the logits of the whole model in inference "
-        f"mode: {attacks}."
+        f"mode: {attacks}.{_of_steps(rows)}"
     )
+
+
+def _of_steps(rows):
+    """What the titles of attacks leave unsaid, as it is usual."""
+    if all(row.get("step_size") is None for row in rows):
+        return ""
+    return " Unless said, steps of PGD are 2.5 epsilon / steps long, and the first start is the image itself."
 
 
 def _of_scores(dossier):
     results = dossier.judged
     exclusive = Task(dossier.data["task"]).exclusive
+    # An evaluation may be of other images than the paragraph's first sentence tells.
+    of = "" if dossier.on_same_images(results) else f", of {results['data']['counts']['test']} test images"
     text = "" if exclusive else " Thresholds were fixed on clean validation images and not tuned again under attack."
     if any(verdict.interval(row, "macro_auc") for row in results["evaluations"]):
         count = results.get("config", {}).get("resamples")
         text += f" Intervals are 95 % intervals{f' ({count} bootstrap resamples)' if count else ''}."
     if audit := results.get("audit"):
         text += f" The attacks were audited: {verdict.trust(audit).removeprefix('Trust: ')}"
-    return f"We report macro AUC and average precision over all labels.{text}"
+    return f"We report macro AUC and average precision over all labels{of}.{text}"
 
 
 def works(dossier):

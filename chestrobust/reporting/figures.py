@@ -4,12 +4,14 @@ A model has the same colour in all figures and on the report page: `COLOURS[0]` 
 """
 
 import functools
+import math
 import textwrap
 
 import matplotlib
 from matplotlib.figure import Figure
+from matplotlib.ticker import MultipleLocator
 
-from chestrobust import files
+from chestrobust import files, titles
 from chestrobust.data import metadata
 
 # Okabe and Ito's, some darker: told apart by the colour-blind, and in grey by what goes along, markers and dashes.
@@ -73,6 +75,21 @@ def headed(title, size):
     figure = Figure(figsize=size, layout="constrained")
     figure.suptitle(textwrap.fill(title, int(11 * size[0])), fontsize=11)
     return figure
+
+
+def radius_axis(ax, epsilons):
+    """Let the axis of radii have the radii's own unit, k/255, if all of them are whole grey levels.
+
+    Args:
+        ax: The axes; x is a radius in pixel units of [0, 1].
+        epsilons: What is drawn there.
+    """
+    levels = [255 * epsilon for epsilon in epsilons]
+    if not any(levels) or any(abs(level - round(level)) > 1e-6 for level in levels):
+        return
+    step = 2 ** max(0, math.ceil(math.log2(max(levels) / 6)))
+    ax.xaxis.set_major_locator(MultipleLocator(step / 255))
+    ax.xaxis.set_major_formatter(lambda epsilon, _: titles.radius(epsilon) if epsilon > 0 else "0")
 
 
 @plain_settings

@@ -70,10 +70,12 @@ def _lines(ax, clean, entries):
         y = np.array([np.nan if entry["macro_auc"] is None else entry["macro_auc"] for entry in line])
         style = {"marker": _of(figures.MARKERS, number), "linestyle": _of(figures.DASHES, number // 6)}
         colour = _of(ATTACKS, number)
-        ax.plot(x, y, **style, color=colour, markersize=5, linewidth=1.2, label=titles.name(name))
+        width = 2.4 if name in titles.SUMS else 1.2  # what it comes to stands out
+        ax.plot(x, y, **style, color=colour, markersize=5, linewidth=width, label=titles.name(name))
         ends = [verdict.interval(entry, "macro_auc") or [np.nan, np.nan] for entry in line]
         if len(names) <= FEW or name in titles.SUMS:
             ax.fill_between(x, *np.array(ends).T, color=colour, alpha=0.12, linewidth=0)
+    figures.radius_axis(ax, [entry["epsilon"] for entry in entries if verdict.has_radius(entry)])
     ax.set_xlabel("epsilon, in [0, 1] pixel units; bands: 95 % intervals")
     _of_auc(ax)
 
@@ -90,6 +92,7 @@ def _over_steps(ax, curve):
 
 def _of_auc(ax):
     ax.axhline(0.5, color=figures.SOFT, linewidth=0.8, linestyle=":")
+    ax.annotate("chance", (1, 0.5), xycoords=("axes fraction", "data"), ha="right", va="bottom", fontsize=7)
     ax.set_ylim(-0.02, 1.02)
     ax.set_ylabel("macro AUC")
     ax.spines[["top", "right"]].set_visible(False)
@@ -185,7 +188,7 @@ def reliability(panels, *, title):
             edges = np.linspace(0, 1, len(counts) + 1)
             lower.stairs(counts, edges, color=colour, linestyle=figures.DASHES[number], linewidth=1.4)
         upper.set(title=panel, xlim=(0, 1), ylim=(-0.02, 1.02))
-        upper.legend(fontsize=8, loc="upper left")
+        upper.legend(fontsize=8, loc="best")
         lower.set_yscale("log")
         lower.minorticks_off()
         lower.yaxis.set_major_formatter("{x:.0f}")

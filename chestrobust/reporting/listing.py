@@ -8,6 +8,7 @@ from chestrobust.errors import RunError, printable
 from chestrobust.reporting import cells, dossier, verdict
 
 HEADER = ("Run", "Data", "Model", "Clean AUC", "Worst AUC", "Checks")
+STUDY = "study.db"  # of `tune.py`, beside the folder of its trials
 DEPTH = 3  # folders below the one that is asked for
 
 
@@ -30,11 +31,13 @@ def table(folder):
 
 
 def _runs(folder):
-    """Folders of runs, finished or not, `DEPTH` folders down; no link is followed."""
+    """Folders of runs, finished or not, `DEPTH` folders down; no link is followed, and no trial of a search a run."""
     for place, folders, names in os.walk(folder):
         path = Path(place)
         if {"config.json", "results.json"} & set(names):
             yield path
+        if STUDY in names and "trials" in folders:
+            folders.remove("trials")
         if len(path.relative_to(folder).parts) == DEPTH:
             folders.clear()
 

@@ -13,6 +13,7 @@ from chestrobust.errors import RunError
 from chestrobust.reporting import charts, checklists, dossier, exports, plots, sections, smoothing, verdict
 from chestrobust.runs import read_back
 from chestrobust.runs.folder import Run
+from chestrobust.tasks import Task
 
 NAME = "report.html"
 GENERATOR = "chestrobust"
@@ -78,9 +79,12 @@ def compare(folders, path):
             # Of a run and its baseline, the run; of an ensemble or of files, all.
             shown += found[-1:] if several and found[0].undefended else found
     with read_back(Run(folders[0])):
-        several = several or (len(shown) > 1 and not any(one.results for one in shown))
-        places = dict.fromkeys(around(folder).resolve() for folder in folders)
-        text = render(shown, several, dossier.comparison(places, shown) if several else None)
+        strangers = len(folders) == 1 and len(shown) > 1 and not any(one.results for one in shown)
+        several, places = several or strangers, dict.fromkeys(around(folder).resolve() for folder in folders)
+        compared = dossier.comparison(places, shown) if several else None
+        if compared and strangers:
+            shown, compared = dossier.in_order(shown, *compared)
+        text = render(shown, several, compared)
         told = [(name, one.sentence) for name, one in zip(sections.names(shown), shown, strict=True)]
     save(text, path)
     return told
@@ -134,7 +138,8 @@ def render(dossiers, several=False, compared=None):
     content = {
         "generator": f"{GENERATOR} {__version__}",
         "title": " and ".join(filter(None, (", ".join(found.names[:-1]), found.names[-1]))),
-        "data": titles.data_title(subject.data),
+        "data": "; ".join(dict.fromkeys(titles.data_title(one.data) for one in dossiers)),
+        "thresholds": not Task(subject.data["task"]).exclusive,
         "made_up": any(one.data["synthetic"] for one in dossiers),
         "models": models,
         "subjects": [model for model in models if model["dossier"] in subjects],

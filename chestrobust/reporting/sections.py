@@ -100,8 +100,11 @@ def _folder(one):
 
 
 def _colours(dossiers):
-    """The first undefended model has the first colour on every page; the others have theirs in turn."""
-    first = next((number for number, one in enumerate(dossiers) if one.undefended), None)
+    """The first undefended model has the first colour on every page, where a stranger's counts as such.
+
+    The others have theirs in turn.
+    """
+    first = next((number for number, one in enumerate(dossiers) if one.undefended or not one.results), None)
     others = iter(range(1, len(dossiers) + 1))
     return [0 if number == first else next(others) for number in range(len(dossiers))]
 
@@ -187,7 +190,7 @@ def _share(value):
 
 
 def label_table(found):
-    """Columns of each model, and a row per label of `(value, text, interval)` cells, of clean and attacked AUC."""
+    """Columns of each model, and a row per label of `(value, text, ends)` cells, of clean and attacked AUC."""
     bounds = {"clean": found.clean, "worst attack": found.worst}
     bounds |= {title: found.at_radius(name) for name, title in BOUNDS.items()}
     bounds = {title: rows for title, rows in bounds.items() if any(rows)}
@@ -204,7 +207,7 @@ def _label_cell(row, label):
     value = row["per_label_auc"].get(label) if row else None
     ends = ((verdict.interval(row, "per_label_auc") or {}).get(label)) if row else None
     text = "\u2013" if value is None else f"{value:.3f}"
-    return value, text, f"95 % interval {ends[0]:.3f} to {ends[1]:.3f}" if ends else ""
+    return value, text, f"{ends[0]:.3f} to {ends[1]:.3f}" if ends else ""
 
 
 def finding_table(found):

@@ -21,8 +21,8 @@ from chestrobust.titles import BELOW, data_title, is_below_a_level, length, radi
 
 BESIDE = {"macro_auc": "Macro AUC", "macro_sensitivity": "Sensitivity", "macro_specificity": "Specificity"}
 LEGEND = (
-    "Sensitivity and specificity: means over labels at thresholds fixed on clean validation images, of\n"
-    "the most probable class if there are several. Brackets: 95 % intervals; [-]: too few to tell."
+    "Sensitivity and specificity: means over labels, at thresholds fixed on clean validation images; of\n"
+    "exclusive classes, of the most probable one. Brackets: 95 % intervals; [-]: too few to tell."
 )
 STORED = "AP: macro. Stored: macro AUC of the attacked images as a file of 8 bits holds them."
 REPORTS = "Hidden and Invented: shares of images whose report loses or gains a finding."

@@ -131,9 +131,15 @@ def attacks_at(rows, epsilon):
 
 
 def attacks_of(rows, row):
-    """Of how many attacks the `worst` row at its radius is the worst, in words; the name of a single one."""
-    count = sum(other["attack"] not in PER_LABEL for other in attacks_at(rows, row["epsilon"]))
-    return f"worst of {count} attacks" if count > 1 else titles.name(row["attack"])
+    """Of how many attacks the `worst` row at its radius is the worst, in words; the name of a single one.
+
+    It says whether one was transferred from another model: that model has no such attack, and one less in all.
+    """
+    tried = [other["attack"] for other in attacks_at(rows, row["epsilon"]) if other["attack"] not in PER_LABEL]
+    if len(tried) < 2:
+        return titles.name(row["attack"])
+    transferred = any((known := catalogue.attack(name)) is not None and known.source for name in tried)
+    return f"worst of {len(tried)} attacks{' (one transferred)' * transferred}"
 
 
 def radius(results):

@@ -157,6 +157,7 @@ def test_labels_of_ones_own_are_named_by_option_or_file(tmp_path, load, where, n
     # The stem of another set decides only where nothing else does.
     splits = load(write(tmp_path / "pneumoniamnist.npz", **content), **given)
     assert (splits.task, splits.label_names, splits.image_shape) == (task, names, (28, 28, 3))
+    assert "release" not in splits.note  # there is none of a set of one's own
     expected = content["train_labels"]
     expected = np.eye(len(names), dtype=np.uint8)[expected[:, 0]] if task == "multi-class" else expected
     np.testing.assert_array_equal(splits.train.labels, expected)

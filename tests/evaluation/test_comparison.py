@@ -152,6 +152,9 @@ def test_a_plot_has_a_line_for_each_model_and_dots_where_there_is_one_radius(tol
     left, right = reporting.figure(told).axes
     assert [len(ax.get_lines()) for ax in (left, right)] == [2, 2]  # and a line at no difference
     assert [line.get_color() for line in left.get_lines()] == list(figures.COLOURS[:2])
+    told["models"][0]["name"] = "a-name-that-is-longer-than-its-axis-" * 2
+    left, right = reporting.figure(told).axes
+    assert max(map(len, right.get_ylabel().split("\n"))) <= 44
     for one in told["models"]:
         one["evaluations"] = [row for row in one["evaluations"] if row["epsilon"] in (0, 0.1)]
     told["differences"] = [[row for row in told["differences"][0] if row["epsilon"] in (0, 0.1)]]

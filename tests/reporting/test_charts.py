@@ -39,6 +39,24 @@ def test_names_at_the_ends_of_lines_do_not_cover_each_other():
     assert heights[0] >= 0 and heights[-1] <= 270
 
 
+@pytest.mark.parametrize("high", [1, 1.5, 2, 2.5, 3, 4, 5, 6, 8, 10, 15])
+def test_ticks_are_round_and_go_from_end_to_end(high):
+    for power in (0.1, 1.0):
+        line = charts.Series("a", 0, [(0, 0.0, None), (1, high * power, None)])
+        svg = drawn(charts.curves([line], title="t", x_label="x", x_ticks=[], y_limits=(0.0, high * power)))
+        ticks = [float(text.text) for text in svg.iter("text") if text.get("class") == "tick end"]
+        assert (ticks[0], ticks[-1]) == (0, pytest.approx(high * power))
+        assert 4 <= len(ticks) <= 7
+        assert float(f"{ticks[1] / power:.2g}") in (0.2, 0.25, 0.5, 1, 2, 2.5)
+
+
+def test_long_names_keep_the_ends_that_tell_them_apart():
+    lines = [charts.Series(f"robust-of-a-recipe-{end}", 0, [(0, 0.5, None), (1, 0.5, None)]) for end in ("v1", "v2")]
+    svg = drawn(charts.curves(lines, title="t", x_label="x", x_ticks=[]))
+    names = [text.text for text in svg.iter("text") if text.get("class").startswith("label")]
+    assert sorted(names) == ["robust\u2026cipe-v1", "robust\u2026cipe-v2"]
+
+
 def test_models_differ_in_more_than_colour():
     shapes = set()
     for colour in range(4):
@@ -55,6 +73,15 @@ def test_dots_have_their_intervals_and_what_is_undefined_has_no_dot():
     (dot,) = svg.iter("circle")
     assert float(dot.get("cx")) == pytest.approx((float(interval.get("x1")) + float(interval.get("x2"))) / 2, abs=0.2)
     assert len(list(svg.iter("rect"))) == 0
+
+
+def test_dots_of_many_models_stay_on_their_own_line():
+    rows = [(name, [(colour, 0.5, None) for colour in range(8)]) for name in ("clean", "worst")]
+    svg = drawn(charts.dots(rows, title="t", x_label="x"))
+    names = [float(text.get("y")) - 4 for text in svg.iter("text") if text.get("class") == "tick end"]
+    circles = sorted(float(dot.get("cy")) for dot in svg.iter("circle"))  # of models 0 and 4
+    middle = (names[0] + names[1]) / 2
+    assert [dot < middle for dot in circles] == [True, True, False, False]
 
 
 def test_texts_are_escaped_and_said_to_screen_readers():

@@ -7,6 +7,7 @@ import made
 import numpy as np
 import pytest
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from PIL import Image
 
@@ -82,6 +83,33 @@ def test_several_radii_are_lines_and_a_single_one_is_dots():
     # An interval and a dot for each.
     places = [line.get_xdata() for line in dots.get_lines()]
     assert [tuple(ends) for ends in places[2:4]] == [pytest.approx((0.6375, 0.7375)), (0.6875,)]
+
+
+@pytest.mark.parametrize(
+    ("levels", "expected"),
+    [
+        ([2, 4, 8], ["0", "2/255", "4/255", "6/255", "8/255"]),
+        ([1, 2, 4, 8, 12], ["0", "2/255", "4/255", "6/255", "8/255", "10/255", "12/255"]),
+        ([1], ["0", "1/255"]),
+        ([7.65, 12.75], None),
+    ],
+)
+def test_radii_are_drawn_in_grey_levels_where_they_are_whole(levels, expected):
+    ax = Figure().subplots()
+    ax.plot([0, *(level / 255 for level in levels)], np.zeros(len(levels) + 1))
+    figures.radius_axis(ax, [level / 255 for level in levels])
+    low, high = ax.get_xlim()
+    shown = [
+        tick.get_text()
+        for tick, place in zip(ax.get_xticklabels(), ax.get_xticks(), strict=True)
+        if low <= place <= high
+    ]
+    assert shown == expected if expected else "/" not in "".join(shown)
+
+
+def test_what_an_evaluation_comes_to_stands_out():
+    lines = {line.get_label(): line.get_linewidth() for line in graphs.curves(made.evaluation()).axes[0].get_lines()}
+    assert lines["joint: worst image"] > lines["PGD"]
 
 
 def test_many_attacks_leave_their_lines_uncovered():

@@ -349,6 +349,17 @@ def test_many_models_stand_below_each_other_and_keep_their_colours(pair, tmp_pat
     assert [model["colour"] for model in json.loads(kept)["models"]] == [1, 2]
 
 
+@pytest.mark.parametrize("task", ["multi-label", "binary", "multi-class"])
+def test_thresholds_are_spoken_of_where_there_are_some(tmp_path, task):
+    found = made.results(data=made.data(task=task))
+    if task == "multi-class":
+        del found["thresholds"]
+    shown = rendered(made.folder(tmp_path / "run", found, gallery=made.gallery())).shown
+    verdict = shown.partition("Fool it yourself")[0].partition("Under attack")[0]
+    assert ("threshold" in verdict) == (task != "multi-class")
+    assert ("the likeliest class" in verdict) == (task == "multi-class")
+
+
 def test_only_models_that_came_along_can_be_fooled_on_the_page(tmp_path):
     shown = made.gallery()
     made.folder(tmp_path / "none", made.results(), gallery=shown)
@@ -368,6 +379,10 @@ def test_runs_on_other_images_are_called_not_alike(pair, tmp_path, monkeypatch):
     made.folder(tmp_path / "other", made.results(data=other), {"standard": made.evaluation(data=other)})
     page.compare([pair[0], tmp_path / "other"], tmp_path / "both.html")
     assert "Not alike." in Parsed((tmp_path / "both.html").read_text()).shown
+    nih = made.data(name="nih")
+    made.folder(tmp_path / "nih", made.results(data=nih), {"standard": made.evaluation(data=nih)})
+    page.compare([pair[0], tmp_path / "nih"], tmp_path / "both.html")
+    assert "chestmnist; nih. For research" in Parsed((tmp_path / "both.html").read_text()).shown
 
 
 def test_files_that_are_no_runs_are_reported_beside_their_evaluations(tmp_path):
@@ -405,6 +420,17 @@ def test_files_in_one_folder_are_compared_as_runs_are(tmp_path):
     (tmp_path / "mine" / "b.keras").write_bytes(b"another model")
     parsed = rendered(tmp_path / "mine")
     assert "b minus a" not in parsed.shown and "come with python evaluate.py RUN RUN2 ..." in parsed.shown
+
+
+def test_files_stand_in_the_order_and_colours_of_their_comparison(tmp_path):
+    told = of_files(tmp_path / "mine", {"b": 0.25, "c": 0.125, "a": 0.0})
+    told["models"], told["differences"] = told["models"][:2], told["differences"][:1]
+    (tmp_path / "mine" / "comparison-data-quick.json").write_text(json.dumps(told))
+    text = page.write(tmp_path / "mine").read_text()
+    sentences = re.findall(r'class="sentence m(\d)"><strong>.*?</svg> (\w)</strong>', text)
+    # `c` isn't named before `b`, and what was not compared comes last; a first file is drawn as in other figures.
+    assert sentences == [("0", "b"), ("1", "c"), ("2", "a")]
+    assert "c minus b" in Parsed(text).shown
 
 
 def test_a_file_and_a_run_are_compared_in_any_order(pair, tmp_path):

@@ -219,6 +219,47 @@ def test_the_verdict_and_the_scores_are_on_the_first_screen(browser, path):
         assert element.rect["y"] + element.rect["height"] <= 900, selector
 
 
+def test_long_names_leave_room_for_the_numbers(browser, tmp_path):
+    folders = [tmp_path / f"{'name_without_a_break_' * 3}{number}" for number in range(2)]
+    for folder in folders:
+        made.folder(folder, made.results(), {"standard": made.evaluation()}, gallery=made.gallery())
+    page.compare(folders, tmp_path / "both.html")
+    shown(browser, tmp_path / "both.html", width=390)
+    assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
+    cells = browser.find_elements(By.CSS_SELECTOR, ".summary td")
+    assert cells and all(cell.rect["x"] + cell.rect["width"] <= 390 for cell in cells)
+
+
+def test_findings_stand_in_the_same_order_in_every_model(browser, tmp_path):
+    kept = made.gallery()
+    for patient in kept["patients"]:  # The second model moves another finding.
+        patient["answers"] = [[[0.9, 0.4, 0.1]] * 2 + [[0.9, 0.4, 0.2]], [[0.9, 0.4, 0.1]] * 2 + [[0.9, 0.9, 0.1]]]
+    shown(browser, written(tmp_path, kept))
+    orders = [texts(browser, f".view:nth-child({number}) .name") for number in (1, 2)]
+    assert orders == [["\u2713\u00a0effusion", "mass", "hernia"]] * 2
+
+
+def test_intervals_of_findings_are_shown_if_asked_for(browser, tmp_path):
+    made.folder(tmp_path / "run", made.results(), {"standard": made.evaluation()})
+    shown(browser, page.write(tmp_path / "run"))
+    ends = browser.find_element(By.CSS_SELECTOR, "table.bars .ends")
+    assert not ends.is_displayed()
+    browser.find_element(By.ID, "with-intervals").send_keys(Keys.SPACE)
+    assert ends.is_displayed() and " to " in ends.text
+
+
+def test_on_paper_nothing_is_cut_off(browser, path):
+    shown(browser, path, width=690)  # A4 without its margins
+    browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": "print"})
+    try:
+        tables = [one for one in browser.find_elements(By.TAG_NAME, "table") if one.is_displayed()]
+        assert len(tables) >= 3 and all(one.rect["x"] + one.rect["width"] <= 690 for one in tables)
+        fill = browser.find_element(By.CSS_SELECTOR, ".fill")
+        assert fill.value_of_css_property("print-color-adjust") == "exact"
+    finally:
+        browser.execute_cdp_cmd("Emulation.setEmulatedMedia", {"media": ""})
+
+
 def test_both_themes_have_their_own_paper(browser, path):
     grey = []
     for theme in THEMES:

@@ -29,14 +29,36 @@ def test_the_paragraph_tells_data_training_attacks_and_scores(robust):
     text = exports.methods(robust)
     for part in (
         "We used chestmnist with 3 labels (multi-label) and images of 28 x 28 x 1 pixels: 48 for training",
-        "The model (cnn, 111,662 parameters) was trained adversarially (method online, radius 0.05) for 3 epochs",
+        "The model (cnn, 111,662 parameters) was trained adversarially (method online, radius 0.05, step size 0.0125, "
+        "7 steps) for 3 epochs",
         "The checkpoint was chosen by macro AUC under PGD-10, epsilon 0.05 on validation images.",
         "epsilon 2/255, 4/255. Attacks ran on the logits of the whole model in inference mode: FGSM; PGD-10.",
+        "We report macro AUC and average precision over all labels. Thresholds were fixed on clean",
         "not tuned again under attack. Intervals are 95 % intervals (1000 bootstrap resamples).",
         "The attacks were audited: 2 of 2 checks; 1 not run.",
     ):
         assert part in text
     assert "made-up" not in text
+
+
+def test_the_paragraph_tells_the_settings_that_the_method_has(robust):
+    robust.results["config"] |= {"method": "fast", "train_epsilon": 4 / 255}
+    assert "(method fast, radius 4/255) for" in exports.methods(robust)
+    assert "steps of PGD are 2.5 epsilon / steps long" not in exports.methods(robust)
+    robust.chief["evaluations"][2]["step_size"] = 2 / 255 / 4
+    assert "Unless said, steps of PGD are 2.5 epsilon / steps long" in exports.methods(robust)
+
+
+def test_a_model_chosen_on_clean_images_is_not_under_an_attack_that_is_called_clean(tmp_path):
+    training = {"epochs": 3, "best_epoch": 2, "selected_on": "clean"}
+    found = made.results(training=training, data=made.data(label_names=["mass"]))
+    made.folder(tmp_path / "run", found)
+    one = dossier.read(tmp_path / "run")[0]
+    assert "with 1 label (multi-label)" in exports.methods(one)
+    assert "The checkpoint was chosen by clean macro AUC on validation images." in exports.methods(one)
+    texts = {answer.item.number: answer.text for answer in checklists.answered(checklists.facts(one))}
+    assert texts["26"] == "clean macro AUC on validation images, epoch 2"
+    assert texts["24"] == "random weights, seed 0"
 
 
 def test_made_up_data_are_called_so_in_the_paragraph(tmp_path):
@@ -165,6 +187,30 @@ def test_every_item_is_answered_from_the_results_or_says_what_to_do(robust):
     assert texts["38"] == "clean macro AUC 0.875, 95 % interval 0.825 to 0.925"
     assert texts["21"] == "20 test images; positive: effusion 6, mass 6, hernia 6"
     assert len({(answer.item.guideline, answer.item.number) for answer in answers}) == len(answers)
+
+
+def test_scores_of_other_images_than_the_runs_own_are_counted_as_such(tmp_path):
+    fewer = made.evaluation(data=made.data(counts={"train": 12, "val": 12, "test": 20}))
+    own = made.results(data=made.data(counts={"train": 48, "val": 24, "test": 80}))
+    made.folder(tmp_path / "run", own, {"standard": fewer})
+    one = dossier.read(tmp_path / "run")[0]
+    assert "24 for validation and 80 for testing" in exports.methods(one)
+    assert "over all labels, of 20 test images." in exports.methods(one)
+    texts = {answer.item.number: answer.text for answer in checklists.answered(checklists.facts(one))}
+    assert texts["21"] == "20 test images; positive: effusion 6, mass 6, hernia 6"
+
+
+@pytest.mark.parametrize(
+    ("task", "told"),
+    [
+        ("multi-label", "probabilities; 3 thresholds fixed on clean"),
+        ("multi-class", "largest is the answer: no thresh"),
+    ],
+)
+def test_classes_that_exclude_each_other_have_no_thresholds(tmp_path, task, told):
+    made.folder(tmp_path / "run", made.results(data=made.data(task=task)))
+    answers = checklists.answered(checklists.facts(dossier.read(tmp_path / "run")[0]))
+    assert told in {answer.item.number: answer.text for answer in answers}["15"]
 
 
 def test_the_checklists_speak_of_the_radius_of_the_verdict(robust):

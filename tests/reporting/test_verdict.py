@@ -21,9 +21,16 @@ def test_the_verdict_is_one_sentence():
         made.row("certified", 4 / 255, 0.1),
     ]
     assert verdict.sentence({"evaluations": rows, "audit": audit}) == (
-        "Clean AUC 0.918; worst of 7 attacks 0.55 (0.50 to 0.60) at 4/255; sensitivity 0.91 -> 0.12. "
-        "Trust: 15 of 15 checks."
+        "Clean AUC 0.918; worst of 7 attacks (one transferred) 0.55 (0.50 to 0.60) at 4/255; "
+        "sensitivity 0.91 -> 0.12. Trust: 15 of 15 checks."
     )
+
+
+def test_the_verdict_tells_a_transferred_attack_which_its_own_source_does_not_have():
+    own = [made.row("fgsm", 0.1, 0.7), made.row("pgd", 0.1, 0.5)]
+    assert verdict.attacks_of(own, own[1]) == "worst of 2 attacks"
+    assert verdict.attacks_of([*own, made.row("transfer", 0.1, 0.6)], own[1]) == "worst of 3 attacks (one transferred)"
+    assert verdict.attacks_of([*own, made.row("transfer", 0.2, 0.6)], own[1]) == "worst of 2 attacks"
 
 
 def test_operating_points_stand_beside_the_auc():
@@ -157,6 +164,10 @@ def test_runs_are_listed_with_what_is_known_of_them(tmp_path, capsys):
     (tmp_path / "new").mkdir()
     (tmp_path / "new" / "config.json").write_text("{}")
     (tmp_path / "no run").mkdir()
+    # Of a search, no trial: it never ends as a run does.
+    (tmp_path / "search" / "trials" / "0000").mkdir(parents=True)
+    (tmp_path / "search" / "trials" / "0000" / "config.json").write_text("{}")
+    (tmp_path / "search" / "study.db").touch()
     listing.main(["runs", str(tmp_path)])
     lines = capsys.readouterr().out.splitlines()
     cells = {row[0]: row[1:] for row in ([cell.strip() for cell in line.split("|")[1:-1]] for line in lines[2:])}

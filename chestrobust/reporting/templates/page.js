@@ -84,7 +84,7 @@ function drawView(view, data, one, number, step) {
   Promise.all([view.clean.decode(), view.attacked.decode()]).then(() => {
     if (turn === view.drawn) drawChange(view, Math.round(data.radii[step] * 255));
   }, () => {});
-  drawAnswers(view, data, one, one.answers[number][step], one.answers[number][0]);
+  drawAnswers(view, data, one, one.answers[number][step]);
 }
 
 // The perturbation, so that the whole radius spans the grey scale: gray is no change.
@@ -109,13 +109,13 @@ function drawChange(view, levels) {
   canvas.setAttribute("aria-label", factor);
 }
 
-function drawAnswers(view, data, one, answers, clean) {
+function drawAnswers(view, data, one, answers) {
   const names = data.label_names, present = new Set(one.present);
   const cuts = view.model.thresholds, most = answers.indexOf(Math.max(...answers));
-  // The same order at every radius: what is there, then what the strongest attack changes most.
-  const last = one.answers[data.models.indexOf(view.model)].at(-1);
+  // The same order at every radius and in every model: what is there, then what the strongest attack changes most.
+  const moved = (label) => Math.max(...one.answers.map((all) => Math.abs(all.at(-1)[label] - all[0][label])));
   const order = one.order ?? names.map((_, label) => label).sort((a, b) => present.has(names[b]) - present.has(names[a])
-    || Math.abs(last[b] - clean[b]) - Math.abs(last[a] - clean[a]));
+    || moved(b) - moved(a));
   view.answers.replaceChildren(...order.slice(0, 7).map((label) => {
     const item = made("li"), there = present.has(names[label]), track = made("span", "track");
     const named = cuts ? answers[label] >= cuts[label] : label === most;
@@ -130,7 +130,7 @@ function drawAnswers(view, data, one, answers, clean) {
     const told = named ? (there ? "found" : "invented") : there ? "missed" : "";
     const classes = named !== there ? "wrong" : there ? "said" : "quiet";
     const right = made("span", classes, `${(100 * answers[label]).toFixed(1)} % ${told}`);
-    item.append(made("span", "name", `${there ? "✓ " : ""}${names[label]}`), track, right);
+    item.append(made("span", "name", `${there ? "✓\u00a0" : ""}${names[label]}`), track, right);
     return item;
   }));
 }
