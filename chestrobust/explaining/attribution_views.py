@@ -92,10 +92,6 @@ def explanation(study):
     index = views.image
     if index is None:
         index = int(splits.test.labels.any(axis=1).argmax())
-    if index >= len(splits.test):
-        raise ExpectedError(
-            f"--image: expected a number below {len(splits.test)}, the number of test images. Received: {index}."
-        )
     [truth] = splits.test.labels[[index]]
     if views.label is None:
         clean = as_floats(splits.test.images[[index]])
