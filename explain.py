@@ -37,6 +37,11 @@ def main(arguments=None):
     saved.check_unseen(subjects, splits)
     if options.label is not None and options.label not in splits.label_names:
         raise ExpectedError(f"--label: expected one of {', '.join(splits.label_names)}. Received: {options.label}.")
+    if options.image is not None and options.image >= len(splits.test):
+        count = len(splits.test)
+        raise ExpectedError(
+            f"--image: expected a number below {count}, that of test images. Received: {options.image}."
+        )
     devices.join("none")
     devices.start()
     from chestrobust.explaining import attribution_views, error_views

@@ -52,11 +52,12 @@ class Evaluation:
         return verdict.sentence(self.results)
 
     def tables(self):
-        """The tables and the audit, as text."""
+        """The tables and the whole audit, as text."""
         return tables.evaluation(self.results)
 
     def __str__(self):
-        return self.tables()
+        """As `evaluate.py` prints it: of the audit what was found or not run, and in the end the verdict."""
+        return f"{tables.evaluation(self.results, verbose=False)}\n\n{self.verdict}"
 
     def to_json(self):
         """All results as JSON text."""

@@ -53,19 +53,6 @@ class Study:
         own = config.EvaluateConfig(str(one.path), **taken)
         return sweep.Subject(self.model, self.splits, own, self.folder / "cache", path=one.path, known=known)
 
-    def index(self, default):
-        """Number of the test image that was asked for, or of a default.
-
-        Raises:
-            ExpectedError: There are fewer.
-        """
-        index, count = self.views.image, len(self.splits.test)
-        if index is not None and index >= count:
-            raise ExpectedError(
-                f"--image: expected a number below {count}, the number of test images. Received: {index}."
-            )
-        return default if index is None else index
-
     def attacked(self, indices, model=None, attack=None):
         """Images, labels and adversarial images of some rows of the test split, floats in [0, 1]."""
         test = self.splits.test
@@ -104,7 +91,9 @@ def explained(labels, logits):
 def explanation(study):
     """Grad-CAM and integrated gradients of one test image, clean and attacked, in one model or two."""
     splits, views = study.splits, study.views
-    index = study.index(int(splits.test.labels.any(axis=1).argmax()))
+    index = views.image
+    if index is None:
+        index = int(splits.test.labels.any(axis=1).argmax())
     [truth] = splits.test.labels[[index]]
     if views.label is None:
         clean = as_floats(splits.test.images[[index]])

@@ -24,12 +24,13 @@ def patient(study):
     """
     splits, models = study.splits, study.models
     cuts = {name: outcomes.thresholds(model, splits) for name, model in models.items()}
-    chosen = study.views.image is not None
-    [index] = [study.index(None)] if chosen else patients.chosen(models, splits, cuts, 1)
+    index, how = study.views.image, "chosen by its number"
+    if index is None:
+        [index], how = patients.chosen(models, splits, cuts, 1), patients.RULE
     *_, pgd = suite = named.quick_suite(study.attack, several=False)
     images, count, shares = patients.taken(models, splits, cuts, pgd)
     of_each = " and ".join(f"{100 * share:.0f} % from {name}" for name, share in shares.items())
-    note = f"The patient: {'chosen by its number' if chosen else patients.RULE}."
+    note = f"The patient: {how}."
     if count:
         whose = "the model names" if len(models) == 1 else "both models name"
         note += (

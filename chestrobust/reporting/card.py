@@ -13,6 +13,7 @@ from chestrobust import devices, titles
 from chestrobust.errors import RunError
 from chestrobust.reporting import dossier, exports, verdict
 from chestrobust.runs import Run, read_back
+from chestrobust.tasks import Task
 
 CARD, SCORES = "model_card.md", "eval_results.yaml"
 # The Hub's names of the scores that may never stand without each other, and ours.
@@ -39,9 +40,9 @@ Research and teaching on how far classifiers of chest X-rays can be fooled, and 
 SCORED = """\
 ## Scores
 
-Means over the labels, on the test split; 95 % intervals in brackets. Sensitivity and specificity are at thresholds
-fixed on clean validation images.
+Means over the labels, on the test split; 95 % intervals in brackets. Sensitivity and specificity are {}.
 """
+POINTS = {True: "those of the likeliest class", False: "at thresholds\nfixed on clean validation images"}
 
 
 def write(folder):
@@ -81,7 +82,7 @@ def text(subject):
         f"{_described(results, data)} {subject.sentence}\n",
         USE,
         f"\n## Data and training\n\n{html.escape(exports.methods(subject), quote=False)}\n",
-        SCORED,
+        SCORED.format(POINTS[Task(data["task"]).exclusive]),
         "\n".join(_table(subject.rows, (results.get("baseline") or {}).get("evaluations", []))),
         f"\n## How to use it\n\n```python\nimport keras\n\nmodel = keras.models.load_model('model.keras')\n"
         f"# float images in [0, 1], (batch, {', '.join(map(str, data['image_shape']))}) -> probabilities of\n"

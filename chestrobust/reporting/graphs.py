@@ -53,6 +53,7 @@ def _dots(ax, rows, epsilon):
             f"{row['macro_auc']:.3f}", (1.03, place), xycoords=("axes fraction", "data"), va="center", fontsize=8
         )
     ax.axvline(0.5, color=figures.SOFT, linewidth=0.8, linestyle=":")
+    ax.annotate(" chance", (0.5, 1), xycoords=("data", "axes fraction"), va="top", fontsize=7)
     ax.set(xlim=(-0.02, 1.02), ylim=(len(rows) - 0.5, -0.5))
     ax.set_yticks(range(len(rows)), [titles.name(row["attack"]) for row in rows], fontsize=8)
     ax.set_xlabel(f"macro AUC at epsilon {titles.length(epsilon)}; bars: 95 % intervals")
@@ -188,11 +189,13 @@ def reliability(panels, *, title):
             edges = np.linspace(0, 1, len(counts) + 1)
             lower.stairs(counts, edges, color=colour, linestyle=figures.DASHES[number], linewidth=1.4)
         upper.set(title=panel, xlim=(0, 1), ylim=(-0.02, 1.02))
-        upper.legend(fontsize=8, loc="best")
         lower.set_yscale("log")
         lower.minorticks_off()
         lower.yaxis.set_major_formatter("{x:.0f}")
         lower.set_xlabel("predicted probability")
+        # Beneath: inside, it would hide bins, which may be anywhere.
+        told = upper.get_legend_handles_labels()
+        lower.legend(*told, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.5), frameon=False)
         for ax in (upper, lower):
             ax.spines[["top", "right"]].set_visible(False)
     axes[0, 0].set_ylabel("how often it is there")

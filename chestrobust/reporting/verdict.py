@@ -76,7 +76,9 @@ def after_evaluation(subject, results, page, chosen):
         page: Path of the report, or None.
         chosen: The options by name, as they were given: what is left open is the run's own again.
     """
-    return _closing(sentence(results), [page] if page else [], _stronger([subject], chosen))
+    failed = any(line["status"] == "failed" for line in results["audit"])
+    first = "what failed, above and in docs/audit.md; then " if failed else ""
+    return _closing(sentence(results), [page] if page else [], _stronger([subject], chosen), first)
 
 
 def after_comparison(subjects, compared, path, page, chosen):
@@ -113,10 +115,10 @@ def _data_of(chosen):
     return [*commandline.as_arguments(given, EvaluateConfig), *pixels]
 
 
-def _closing(sentence, paths, command):
-    """Verdict, what was written and is there, and the command to try next."""
+def _closing(sentence, paths, command, first=""):
+    """Verdict, what was written and is there, and the command to try next, after what is to be done `first`."""
     files = [str(path) for path in paths if path.is_file()]
-    named = {"Verdict": sentence, "Files": ", ".join(files), "Next": shlex.join(map(str, command))}
+    named = {"Verdict": sentence, "Files": ", ".join(files), "Next": first + shlex.join(map(str, command))}
     return "\n".join(f"{name + ':':<9}{text}" for name, text in named.items() if text)
 
 

@@ -334,6 +334,14 @@ def test_views_of_one_model_refuse_a_second(here, monkeypatch, view):
         explain.main(["one", "two", "--show", "explanation", view])
 
 
+@pytest.mark.parametrize("option", [("--label", "headache"), ("--image", "20")])
+def test_what_the_data_do_not_have_is_refused_before_tensorflow_starts(here, monkeypatch, option):
+    monkeypatch.chdir(here)
+    monkeypatch.setattr(explain.devices, "start", lambda: pytest.fail("started"))
+    with pytest.raises(ExpectedError, match=option[0]):
+        explain.main(["one", *option])
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

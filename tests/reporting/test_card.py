@@ -91,6 +91,12 @@ def test_names_of_strangers_stay_names(tmp_path, name):
     assert "<script>" not in words
 
 
+def test_classes_that_exclude_each_other_have_no_thresholds(tmp_path):
+    for task, told in (("multi-label", "at thresholds\nfixed"), ("multi-class", "those of the likeliest class")):
+        _, _, words, _ = written(tmp_path / task, data=made.data(task=task))
+        assert f"Sensitivity and specificity are {told}" in words
+
+
 def test_results_of_another_form_are_told_and_leave_no_card(tmp_path, capsys):
     card.write(made.folder(tmp_path / "run", made.results(data={"name": "chestmnist"})))
     assert capsys.readouterr().out.startswith("No model card is written. ")

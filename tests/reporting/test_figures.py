@@ -234,3 +234,15 @@ def test_classes_have_no_thresholds():
     figure = drawn([story.Told("run", model.colour, model.pictures, model.answers, model.reported, None)], [True] * 6)
     assert "threshold" not in texts(figure)
     assert not any(ax.lines for ax in figure.axes)
+
+
+def test_no_legend_of_reliability_hides_a_bin():
+    bins = np.linspace(0.05, 0.95, 10)
+    found = {name: (figures.COLOURS[0], bins, 1 - bins, np.ones(10), 0.1) for name in ("one", "two")}
+    figure = graphs.reliability({"clean": found, "PGD": found}, title="a")
+    FigureCanvasAgg(figure).draw()
+    upper, lower = figure.axes[:2], figure.axes[2:]
+    for above, beneath in zip(upper, lower, strict=True):
+        assert above.get_legend() is None
+        assert beneath.get_legend().get_window_extent().y1 < beneath.get_window_extent().y0
+        assert len(beneath.get_legend().get_texts()) == 2

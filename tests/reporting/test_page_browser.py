@@ -221,8 +221,12 @@ def test_the_verdict_and_the_scores_are_on_the_first_screen(browser, path):
 
 def test_long_names_leave_room_for_the_numbers(browser, tmp_path):
     folders = [tmp_path / f"{'name_without_a_break_' * 3}{number}" for number in range(2)]
+    kept = made.gallery()
+    kept["label_names"] = ["a_finding_without_a_break_" * 3, *kept["label_names"][1:]]
+    for model, patient in zip(kept["models"], kept["patients"], strict=True):
+        model["network"], patient["present"] = made.network(1), kept["label_names"][:1]
     for folder in folders:
-        made.folder(folder, made.results(), {"standard": made.evaluation()}, gallery=made.gallery())
+        made.folder(folder, made.results(), {"standard": made.evaluation()}, gallery=kept)
     page.compare(folders, tmp_path / "both.html")
     shown(browser, tmp_path / "both.html", width=390)
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 390
@@ -236,7 +240,7 @@ def test_findings_stand_in_the_same_order_in_every_model(browser, tmp_path):
         patient["answers"] = [[[0.9, 0.4, 0.1]] * 2 + [[0.9, 0.4, 0.2]], [[0.9, 0.4, 0.1]] * 2 + [[0.9, 0.9, 0.1]]]
     shown(browser, written(tmp_path, kept))
     orders = [texts(browser, f".view:nth-child({number}) .name") for number in (1, 2)]
-    assert orders == [["\u2713\u00a0effusion", "mass", "hernia"]] * 2
+    assert orders == [["\u2713 effusion", "mass", "hernia"]] * 2
 
 
 def test_intervals_of_findings_are_shown_if_asked_for(browser, tmp_path):

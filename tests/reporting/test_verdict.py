@@ -145,6 +145,9 @@ def test_an_evaluation_ends_in_the_command_to_try_next(tmp_path, suite, steps, c
     lines = verdict.after_evaluation("my run", found, page, found["config"]).splitlines()
     assert lines[0].startswith("Verdict: Clean AUC 0.875; worst of 2 attacks")
     assert lines[1:] == [f"Files:   {page}", f"Next:    {command}"]
+    found["audit"].append(made.line("bad", "failed", "invalid"))  # Nobody is sent on with a score that can't be used.
+    last = verdict.after_evaluation("my run", found, page, found["config"]).splitlines()[-1]
+    assert last == f"Next:    what failed, above and in docs/audit.md; then {command}"
 
 
 def test_training_ends_in_the_robust_model_or_the_evaluation(tmp_path):
