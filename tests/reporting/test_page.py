@@ -257,18 +257,18 @@ def test_what_smoothing_proves_has_its_table_and_its_words(tmp_path):
     folder = made.folder(tmp_path / EVIL.replace("/", ""), made.results(), {"standard": found, "other": other})
     parsed = rendered(folder)
     assert (parsed.open, parsed.wrong) == ([], [])
-    assert "Any Euclidean change, noise 0.1, " in parsed.shown and "noise 0.3" not in parsed.shown
+    assert "Under any Euclidean change, noise 0.1: " in parsed.shown and "noise 0.3" not in parsed.shown
     assert "0.05 .500 [.438, .562] .375 [.250, .500] 25.0 %" in parsed.shown
     assert "0 .750 [-] .625 [.500, .750] 87.5 %" in parsed.shown
     for words in (
-        "of what most of 200 draws of Gaussian noise",
-        "not of the model itself",
+        "what most of 200 draws of Gaussian noise of deviation 0.1 make the model report",
+        "the model itself may answer otherwise",
         "with a probability of 0.999, not with certainty",
-        "an abstention and counts as wrong",
+        "an abstention, counts as wrong",
         "prove nothing above 0.163",
         "4/255 on every pixel is 0.44 long",
     ):
-        assert words in parsed.shown.replace("Of what", "of what")
+        assert words in parsed.shown
     assert "& Sensitivity, at least &" in parsed.shown  # LaTeX
     assert "@misc{cohen2019," in parsed.shown
     assert "L2 up to 0.05, 0.1, by randomized smoothing" in parsed.shown  # the checklists
