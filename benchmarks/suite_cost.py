@@ -18,7 +18,8 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 import numpy as np
 
-from chestrobust import commandline, config, data, startup
+from chestrobust import commandline, config, data, files, startup
+from chestrobust.errors import RunError
 
 STEPS, RESTARTS, TIMES, NEAR = (10, 20, 50, 100), (2, 5), 10, 0.002
 
@@ -68,8 +69,13 @@ class Bill:
         gradient.compiled = counted
         options = config.EvaluateConfig(str(path), suite="standard", stored=False, resamples=10)
         self.subject = sweep.Subject(model, splits, options, folder, path=path)
-        file = folder / "steps.json"
-        self.steps = json.loads(file.read_text()) if file.is_file() else {}
+        self.subject.cache.keep = self._counting(self.subject.cache.keep)
+        self.steps = json.loads(self.file.read_text()) if self.file.is_file() else {}
+
+    @property
+    def file(self):
+        """Where the gradient steps per image of the answers that are kept are counted."""
+        return self.folder / "steps.json"
 
     def outcomes(self, **budget):
         """Logits by the names of the suite's rows, a list for each, and the gradient steps per image of each row."""
@@ -77,16 +83,35 @@ class Bill:
         found, steps = {}, {}
         for name, attacks in self.subject.attacks(self.epsilon).items():
             found[name] = [self._outcome(attack).logits for attack in attacks]
-            steps[name] = sum(self.steps[repr(attack)] for attack in attacks)
+            steps[name] = sum(map(self._taken_by, attacks))
         return found, steps
 
+    def _name(self, attack):
+        return f"{self.subject.identity} on {len(self.subject.labels)} of {self.subject.splits.sha256}: {attack!r}"
+
+    def _taken_by(self, attack):
+        try:
+            return self.steps[self._name(attack)]
+        except KeyError:
+            raise RunError(
+                f"{self.folder}: expected how many steps each answer took. Received none for {attack.title}. Remove "
+                "the folder, or choose another --run."
+            ) from None
+
     def _outcome(self, attack):
-        before = self.taken
-        outcome = self.subject.outcome(attack)
-        if self.taken > before or repr(attack) not in self.steps:
-            self.steps[repr(attack)] = (self.taken - before) / len(self.subject.labels)
-            (self.folder / "steps.json").write_text(json.dumps(self.steps))
-        return outcome
+        self.asked, self.before = self._name(attack), self.taken
+        return self.subject.outcome(attack)
+
+    def _counting(self, keep):
+        """A way to keep answers that writes their steps down first: none is ever kept without."""
+
+        def count(made_by, outcome):
+            self.steps[self.asked] = (self.taken - self.before) / len(self.subject.labels)
+            with files.writing(self.file) as temporary:
+                temporary.write_text(json.dumps(self.steps))
+            keep(made_by, outcome)
+
+        return count
 
     def scores(self, found, without=None):
         """Joint score and floor of a suite's answers."""

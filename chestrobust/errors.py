@@ -7,6 +7,8 @@ from contextvars import ContextVar
 
 def printable(text):
     """Text in one line, without characters that steer a terminal or that no encoding knows: they are escaped."""
+    if text.isprintable():
+        return text
     return "".join(letter if letter.isprintable() else repr(letter)[1:-1] for letter in text)
 
 

@@ -77,18 +77,18 @@ def text(subject):
     results, data = subject.results, subject.data
     parts = [
         f"---\n{_yaml(metadata(subject))}\n---\n",
-        f"# {html.escape(subject.name, quote=False)}\n",
+        f"# {_words(subject.name)}\n",
         *([MADE_UP] if data["synthetic"] else []),
-        f"{_described(results, data)} {subject.sentence}\n",
+        f"{_words(_described(results, data))} {_words(subject.sentence)}\n",
         USE,
-        f"\n## Data and training\n\n{html.escape(exports.methods(subject), quote=False)}\n",
+        f"\n## Data and training\n\n{_words(exports.methods(subject))}\n",
         SCORED.format(POINTS[Task(data["task"]).exclusive]),
         "\n".join(_table(subject.rows, (results.get("baseline") or {}).get("evaluations", []))),
         f"\n## How to use it\n\n```python\nimport keras\n\nmodel = keras.models.load_model('model.keras')\n"
         f"# float images in [0, 1], (batch, {', '.join(map(str, data['image_shape']))}) -> probabilities of\n"
         f"labels = {data['label_names']!r}\n```\n",
         f"## How to make it again\n\n```\n{exports.command(results)}\n```\n",
-        _made_with(results),
+        _words(_made_with(results)),
     ]
     return "\n".join(parts)
 
@@ -149,6 +149,12 @@ def _entries(subject):
                 }
 
 
+def _words(text):
+    """Text that Markdown and HTML show as it is, also in a cell of a table: names in it come from strangers."""
+    marked = str.maketrans({letter: f"\\{letter}" for letter in "\\`[]|"})
+    return html.escape(text, quote=False).translate(marked)
+
+
 def _described(results, data):
     model, height, width = results.get("model", {}), *data["image_shape"][:2]
     kind = "A Keras model" if "baseline" not in results else "An adversarially trained Keras model"
@@ -162,7 +168,7 @@ def _table(rows, before):
     lines = [header, ["---", *["---:"] * (len(header) - 1)]]
     for number, row in enumerate(rows):
         cells = [_cell(row, key) for _, key in METRICS.values()]
-        lines.append([titles.title(row), *cells, *([_cell(before[number], "macro_auc")] if before else [])])
+        lines.append([_words(titles.title(row)), *cells, *([_cell(before[number], "macro_auc")] if before else [])])
     return [f"| {' | '.join(cells)} |" for cells in lines]
 
 

@@ -3,7 +3,6 @@
 import base64
 import csv
 import io
-import json
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
@@ -11,7 +10,7 @@ from pathlib import Path
 from chestrobust import files, runs, titles
 from chestrobust.errors import DataError, RunError
 from chestrobust.reporting import verdict
-from chestrobust.runs import provenance
+from chestrobust.runs import form, provenance
 
 MAX_TEXT, MAX_PICTURE = 1 << 23, 1 << 20  # bytes of a file that is read
 PICTURES_TOGETHER = 3 << 19  # bytes: Base64 adds a third, and the page stays far below 5 MB
@@ -233,7 +232,9 @@ def gallery(folder):
     for path in (folder / GALLERY, *sorted(folder.glob(f"evaluations/*/{GALLERY}"))):
         if content := _bytes(path, MAX_TEXT):
             try:
-                return json.loads(content)
+                kept = form.made_printable(form.parsed(content))
+                form.check(kept, path, form.GALLERY)
+                return kept
             except (ValueError, RecursionError) as error:
                 raise RunError(f"{path}: expected JSON of a run. Received: {error}.") from None
     return None

@@ -1,5 +1,7 @@
 """The charts of the report page, from models under the same attacks."""
 
+import math
+
 from chestrobust import catalogue, titles
 from chestrobust.reporting import charts, dossier, verdict
 
@@ -104,11 +106,14 @@ def _history(columns, kind, colour, best, name):
     chosen = [column for column in columns if column in lines]
     series = [
         charts.Series(
-            lines[column], colour, [(epoch, y, None) for epoch, y in enumerate(columns[column], start=1)], style
+            lines[column],
+            colour,
+            [(epoch, y, None) for epoch, y in enumerate(columns[column], 1) if math.isfinite(y)],
+            style,
         )
         for style, column in enumerate(chosen)
     ]
-    values = [y for column in chosen for y in columns[column]]
+    values = [y for one in series for _, y, _ in one.points]
     if not values:
         return ""
     epochs = range(1, len(columns[chosen[0]]) + 1)

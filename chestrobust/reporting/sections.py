@@ -298,7 +298,7 @@ def smoothed(called):
     """
     return [
         (
-            f"Any Euclidean change, noise {found['smoothed']['sigma']:g}, {name}",
+            f"Under any Euclidean change, noise {found['smoothed']['sigma']:g}: {name}",
             *smoothing.table(found),
             smoothing.notes(found),
         )

@@ -50,15 +50,16 @@ def notes(results):
     found, shape = results["smoothed"], results["data"]["image_shape"]
     everywhere = 4 / 255 * math.prod(shape) ** 0.5
     return [
-        f"Of what most of {found['draws']} draws of Gaussian noise of deviation {found['sigma']:g} make the model "
-        "report, at fixed thresholds; not of the model itself.",
-        "No change of an image up to that length, made in whatever way, leaves less.",
-        f"For each image that holds with a probability of {1 - found['alpha']:g}, not with certainty.",
-        "A report that the draws leave open is an abstention and counts as wrong; at length 0 nothing else can change.",
+        f"The smoothed model reports what most of {found['draws']} draws of Gaussian noise of deviation "
+        f"{found['sigma']:g} make the model report, at fixed thresholds; the model itself may answer otherwise.",
+        "No change of an image up to the length, made in whatever way, leaves less of it than the table says.",
+        f"For each image, over all its labels, that holds with a probability of {1 - found['alpha']:g}, not with "
+        "certainty.",
+        "A report that the draws leave open, an abstention, counts as wrong; at length 0 the others count as they are.",
         f"So many draws prove nothing above {found['largest_radius']:.3g}.",
-        "The length is Euclidean (the root of the sum of squared changes) and not comparable with an epsilon of the "
-        f"attacks: 4/255 on every pixel is {everywhere:.2f} long.",
-        "Brackets: 95 % intervals over the images.",
+        "The length is Euclidean (L2, the root of the sum of squared changes) and not comparable with an epsilon of "
+        f"the attacks: 4/255 on every pixel is {everywhere:.2f} long.",
+        "Sensitivity and specificity: means over labels; brackets: 95 % intervals over the images.",
     ]
 
 

@@ -29,7 +29,7 @@ def read_back(run):
     """Turns what fails on the results of a run, because they have another form than ours, into a `RunError`."""
     try:
         yield
-    except (AttributeError, IndexError, KeyError, TypeError, ValueError) as error:
+    except (ArithmeticError, AttributeError, LookupError, TypeError, ValueError) as error:
         raise RunError(
             f"{run.path / 'results.json'}: expected results as a run writes them. "
             f"Received others ({type(error).__name__}: {error!s:.60})."

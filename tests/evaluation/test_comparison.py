@@ -171,7 +171,7 @@ def test_the_report_of_these_runs_has_the_differences_and_that_of_others_not(tol
     models.build_cnn((28, 28, 1), 14).save(other)
     report.main([str(tmp_path / "runs" / "base"), str(tmp_path / "runs" / "robust"), "--out", str(page)])
     assert "robust minus base" not in page.read_text()
-    (tmp_path / "runs" / "comparison-a.json").write_text('{"models": [], "differences": [], "radius": null}')
+    (tmp_path / "runs" / "comparison-a.json").write_text('{"models": [], "differences": [], "radius": 0.1}')
     with pytest.raises(RunError, match=r"comparison-a\.json: expected what evaluate\.py writes"):
         report.main([str(tmp_path / "runs" / "base"), str(tmp_path / "runs" / "robust"), "--out", str(page)])
 

@@ -136,6 +136,8 @@ def test_the_script_tells_what_no_euclidean_change_goes_below(tmp_path, monkeypa
         assert row["unchanged"] <= at_most[2]
         assert f"| {radius:g} " in printed
     assert found["radii"][0]["unchanged"] > 0.3 and found["radii"][0]["macro_sensitivity"] > 0
+    page = (tmp_path / "evaluations" / "report.html").read_text()
+    assert "<h3>Under any Euclidean change, noise 0.2: model</h3>" in page
     assert "Reports that can't change |" in printed and "So many draws prove nothing above 0.29." in " ".join(
         printed.split()
     )

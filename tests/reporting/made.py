@@ -46,7 +46,7 @@ def row(attack, epsilon, auc, labels=LABELS, full=True, **more):
             "intervals": {
                 "macro_auc": [auc - 0.05, auc + 0.05],
                 "macro_ap": [auc / 2 - 0.05, auc / 2 + 0.05],
-                "per_label_auc": {name: [auc - 0.2, auc + 0.1] for name in labels},
+                "per_label_auc": {name: [max(0.0, auc - 0.2), auc + 0.1] for name in labels},
             },
             "f1": {"macro": 0.4},
             "recall": {"macro": round(auc - 0.1, 6)},

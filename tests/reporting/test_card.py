@@ -1,6 +1,7 @@
 """The model card and its scores: readable as YAML, the same numbers as `results.json`, made-up data called so."""
 
 import json
+import re
 
 import made
 import pytest
@@ -95,6 +96,19 @@ def test_classes_that_exclude_each_other_have_no_thresholds(tmp_path):
     for task, told in (("multi-label", "at thresholds\nfixed"), ("multi-class", "those of the likeliest class")):
         _, _, words, _ = written(tmp_path / task, data=made.data(task=task))
         assert f"Sensitivity and specificity are {told}" in words
+
+
+def test_words_of_strangers_are_no_markup_and_break_no_table(tmp_path):
+    evil = "<img src=x> | [a](b) `c` \\"
+    rows = [made.row("clean", 0.0, 0.625, full=False), made.row(evil, 0.1, 0.5, full=False)]
+    found = {"versions": {evil: evil}, "commit": evil, "model": {"name": evil, "parameters": 3}}
+    _, head, words, _ = written(tmp_path / "run", evaluations=rows, **found)
+    assert evil in head["model-index"][0]["results"][0]["metrics"][1]["args"]["attack"]
+    plain = re.sub(r"```.*?\n```", "", words, flags=re.DOTALL)
+    assert "<img" not in plain and "&lt;img" in plain
+    assert not re.search(r"(?<!\\)[\[`]", plain)
+    cells = [len(re.findall(r"(?<!\\)\|", line)) for line in plain.splitlines() if line.startswith("|")]
+    assert len(set(cells)) == 1
 
 
 def test_results_of_another_form_are_told_and_leave_no_card(tmp_path, capsys):

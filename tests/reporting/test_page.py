@@ -79,6 +79,10 @@ def numbers(content):
     return [content] if isinstance(content, int | float) else []
 
 
+def shown(path):
+    return Parsed(path.read_text()).shown
+
+
 def test_a_page_is_one_well_formed_file_that_loads_nothing(pair):
     text = page.write(pair[1]).read_text()
     parsed = Parsed(text)
@@ -253,18 +257,18 @@ def test_what_smoothing_proves_has_its_table_and_its_words(tmp_path):
     folder = made.folder(tmp_path / EVIL.replace("/", ""), made.results(), {"standard": found, "other": other})
     parsed = rendered(folder)
     assert (parsed.open, parsed.wrong) == ([], [])
-    assert "Any Euclidean change, noise 0.1, " in parsed.shown and "noise 0.3" not in parsed.shown
+    assert "Under any Euclidean change, noise 0.1: " in parsed.shown and "noise 0.3" not in parsed.shown
     assert "0.05 .500 [.438, .562] .375 [.250, .500] 25.0 %" in parsed.shown
     assert "0 .750 [-] .625 [.500, .750] 87.5 %" in parsed.shown
     for words in (
-        "of what most of 200 draws of Gaussian noise",
-        "not of the model itself",
+        "what most of 200 draws of Gaussian noise of deviation 0.1 make the model report",
+        "the model itself may answer otherwise",
         "with a probability of 0.999, not with certainty",
-        "an abstention and counts as wrong",
+        "an abstention, counts as wrong",
         "prove nothing above 0.163",
         "4/255 on every pixel is 0.44 long",
     ):
-        assert words in parsed.shown.replace("Of what", "of what")
+        assert words in parsed.shown
     assert "& Sensitivity, at least &" in parsed.shown  # LaTeX
     assert "@misc{cohen2019," in parsed.shown
     assert "L2 up to 0.05, 0.1, by randomized smoothing" in parsed.shown  # the checklists
@@ -472,7 +476,10 @@ def test_members_of_an_ensemble_stand_side_by_side(tmp_path):
     [
         (lambda path: None, "expected a finished run"),
         (lambda path: (path / "results.json").write_text("{"), "expected JSON of a run"),
-        (lambda path: (path / "results.json").write_text('{"data": 1, "evaluations": []}'), "expected data of a run"),
+        (
+            lambda path: (path / "results.json").write_text('{"data": 1, "evaluations": []}'),
+            "expected a dictionary as data",
+        ),
         (lambda path: (path / "results.json").write_text('{"data": {}, "evaluations": []}'), "expected results as"),
         (lambda path: made.folder(path / "x", made.results(), {"one": {}}), "expected model, data"),
     ],
@@ -524,6 +531,14 @@ def test_pictures_that_are_too_large_are_left_out(pair):
     assert list(dossier.pictures(pair[1])) == ["chestxray.png", "explanations/explanation.png"]
 
 
+def test_epochs_without_a_score_are_gaps_in_the_curves(pair):
+    path = pair[1] / "history.csv"
+    path.write_text("epoch,loss,auc,val_auc\n0,nan,0.5,nan\n1,inf,0.6,0.25\n2,nan,0.7,0.5\n")
+    text = page.write(pair[1]).read_text()
+    assert "robust: auc over the epochs" in text and "robust: loss over the epochs" not in text
+    assert not re.search(r"[\s,\"](nan|inf)[\s,\"]", text)
+
+
 def test_no_tensorflow_is_loaded_for_a_page(pair):
     code = (
         "import sys, report; report.main(sys.argv[1:]); sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
@@ -565,7 +580,7 @@ def test_results_of_another_form_give_a_page_or_one_line(tmp_path, file, monkeyp
     for place in places(json.loads(whole)):
         if place[:-1] in (("config",), ("baseline", "data")):
             continue  # Many alike.
-        for value in ("x", None, -1, []):
+        for value in ("x", None, -1, [], True, float("nan"), 10**400):
             content = json.loads(whole)
             parent = content
             for key in place[:-1]:
@@ -575,6 +590,7 @@ def test_results_of_another_form_give_a_page_or_one_line(tmp_path, file, monkeyp
             try:
                 page.compare([tmp_path / "run"], tmp_path / "page.html")
                 outcomes["page"] += 1
+                assert value == "x" or not re.search(r"\b(nan|inf|True|1?0{20,})\b", shown(tmp_path / "page.html"))
             except RunError as error:
                 assert "\n" not in str(error)
                 outcomes["refused"] += 1
