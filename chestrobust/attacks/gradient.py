@@ -272,13 +272,29 @@ def compiled(model, loss, image_shape, label_shape, precision):
         tf.TensorSpec((None, *image_shape), name="images"),
         tf.TensorSpec((None, *label_shape), name="labels"),
     )
-    climbed = model if precision == "float32" else twin.of(model, twin.dtype(precision))
+    own = _of_labels(model, label_shape)
+    climbed = own if precision == "float32" else _of_labels(twin.of(model, twin.dtype(precision)), label_shape)
     # Keras's own layers need no AutoGraph, which takes a second to read them; a user's code may.
     function = functools.partial(tf.function, input_signature=[images, labels], autograph=not twin.known(model))
     return (
         function(lambda images, labels: value_and_gradient(climbed, loss, images, labels)),
-        function(lambda images, labels: loss(labels, model(images, training=False))),
+        function(lambda images, labels: loss(labels, own(images, training=False))),
     )
+
+
+def _of_labels(model, label_shape):
+    """The model, which refuses to answer with other columns than there are labels: a loss would broadcast them."""
+
+    def checked(images, training=False):
+        logits = model(images, training=training)
+        if logits.shape.rank is not None and not logits.shape[1:].is_compatible_with(label_shape):
+            raise ValueError(
+                f"The model must return a logit for each label, (batch, {', '.join(map(str, label_shape))}). "
+                f"Received: {tuple(logits.shape)}"
+            )
+        return logits
+
+    return checked
 
 
 @functools.cache
