@@ -319,6 +319,11 @@ BREAKAGES = (
      "evaluation/test_audit.py::test_a_gradient_that_answers_do_not_follow_is_caught_by_the_quick_suite"),
     ("answers of other columns are broadcast", "attacks/gradient.py", "if logits.shape.rank is not None and not",
      "if False and not", "attacks/test_attacks.py::test_a_model_whose_answers_would_be_broadcast_is_refused"),
+    ("a label of small logits hides beside large ones", "evaluation/checks.py", "unit = np.std(first, axis=0)",
+     "unit = np.std(first)",
+     "evaluation/test_audit.py::test_chance_and_batch_are_seen_in_a_label_beside_much_larger_ones"),
+    ("only the first images are asked alone", "evaluation/checks.py", "np.linspace(0, len(self.images) - 1, 8)",
+     "np.linspace(0, 7, 8)", "evaluation/test_audit.py::test_answers_that_depend_on_the_images_before_are_caught"),
 )  # fmt: skip
 
 

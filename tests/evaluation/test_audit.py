@@ -311,6 +311,38 @@ def test_batchnorm_in_training_mode_is_caught(robust, splits):
     assert {"alone as in a batch", "weights untouched"} <= found
 
 
+def test_chance_and_batch_are_seen_in_a_label_beside_much_larger_ones(robust, splits):
+    model = models.logits(robust)
+    scale, last = tf.constant([1e6, 1e6, 1.0]), tf.constant([0.0, 0.0, 1.0])
+
+    def noisy(images, training=False):
+        logits = scale * model(images, training=training)
+        return logits + 0.5 * last * tf.random.normal(tf.shape(logits))
+
+    def centred(images, training=False):
+        logits = scale * model(images, training=training)
+        return logits - last * tf.reduce_mean(logits, axis=0)
+
+    def judged(defence):
+        study = checks.Study(defence, splits.task, splits.test, pgd(), {})
+        return study.deterministic().status, study.alone().status
+
+    assert judged(noisy)[0] == judged(centred)[1] == audit.FAILED
+    assert judged(lambda images, training=False: scale * model(images, training=training)) == (audit.PASSED,) * 2
+
+
+def test_answers_that_depend_on_the_images_before_are_caught(robust, splits):
+    model = models.logits(robust)
+
+    def position(images, training=False):
+        logits = model(images, training=training)
+        late = tf.cast(tf.range(tf.shape(logits)[0]) > 16, tf.float32)[:, None]
+        return logits + 3 * late * tf.reduce_mean(logits, axis=0, keepdims=True)
+
+    study = checks.Study(position, splits.task, splits.test, pgd(), {})
+    assert study.alone().status == audit.FAILED
+
+
 def test_probabilities_given_as_logits_are_caught(robust, splits):
     assert "logits are logits" in failed(robust, splits)
 
