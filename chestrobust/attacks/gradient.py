@@ -2,10 +2,10 @@
 
     adversarial = pgd(models.logits(classifier), images, labels, epsilon=4 / 255, step_size=1 / 255, steps=10)
 
-Images are floats in [0, 1] and every length is in these pixel units. The model is called with `training=False` and isn't
-changed. It is traced once: what it reads besides variables stays as it was then, so that a model whose layers or arrays
-were changed must come as another callable. Results depend on the arguments and `seed` alone; on the batch size only as
-far as the model's own rounding does, which steps amplify.
+Images are floats in [0, 1] and every length is in these pixel units. The model is called with `training=False` and
+isn't changed. It is traced once: what it reads besides variables stays as it was then, so that a model whose layers
+or arrays were changed must come as another callable. Results depend on the arguments and `seed` alone; on the batch
+size only as far as the model's own rounding does, which steps amplify.
 """
 
 import functools
