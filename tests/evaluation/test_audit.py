@@ -297,7 +297,8 @@ def test_columns_change_places_only_where_that_is_no_chance():
     scores = labels + generator.standard_normal(labels.shape)
     assert ordering.gain(labels, scores).max() <= 0
     assert ordering.gain(labels, scores[:, [1, 0, 2, 3, 4, 5]]).min() > 0.05
-    assert ordering.gain(labels, generator.standard_normal(labels.shape)).min() < 0.03
+    by_chance = [ordering.gain(labels[:64], generator.standard_normal((64, 6))) for _ in range(50)]
+    assert abs(np.mean(by_chance)) < 0.02
     labels[:, 0] = 0  # says nothing of any column
     assert ordering.gain(labels, scores).max() <= 0
     assert np.isnan(ordering.gain(0 * labels, scores)).all()
