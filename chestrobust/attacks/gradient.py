@@ -2,9 +2,10 @@
 
     adversarial = pgd(models.logits(classifier), images, labels, epsilon=4 / 255, step_size=1 / 255, steps=10)
 
-Images are floats in [0, 1] and every length is in these pixel units. The model is called with
-`training=False` and isn't changed. Results depend on the arguments and `seed` alone; on the batch size only as far as
-the model's own rounding does, which steps amplify.
+Images are floats in [0, 1] and every length is in these pixel units. The model is called with `training=False` and
+isn't changed. It is traced once: what it reads besides variables stays as it was then, so that a model whose layers
+or arrays were changed must come as another callable. Results depend on the arguments and `seed` alone; on the batch
+size only as far as the model's own rounding does, which steps amplify.
 """
 
 import functools
@@ -272,13 +273,29 @@ def compiled(model, loss, image_shape, label_shape, precision):
         tf.TensorSpec((None, *image_shape), name="images"),
         tf.TensorSpec((None, *label_shape), name="labels"),
     )
-    climbed = model if precision == "float32" else twin.of(model, twin.dtype(precision))
+    own = _of_labels(model, label_shape)
+    climbed = own if precision == "float32" else _of_labels(twin.of(model, twin.dtype(precision)), label_shape)
     # Keras's own layers need no AutoGraph, which takes a second to read them; a user's code may.
     function = functools.partial(tf.function, input_signature=[images, labels], autograph=not twin.known(model))
     return (
         function(lambda images, labels: value_and_gradient(climbed, loss, images, labels)),
-        function(lambda images, labels: loss(labels, model(images, training=False))),
+        function(lambda images, labels: loss(labels, own(images, training=False))),
     )
+
+
+def _of_labels(model, label_shape):
+    """The model, which refuses to answer with other columns than there are labels: a loss would broadcast them."""
+
+    def checked(images, training=False):
+        logits = model(images, training=training)
+        if logits.shape.rank is not None and not logits.shape[1:].is_compatible_with(label_shape):
+            raise ValueError(
+                f"The model must return a logit for each label, (batch, {', '.join(map(str, label_shape))}). "
+                f"Received: {tuple(logits.shape)}"
+            )
+        return logits
+
+    return checked
 
 
 @functools.cache

@@ -121,7 +121,7 @@ def of_split(
     checks = [
         *(study.pixels, study.deterministic, study.alone, study.logits),
         *(partial(_fact, name, (facts or {}).get(name)) for name in FACTS),
-        *(study.gradients, study.rounding, study.above_chance, study.order),
+        *(study.gradients, study.follows, study.rounding, study.above_chance, study.order),
         *_other_attacks(study, attack, thorough, source),
         *(study.invariance, partial(study.collapse, undefended)),
         *(partial(check, rows) for check in published.CHECKS),

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from chestrobust import losses
 from chestrobust.attacks import aim, autopgd, blackbox
 from chestrobust.attacks.named import CLEAN, Attack
 from chestrobust.data import metadata
@@ -25,6 +26,7 @@ FALLEN = 0.2  # macro AUC that nothing withstands at that radius
 TELLING = 8 / 255  # the radius at which an undefended model has lost half of its score
 QUERIES = 200  # of Square
 FEW, MANY = 0.1, 0.3  # share of images that may be exceptions, and of those of one label, of which there are fewer
+FOLLOWS = 0.5  # correlation; those of 11 models that were looked at are 0.81 and more, in steps twice as long
 LEAST_FOR_ORDER = 64  # images; with fewer, the columns of an honest model fit better in another order by chance
 
 
@@ -100,13 +102,12 @@ class Study:
         again = [outcomes.answers(self.model, self.images) for _ in range(3)]
         # What is drawn in Python is drawn once per graph, so that a graph repeats it and another one draws anew.
         gap = _gap(self.clean, *again, outcomes.retraced(self.model, self.images))
-        text = "relative change of logits when asked again; expected none"
-        return self._line("deterministic", gap <= 1e-4, gap, text)
+        return self._line("deterministic", gap <= 1e-4, gap, "relative change of logits when asked again; expected 0")
 
     def alone(self):
-        count = min(8, len(self.images))
-        single = np.concatenate([outcomes.answers(self.model, self.images[i : i + 1]) for i in range(count)])
-        gap = _gap(self.clean[:count], single)
+        some = np.unique(np.linspace(0, len(self.images) - 1, 8).astype(int))  # from all over the batch
+        single = np.concatenate([outcomes.answers(self.model, self.images[i : i + 1]) for i in some])
+        gap = _gap(self.clean[some], single)
         text = "relative change of logits when an image is alone; expected none, else BatchNorm runs in training mode"
         return self._line("alone as in a batch", gap <= 1e-2, gap, text)
 
@@ -116,18 +117,29 @@ class Study:
         passed = inside < 0.99 and bool(np.isfinite(self.clean).all())
         return self._line("logits are logits", passed, inside, text, least=LEAST_FOR_SHARES)
 
+    @functools.cached_property
+    def of_labels(self):
+        """What `slopes.of_labels` says of the labels whose logits differ at all."""
+        found = slopes.of_labels(self.model, self.task, self.images, self.attack.epsilon)
+        return np.stack(found)[:, np.std(self.clean, axis=0) > 0]
+
     def gradients(self):
-        share, alone = slopes.vanished(self.model, self.task.loss, self.images, self.labels), [0.0]
-        for label in np.flatnonzero(np.std(self.clean, axis=0)):
-            # In the gradient of all labels together, one that has none wouldn't be missed.
-            own = np.tile(np.eye(self.labels.shape[1], dtype=np.float32)[label], (len(self.images), 1))
-            alone.append(slopes.vanished(self.model, self.task.linear, self.images, own))
+        gone, _ = slopes.along(self.model, self.task.loss, self.images, self.labels, np.zeros_like(self.images))
+        # In the gradient of all labels together, one that has none wouldn't be missed.
+        share, most = float(gone.mean()), self.of_labels[0].max(initial=0)
         text = (
             "share of images whose gradient is exactly zero or not finite; expected 0, and of no label's own logit "
-            f"more than {FEW} (the most are {max(alone):.3f})"
+            f"more than {FEW} (the most are {most:.3f})"
         )
-        passed = share <= 0.02 and max(alone) <= FEW
-        return self._line("gradients", passed, share, text, least=LEAST_FOR_SHARES)
+        return self._line("gradients", share <= 0.02 and most <= FEW, share, text, least=LEAST_FOR_SHARES)
+
+    def follows(self):
+        least = self.of_labels[1].min(initial=1)
+        text = (
+            "rank correlation of how a label's answers change under small random steps and how its gradient says, of "
+            f"the label with the lowest; expected above {FOLLOWS}, else the gradient is another function's"
+        )
+        return self._line("answers follow gradients", least > FOLLOWS, least, text, least=LEAST_FOR_SHARES)
 
     def rounding(self):
         gap = slopes.gradient_gap(self.task.loss, self.labels, np.nan_to_num(self.clean))
@@ -155,9 +167,7 @@ class Study:
             f"gain of the macro AUC if the model's columns change places; expected under {SLACK} or by chance "
             f"(on either half of the images {gains[0]:.3f}, {gains[1]:.3f}), else labels are in another order"
         )
-        # Of both halves, as a gain by chance is as often a loss.
-        passed = gains.mean() <= SLACK or gains.min() <= 0
-        return self._auc_line(name, passed, gains.mean(), text)
+        return self._auc_line(name, gains.mean() <= SLACK or gains.min() <= 0, gains.mean(), text)
 
     def converged(self, name, better, otherwise="the attack was too short"):
         if reason := self.missing(LEAST_FOR_SHARES):
@@ -242,20 +252,13 @@ class Study:
         some = slice(min(len(self.images), -(-PAIRS // count)))
         images = np.repeat(self.images[some], count, axis=0)
         alone = np.tile(np.eye(count, dtype=np.float32), (some.stop, 1))
-        truth = np.repeat(self.labels[some], count, axis=0) * alone
-        # Attacks take labels of 0 and 1: those present, then those absent.
-        labels, half = np.concatenate([truth, alone - truth], axis=1), count
-        task = self.task
-
-        def loss(labels, logits):
-            return task.linear(labels[:, half:] - labels[:, :half], logits)
-
-        common = {"epsilon": self.attack.epsilon, "loss": loss}
-        climbed = autopgd.apgd(self.model, images, labels, steps=50, precision=self.attack.precision, **common)
-        searched = blackbox.square(self.model, images, labels, queries=QUERIES_OF_FLOOR, **common)
-        spread = np.std(task.ranks(self.clean), axis=0)
+        away = alone * losses.direction(np.repeat(self.labels[some], count, axis=0))
+        common = {"epsilon": self.attack.epsilon, "loss": self.task.linear}
+        climbed = autopgd.apgd(self.model, images, away, steps=50, precision=self.attack.precision, **common)
+        searched = blackbox.square(self.model, images, away, queries=QUERIES_OF_FLOOR, **common)
+        spread = np.std(self.task.ranks(self.clean), axis=0)
         ours, theirs = (
-            ((alone - 2 * truth) * task.ranks(outcomes.answers(self.model, found)) / np.maximum(spread, 1e-30)).sum(1)
+            (away * self.task.ranks(outcomes.answers(self.model, found)) / np.maximum(spread, 1e-30)).sum(1)
             for found in (climbed, searched)
         )
         harmed = ~(theirs <= ours + 0.05).reshape(-1, count)
@@ -342,5 +345,6 @@ def _lengths(attack, epsilon):
 
 
 def _gap(first, *others):
-    """Largest difference, in units of the spread of `first`."""
-    return float(max(np.abs(other - first).max() for other in others) / (np.std(first) + 1e-12))
+    """Largest difference, in units of a label's spread in `first`; beside a large offset, of what rounding leaves."""
+    unit = np.std(first, axis=0) + 1e-4 * np.abs(first).max(axis=0) + 1e-12
+    return float(max((np.abs(other - first) / unit).max() for other in others))

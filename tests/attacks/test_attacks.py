@@ -286,6 +286,20 @@ def test_l2_attacks_reach_the_closed_form_optimum_of_a_linear_model():
     np.testing.assert_allclose(adversarial.squeeze(), [0.56, 0.42], atol=1e-5)
 
 
+@pytest.mark.parametrize(
+    ("shape", "count"), [((-1,), 1), ((-1, 1), 3), ((-1, 3), 1), ((-1, 3, 1), 3), ((-1, 1, 3), 3), ((1, -1, 3), 3)]
+)
+@pytest.mark.parametrize("attack", [attacks.fgsm, attacks.apgd, attacks.square])
+def test_a_model_whose_answers_would_be_broadcast_is_refused(attack, shape, count):
+    weights = np.ones((4, shape[1] if len(shape) == 2 else 3 if len(shape) == 3 else 1), np.float32)
+
+    def model(images, training=False):
+        return tf.reshape(tf.reshape(images, (-1, 4)) @ weights, shape)
+
+    with pytest.raises(ValueError, match="a logit for each label"):
+        attack(model, np.full((3, 2, 2, 1), 0.5, np.float32), np.ones((3, count)), epsilon=0.1)
+
+
 @pytest.mark.parametrize("size", [1e-30, 1e30])
 def test_l2_attacks_climb_gradients_whose_squares_float32_does_not_hold(size):
     model = Linear([[3.0 * size], [-4.0 * size]])

@@ -13,6 +13,7 @@ from conftest import make_splits
 
 from chestrobust import config, models, runs
 from chestrobust.attacks import named
+from chestrobust.attacks.defences import straight_through
 from chestrobust.attacks.named import Attack
 from chestrobust.evaluation import audit, checks, lines, ordering, published, slopes
 from chestrobust.models import opening
@@ -20,7 +21,7 @@ from chestrobust.tasks import Task
 from chestrobust.training import experiment, loop, methods
 
 EPSILON, STEPS = 0.05, 10
-NUM_LINES = 31
+NUM_LINES = 32
 
 
 @pytest.fixture(scope="module")
@@ -234,11 +235,11 @@ def pixels(splits, **changed):
 @pytest.mark.parametrize(
     ("hidden", "lines"),
     [
-        (lambda images: tf.round(images * 3) / 3, {"gradients", "floor without gradients"}),
+        (lambda images: tf.round(images * 3) / 3, {"gradients", "answers follow gradients", "floor without gradients"}),
         # A gradient there is, but of another pixel than the one that decides.
         (
             lambda images: tf.stop_gradient(images - 0.3 * images[:, ::-1]) + 0.3 * images[:, ::-1],
-            {"floor without gradients"},
+            {"answers follow gradients", "floor without gradients"},
         ),
     ],
 )
@@ -247,6 +248,38 @@ def test_one_label_of_many_that_hides_its_gradient_is_caught(hidden, lines):
     settings = {"thorough": True, "attack": audit.in_question(Task.MULTI_LABEL, 0.1, 10)}
     assert failed(pixels(splits.test), splits, **settings) == set()
     assert failed(pixels(splits.test, label0=hidden), splits, **settings) == lines
+
+
+def swapped(images):
+    """The images, with the gradient of their mirror image."""
+    return tf.stop_gradient(images - images[:, :, ::-1]) + images[:, :, ::-1]
+
+
+def reseeded(images):
+    """Images with noise that any other image has another draw of."""
+    total = tf.cast(tf.reduce_sum(tf.cast(images * 1e6, tf.int64) * tf.range(1, 9, dtype=tf.int64)), tf.int32)
+    return images + tf.random.stateless_normal(tf.shape(images), (total, 0), stddev=0.3)
+
+
+@pytest.mark.parametrize(
+    ("defence", "caught"),
+    [
+        (swapped, True),
+        (lambda images: tf.map_fn(reseeded, images), True),
+        # A gradient that leads through a step without one is no decoy.
+        (straight_through(lambda images: tf.round(images * 31) / 31), False),
+        (lambda images: 0.8 * images + 0.1, False),
+    ],
+)
+def test_a_gradient_that_answers_do_not_follow_is_caught_by_the_quick_suite(splits, defence, caught):
+    weights = tf.random.stateless_normal((64, 3), (0, 0))
+
+    def model(images, training=False):
+        return tf.reshape(defence(images), (-1, 64)) @ weights
+
+    study = checks.Study(model, splits.task, splits.test, pgd(), {})
+    assert (study.follows().status == audit.FAILED) == caught
+    assert study.gradients().status == audit.PASSED
 
 
 def test_labels_in_another_order_are_caught(robust, splits):
@@ -264,7 +297,8 @@ def test_columns_change_places_only_where_that_is_no_chance():
     scores = labels + generator.standard_normal(labels.shape)
     assert ordering.gain(labels, scores).max() <= 0
     assert ordering.gain(labels, scores[:, [1, 0, 2, 3, 4, 5]]).min() > 0.05
-    assert ordering.gain(labels, generator.standard_normal(labels.shape)).min() < 0.03
+    by_chance = [ordering.gain(labels[:64], generator.standard_normal((64, 6))) for _ in range(50)]
+    assert abs(np.mean(by_chance)) < 0.02
     labels[:, 0] = 0  # says nothing of any column
     assert ordering.gain(labels, scores).max() <= 0
     assert np.isnan(ordering.gain(0 * labels, scores)).all()
@@ -276,6 +310,38 @@ def test_batchnorm_in_training_mode_is_caught(robust, splits):
     model = models.logits(copy)
     found = failed(lambda images, training: model(images, training=True), splits, variables=copy.variables)
     assert {"alone as in a batch", "weights untouched"} <= found
+
+
+def test_chance_and_batch_are_seen_in_a_label_beside_much_larger_ones(robust, splits):
+    model = models.logits(robust)
+    scale, last = tf.constant([1e6, 1e6, 1.0]), tf.constant([0.0, 0.0, 1.0])
+
+    def noisy(images, training=False):
+        logits = scale * model(images, training=training)
+        return logits + 0.5 * last * tf.random.normal(tf.shape(logits))
+
+    def centred(images, training=False):
+        logits = scale * model(images, training=training)
+        return logits - last * tf.reduce_mean(logits, axis=0)
+
+    def judged(defence):
+        study = checks.Study(defence, splits.task, splits.test, pgd(), {})
+        return study.deterministic().status, study.alone().status
+
+    assert judged(noisy)[0] == judged(centred)[1] == audit.FAILED
+    assert judged(lambda images, training=False: scale * model(images, training=training)) == (audit.PASSED,) * 2
+
+
+def test_answers_that_depend_on_the_images_before_are_caught(robust, splits):
+    model = models.logits(robust)
+
+    def position(images, training=False):
+        logits = model(images, training=training)
+        late = tf.cast(tf.range(tf.shape(logits)[0]) > 16, tf.float32)[:, None]
+        return logits + 3 * late * tf.reduce_mean(logits, axis=0, keepdims=True)
+
+    study = checks.Study(position, splits.task, splits.test, pgd(), {})
+    assert study.alone().status == audit.FAILED
 
 
 def test_probabilities_given_as_logits_are_caught(robust, splits):
