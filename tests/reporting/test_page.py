@@ -171,7 +171,7 @@ def test_made_up_data_carry_a_banner_and_others_none(pair, tmp_path):
 def test_a_run_without_evaluation_says_what_is_missing(tmp_path):
     shown = rendered(made.folder(tmp_path / "run", made.results())).shown
     assert "Trust: not audited yet." in shown
-    assert "Not audited yet: python evaluate.py RUN --suite standard ." in shown
+    assert "Not audited yet: python evaluate.py RUN --suite standard , where RUN is the run's folder." in shown
     assert "The same patient" not in shown
 
 
