@@ -21,6 +21,7 @@ LEGEND = (
     "threshold, fixed on clean validation images."
 )
 SHADE = "#f7d3c4"
+ACROSS = 27  # characters beneath an image
 
 
 @dataclass(frozen=True)
@@ -147,8 +148,9 @@ def _findings(ax, one, column, shown, label_names, present, limit):
         colour = figures.INK if present[label] or named else figures.SOFT
         words = f"{_percent(was)} \u2192 {_percent(value)}" if column else _percent(value)
         style = {"fontsize": 9, "color": colour, "va": "bottom", "weight": "bold" if present[label] else "normal"}
-        finding = textwrap.shorten(f"{mark} {label_names[label]}", 26, placeholder="\u2026")
         lost = present[label] and one.reported[0, label] and not named
+        room = ACROSS - len(f"{mark} {words} ") - len(LOST) * lost
+        finding = f"{mark} {titles.shortened(label_names[label], room)}".lstrip()
         if lost:
             ax.fill_between((0, limit), row + 0.06, row + 1.04, color=SHADE, linewidth=0)
         ax.text(0, row + 0.58, finding + LOST * int(lost), **style)

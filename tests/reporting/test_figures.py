@@ -195,6 +195,21 @@ def test_only_what_was_named_on_the_clean_image_can_be_lost():
     assert "lost" not in texts(drawn([told()], [False] * 6)).replace("lost to the attack", "")
 
 
+def test_long_names_of_findings_keep_clear_of_their_numbers():
+    names = (
+        "Hydropneumothorax (left lung, upper lobe)",
+        "Pleural_Thickening_and_more",
+        "unspecified lesion of the lung",
+        *LABELS[3:],
+    )
+    figure = drawn([told()], [True] * 6, labels=names)
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    for ax in (ax for ax in figure.axes if ax.patches):
+        for name, number in zip(ax.texts[0::2], ax.texts[1::2], strict=True):
+            assert "%" in number.get_text()
+            assert name.get_window_extent(renderer).x1 < number.get_window_extent(renderer).x0, name.get_text()
+
+
 def test_there_is_a_row_for_each_model_in_its_own_colour():
     one, two = drawn([told()], [True] * 6), drawn([told(), told(colour=1)], [True] * 6)
     assert two.get_figheight() > 1.7 * one.get_figheight()
