@@ -4,6 +4,7 @@ import textwrap
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
@@ -21,7 +22,7 @@ LEGEND = (
     "threshold, fixed on clean validation images."
 )
 SHADE = "#f7d3c4"
-ACROSS = 27  # characters beneath an image
+LONGEST, SHORTEST = 26, 5  # characters of a finding's name
 
 
 @dataclass(frozen=True)
@@ -149,18 +150,26 @@ def _findings(ax, one, column, shown, label_names, present, limit):
         words = f"{_percent(was)} \u2192 {_percent(value)}" if column else _percent(value)
         style = {"fontsize": 9, "color": colour, "va": "bottom", "weight": "bold" if present[label] else "normal"}
         lost = present[label] and one.reported[0, label] and not named
-        room = ACROSS - len(f"{mark} {words} ") - len(LOST) * lost
-        finding = f"{mark} {titles.shortened(label_names[label], room)}".lstrip()
         if lost:
             ax.fill_between((0, limit), row + 0.06, row + 1.04, color=SHADE, linewidth=0)
-        ax.text(0, row + 0.58, finding + LOST * int(lost), **style)
-        ax.text(limit, row + 0.58, words, ha="right", **style)
+        number = ax.text(limit, row + 0.58, words, ha="right", **style)
+        _beside(number, ax.text(0, row + 0.58, "", **style), mark, label_names[label], LOST * int(lost))
         height = BAR / LINE
         ax.barh(row + 0.78, limit, height, color="#e4e6e9", linewidth=0)
         ax.barh(row + 0.78, value, height, color=one.colour, alpha=1 if present[label] else 0.55, linewidth=0)
         if one.thresholds is not None:
             cut = one.thresholds[label]
             ax.plot([cut, cut], [row + 0.65, row + 0.98], color=figures.INK, linewidth=1.3, solid_capstyle="butt")
+
+
+def _beside(number, finding, mark, name, end):
+    """Fill in a finding's text, its name as long as it keeps clear of the number."""
+    renderer = FigureCanvasAgg(number.figure).get_renderer()
+    free = number.get_window_extent(renderer).x0 - 0.08 * number.figure.dpi
+    for length in range(LONGEST, SHORTEST - 1, -1):
+        finding.set_text(f"{mark} {titles.shortened(name, length)}{end}".lstrip())
+        if finding.get_window_extent(renderer).x1 < free:
+            return
 
 
 def _percent(value):

@@ -205,7 +205,7 @@ def test_long_names_of_findings_keep_clear_of_their_numbers():
     figure = drawn([told()], [True] * 6, labels=names)
     renderer = FigureCanvasAgg(figure).get_renderer()
     for ax in (ax for ax in figure.axes if ax.patches):
-        for name, number in zip(ax.texts[0::2], ax.texts[1::2], strict=True):
+        for number, name in zip(ax.texts[0::2], ax.texts[1::2], strict=True):
             assert "%" in number.get_text()
             assert name.get_window_extent(renderer).x1 < number.get_window_extent(renderer).x0, name.get_text()
 
