@@ -308,7 +308,7 @@ SOURCES = {
     "folders": _folder("folders", "a folder per class, or train and test folders of such"),
     "phantom": SourceRow(
         loader="chestrobust.data.sources.phantom:load",
-        parameters=("size", "limit", "progress"),
+        parameters=("size", "limit", "limits", "progress"),
         size=28,
         help="phantom (made-up data)",
     ),

@@ -181,6 +181,19 @@ def test_a_loaded_phantom_is_a_data_set_whose_limit_only_leaves_images_out():
         np.testing.assert_array_equal(split.labels, whole.parts[part].labels[chosen])
 
 
+def test_only_the_images_that_a_split_keeps_are_drawn(monkeypatch):
+    counts, limits = {"train": 12, "val": 9, "test": 6}, {"train": 3, "val": 4, "test": None}
+    whole, drawn, original = phantom.load(counts=counts, limit=8).limited(limits), [], phantom.render
+    monkeypatch.setattr(
+        phantom, "render", lambda indices, *a, **b: drawn.append(len(indices)) or original(indices, *a, **b)
+    )
+    some = phantom.load(counts=counts, limit=8, limits=limits)
+    assert drawn == [3, 4, 6]
+    for part, split in some.limited(limits).parts.items():
+        np.testing.assert_array_equal(split.images, whole.parts[part].images)
+        np.testing.assert_array_equal(split.labels, whole.parts[part].labels)
+
+
 def test_no_patient_is_in_two_splits():
     whole = phantom.load(counts={"train": 12, "val": 5, "test": 6})
     images = np.concatenate([split.images for split in whole.parts.values()])

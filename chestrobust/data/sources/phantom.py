@@ -30,12 +30,13 @@ CHUNK_PIXELS = 2**18  # drawn at once: about 1 MB per layer, some 50 MB in all
 BLOCKS, DRAWS = 2 + len(FINDINGS), 64  # random numbers for the anatomy, the texture and each finding
 
 
-def load(*, size=SIZE, limit=None, seed=0, counts=COUNTS, progress=None):
-    """The phantom as a data set; only the images that `limit` keeps are drawn.
+def load(*, size=SIZE, limit=None, limits=None, seed=0, counts=COUNTS, progress=None):
+    """The phantom as a data set; only the images that are kept are drawn.
 
     Args:
         size: Height and width in pixels.
         limit: Largest number of images per split.
+        limits: Of these, of a split by its name, or None.
         seed: Which set of patients; it is no option of the scripts, so that all their runs share their images.
         counts: Images of each split.
         progress: See `render`.
@@ -48,6 +49,7 @@ def load(*, size=SIZE, limit=None, seed=0, counts=COUNTS, progress=None):
     parts, first = {}, 0
     for part, count in counts.items():
         indices = np.arange(first, first + count)[selection(count, limit)]
+        indices = indices[selection(len(indices), (limits or {}).get(part))]
         first += count
         images = render(indices, findings[indices], size=size, seed=seed, progress=progress)
         parts[part] = Split(images, findings[indices])
