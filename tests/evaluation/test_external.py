@@ -298,7 +298,7 @@ def test_default_radii_are_whole_grey_levels_and_the_runs_own(tmp_path):
     run = trained(tmp_path / "run", make_splits())
     of = lambda given=levels: saved.radii(saved.find(str(run)), given)  # noqa: E731
     known = json.loads((run / "results.json").read_text())
-    own = {0.05: (*levels, 0.05), 4 / 255: levels, 0: levels, 7: levels, "0.05": levels, float("nan"): levels}
+    own = {0.05: (*levels, 0.05), 4 / 255: levels, 0: levels, 7: levels, "0.05": levels, None: levels}
     for epsilon, radii in own.items():
         (run / "results.json").write_text(json.dumps(known | {"config": {"epsilon": epsilon}}))
         assert of() == radii
