@@ -46,8 +46,8 @@ def line(model, task, images, labels):
     found = gains[gains.argmax(axis=0), [1, 0]]
     best = list(forms)[gains.mean(axis=1).argmax()]
     text = (
-        f"gain of the macro AUC from images that are {best}; expected under {GAIN}, as found on one half of them, on the "
-        f"other ({found[0]:.3f}, {found[1]:.3f}), else the model was trained on such"
+        f"gain of the macro AUC from images that are {best}; expected under {GAIN}, as found on one half of them, on "
+        f"the other ({found[0]:.3f}, {found[1]:.3f}), else the model was trained on such"
     )
     return judged(name, found.min() <= GAIN, found.min(), text, severity=NOTE, may_be_undefined=True)
 
