@@ -21,7 +21,7 @@ from chestrobust.attacks.checks import check
 from chestrobust.data import copies, ranges
 from chestrobust.data.splits import Split
 from chestrobust.errors import setting
-from chestrobust.evaluation import published
+from chestrobust.evaluation import forms, published
 from chestrobust.evaluation.checks import Study, chosen, run_on_sample
 from chestrobust.evaluation.lines import FAILED, INVALID, NOT_RUN, NOTE, PASSED, WEAK_MODEL, Line, judged, not_run
 from chestrobust.tasks import Task
@@ -122,6 +122,7 @@ def of_split(
         *(study.pixels, study.deterministic, study.alone, study.logits),
         *(partial(_fact, name, (facts or {}).get(name)) for name in FACTS),
         *(study.gradients, study.follows, study.rounding, study.above_chance, study.order),
+        partial(forms.line, model, study.task, study.images, study.labels),
         *_other_attacks(study, attack, thorough, source),
         *(study.invariance, partial(study.collapse, undefended)),
         *(partial(check, rows) for check in published.CHECKS),

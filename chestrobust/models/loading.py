@@ -29,11 +29,14 @@ def logits(classifier):
         classifier: A functional `keras.Model` with a layer named `logits`.
 
     Raises:
-        ValueError: If there is no such layer.
+        ValueError: If there is no such layer, or it ends in an activation.
     """
     if classifier not in _logits:
-        output = classifier.get_layer("logits").output
-        _logits[classifier] = keras.Model(classifier.input, output, name=f"{classifier.name}_logits")
+        layer = classifier.get_layer("logits")
+        activation = logit_graph.activation_name(getattr(layer, "activation", keras.activations.linear))
+        if activation != "linear":
+            raise ValueError(f"The layer `logits` must return logits, before any activation. Received: {activation}")
+        _logits[classifier] = keras.Model(classifier.input, layer.output, name=f"{classifier.name}_logits")
     return _logits[classifier]
 
 

@@ -15,13 +15,13 @@ from chestrobust import config, models, runs
 from chestrobust.attacks import named
 from chestrobust.attacks.defences import straight_through
 from chestrobust.attacks.named import Attack
-from chestrobust.evaluation import audit, checks, lines, ordering, published, slopes
+from chestrobust.evaluation import audit, checks, forms, lines, ordering, published, slopes
 from chestrobust.models import opening
 from chestrobust.tasks import Task
 from chestrobust.training import experiment, loop, methods
 
 EPSILON, STEPS = 0.05, 10
-NUM_LINES = 32
+NUM_LINES = 33
 
 
 @pytest.fixture(scope="module")
@@ -289,6 +289,26 @@ def test_labels_in_another_order_are_caught(robust, splits):
         return tf.gather(model(images, training=training), [1, 0, 2], axis=1)
 
     assert "labels in order" in failed(turned, splits)
+
+
+@pytest.mark.parametrize(
+    ("form", "turn"),
+    [
+        ("inverted", lambda images: 1 - images),
+        ("transposed", lambda images: tf.transpose(images, (0, 2, 1, 3))),
+        ("upside down", lambda images: images[:, ::-1]),
+        (None, tf.identity),
+    ],
+)
+def test_images_in_another_form_than_the_models_are_noted(splits, form, turn):
+    weights = np.repeat(np.eye(4, 3), 2, axis=0)[:, None] - 0.1  # of rows, as each label is in its own
+
+    def model(images, training=False):
+        return tf.einsum("nijc,ikl->nl", turn(images), tf.constant(weights, tf.float32))
+
+    found = forms.line(model, splits.task, splits.test.images / np.float32(255), splits.test.labels)
+    assert (found.status, found.severity) == (audit.PASSED, audit.NOTE if form else None)
+    assert form is None or f"images that are {form}" in found.text
 
 
 def test_columns_change_places_only_where_that_is_no_chance():

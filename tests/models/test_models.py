@@ -141,3 +141,9 @@ def test_a_model_without_logits_is_refused():
     inputs = keras.Input((4,))
     with pytest.raises(ValueError, match="logits"):
         models.logits(keras.Model(inputs, keras.layers.Dense(1)(inputs)))
+
+
+def test_logits_that_are_probabilities_are_refused():
+    inputs = keras.Input((2,))
+    with pytest.raises(ValueError, match="before any activation"):
+        models.logits(keras.Model(inputs, keras.layers.Dense(1, activation="sigmoid", name="logits")(inputs)))
