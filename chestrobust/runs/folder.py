@@ -10,7 +10,7 @@ from chestrobust import devices, files, locks
 from chestrobust.config import OF_ONE_RUN, renewed, to_json
 from chestrobust.errors import DataError, RunError, setting
 from chestrobust.files import PARTIAL, explained, writing
-from chestrobust.runs import form, provenance
+from chestrobust.runs import parsing, provenance
 
 SCHEMA = 1
 # In the order of removal: a folder whose removal is cut short still counts as an unfinished run, without a checkpoint.
@@ -45,6 +45,8 @@ LEFT_OVER = (
     "adversarial.json",
 )  # needed to resume, and by a finished run no more
 MAX_JSON = 1 << 26  # bytes
+# What belongs to a name in `results.json`; the rest is read by its key alone.
+KINDS = dict.fromkeys(("data", "config", "training", "thresholds", "baseline"), dict) | {"evaluations": list}
 GIVEN = ("config.json", "origin.json")  # what the user gave, compared as it is
 # Options that say where and how to run, not what.
 HOUSEKEEPING = (*OF_ONE_RUN, "root", "data_dir", "strategy")
@@ -72,18 +74,29 @@ class Run:
         """The content of a JSON file of the run, which must have these keys."""
         try:
             with files.open_regular(self.path / name, "JSON of a run", max_bytes=MAX_JSON) as file:
-                content = form.parsed(file.read(MAX_JSON + 1))
-            content = content if isinstance(content, dict) else {}
+                content = parsing.parsed(file.read(MAX_JSON + 1))
             if name not in GIVEN:
-                content = form.made_printable(content)
-                form.check(content, self.path / name)
+                content = parsing.made_printable(content)
         except DataError as error:
             raise RunError(str(error)) from None
         except (OSError, ValueError, RecursionError) as error:
             raise RunError(f"{self.path / name}: expected JSON of a run. Received: {error}.") from None
+        content = content if isinstance(content, dict) else {}
         if missing := [key for key in keys if key not in content]:
             raise RunError(f"{self.path / name}: expected {', '.join(missing)} in the JSON of a run. Received none.")
+        if name == "results.json":
+            self._check_kinds(content)
         return content
+
+    def _check_kinds(self, results):
+        path = self.path / "results.json"
+        for key, kind in KINDS.items():
+            if not isinstance(results.get(key, kind()), kind):
+                raise RunError(f"{path}: expected {key} of a run. Received: {results[key]!r:.60}.")
+        # An ensemble has some for each model.
+        cuts = {} if "members" in results else results.get("thresholds", {})
+        if any(type(cut) not in (int, float) for cut in cuts.values()):
+            raise RunError(f"{path}: expected a number for each of the thresholds. Received another.")
 
     def write(self, name, text):
         """Write a text file whole or not at all, if this is the chief."""
