@@ -26,7 +26,6 @@ FALLEN = 0.2  # macro AUC that nothing withstands at that radius
 TELLING = 8 / 255  # the radius at which an undefended model has lost half of its score
 QUERIES = 200  # of Square
 FEW, MANY = 0.1, 0.3  # share of images that may be exceptions, and of those of one label, of which there are fewer
-FOLLOWS = 0.5  # correlation; those of 11 models that were looked at are 0.81 and more, in steps twice as long
 LEAST_FOR_ORDER = 64  # images; with fewer, the columns of an honest model fit better in another order by chance
 
 
@@ -79,8 +78,7 @@ class Study:
 
     def missing(self, least):
         """Why there are too few images for a check, or None."""
-        count = len(self.images)
-        return None if count >= least else f"needs {least} images; received {count}"
+        return None if len(self.images) >= least else f"needs {least} images; received {len(self.images)}"
 
     @property
     def nothing_to_lose(self):
@@ -134,12 +132,14 @@ class Study:
         return self._line("gradients", share <= 0.02 and most <= FEW, share, text, least=LEAST_FOR_SHARES)
 
     def follows(self):
-        least = self.of_labels[1].min(initial=1)
+        least, jump = self.of_labels[1].min(initial=1), self.of_labels[2].max(initial=0)
         text = (
             "rank correlation of how a label's answers change under small random steps and how its gradient says, of "
-            f"the label with the lowest; expected above {FOLLOWS}, else the gradient is another function's"
+            f"the label with the lowest; expected above {slopes.FOLLOWS}, and between grey levels no jump (of "
+            f"{slopes.JUMPS} of a level's change at most; {jump:.3f}), else the gradient is another function's"
         )
-        return self._line("answers follow gradients", least > FOLLOWS, least, text, least=LEAST_FOR_SHARES)
+        passed = least > slopes.FOLLOWS and jump <= slopes.JUMPS
+        return self._line("answers follow gradients", passed, least, text, least=LEAST_FOR_SHARES)
 
     def rounding(self):
         gap = slopes.gradient_gap(self.task.loss, self.labels, np.nan_to_num(self.clean))

@@ -261,11 +261,19 @@ def reseeded(images):
     return images + tf.random.stateless_normal(tf.shape(images), (total, 0), stddev=0.3)
 
 
+def between_levels(images):
+    """Images as they are at whole grey levels, and without their contrasts between them."""
+    levels = 255 * images
+    off = tf.reduce_max(tf.abs(levels - tf.round(levels)), axis=(1, 2, 3), keepdims=True) > 0.05
+    return tf.where(off, 0.1 * images, images)
+
+
 @pytest.mark.parametrize(
     ("defence", "caught"),
     [
         (swapped, True),
         (lambda images: tf.map_fn(reseeded, images), True),
+        (between_levels, True),
         # A gradient that leads through a step without one is no decoy.
         (straight_through(lambda images: tf.round(images * 31) / 31), False),
         (lambda images: 0.8 * images + 0.1, False),
