@@ -141,6 +141,7 @@ def import_tensorflow():
             _import_keras()
             import tensorflow
 
+            tensorflow.get_logger().setLevel("ERROR")  # It takes many models for one that is traced again and again.
             # Looking for GPUs logs too, whether or not there are any.
             if not tensorflow.config.list_physical_devices("GPU"):
                 # One operation at a time: each already uses all cores, and side by side they only need more memory.

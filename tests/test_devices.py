@@ -354,6 +354,13 @@ def test_several_workers_without_a_cluster_are_refused_before_anything_is_writte
     assert not (tmp_path / "run").exists()
 
 
+TRACED = """
+from chestrobust import devices
+devices.import_tensorflow()
+import tensorflow as tf
+for _ in range(20):
+    tf.function(lambda image: image + 1)(tf.zeros(1))
+"""
 KERAS = """
 import sys
 from chestrobust import devices, startup
@@ -386,6 +393,14 @@ def test_keras_is_as_it_comes_whatever_its_settings_are_for_others(tmp_path, set
     assert done.returncode == code
     assert said in done.stdout + done.stderr
     assert (done.stdout + done.stderr).count("\n") == 1
+
+
+def test_many_models_are_not_taken_for_one_that_is_traced_again_and_again():
+    done = subprocess.run(
+        [sys.executable, "-c", TRACED],
+        **{"capture_output": True, "text": True, "env": {**os.environ, "PYTHONPATH": str(ROOT)}},
+    )
+    assert (done.returncode, done.stderr) == (0, "")
 
 
 def test_another_backend_is_refused_before_anything_is_written(monkeypatch, tmp_path):

@@ -9,7 +9,6 @@ import dataclasses
 import json
 
 import numpy as np
-import tensorflow as tf
 
 from chestrobust import runs, titles
 from chestrobust.data.sources import splitting
@@ -36,8 +35,6 @@ def cross_validate(train, splits, folds, folder):
     around = runs.Run(folder)
     if around.started or around.finished:
         raise RunError(f"{around.path}: expected a folder for --folds. Received a training run. Choose another --run.")
-    # Every fold has a model of its own, for which all functions are traced again: no cause for warnings.
-    tf.get_logger().setLevel("ERROR")
     whole = pooled(splits)
     part = parts(whole, splits.task, folds)
     results = [train(fold_of(splits, whole, part, fold, folds), f"fold{fold + 1}of{folds}") for fold in range(folds)]

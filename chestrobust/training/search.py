@@ -12,7 +12,6 @@ import keras
 import numpy as np
 import optuna
 import sqlalchemy
-import tensorflow as tf
 from tqdm import tqdm
 
 from chestrobust import config, files, interruption, locks, runs, titles
@@ -55,7 +54,6 @@ def search(options, fixed, splits, folder):
         RunError: If the folder holds a search with other options or data.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
-    tf.get_logger().setLevel("ERROR")  # It takes the many models of a search for one that is traced again and again.
     with _explained(folder):
         return _search(options, fixed, splits, folder)
 
