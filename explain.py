@@ -2,6 +2,7 @@
 
     python explain.py RUN                             Grad-CAM and integrated gradients of a test image
     python explain.py RUN RUN2                        the same in two models, each attacked for itself
+    python explain.py RUN RUN2 --show patient         a patient's clean and attacked images, and what each model reports
     python explain.py RUN --show similarity metrics   how far attacks move explanations; a table of every label
     python explain.py RUN --show boxes --boxes BBox_List_2017.csv
 
