@@ -141,6 +141,7 @@ def test_thresholds_are_not_tuned_again_on_other_data(tmp_path, monkeypatch):
         evaluated(monkeypatch, other, str(run), "--thresholds", "grid")
 
 
+@pytest.mark.slow
 def test_the_baseline_is_found_from_anywhere_and_only_if_it_is_the_same(tmp_path, monkeypatch):
     splits = make_splits()
     base, robust = trained(tmp_path / "base", splits), trained(tmp_path / "robust", splits)

@@ -139,6 +139,7 @@ def holds(classifier, trained):
     return all(np.array_equal(ours, theirs) for ours, theirs in pairs)
 
 
+@pytest.mark.slow
 def test_weights_come_from_a_file_of_a_backbone_or_of_a_classifier(trained, tmp_path):
     build = functools.partial(models.build, "mobilenet_v2", (28, 28, 1), 2)
     trained.save_weights(tmp_path / "own.weights.h5")

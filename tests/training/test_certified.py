@@ -54,6 +54,7 @@ def test_the_worst_in_the_ball_stays_inside_the_pixel_range():
     np.testing.assert_allclose(tf.reshape(found[1], 4), [0.1, 0.6, 1, 1], atol=1e-6)
 
 
+@pytest.mark.slow
 def test_it_certifies_what_clean_training_does_not_and_repeats_every_byte(tmp_path):
     splits = make_splits((60, 40, 40), task="binary", num_labels=1)
     options = config.AdversarialConfig(method="certified", train_epsilon=0.05, epochs=8, batch_size=10, epsilon=0.015)

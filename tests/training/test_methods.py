@@ -97,6 +97,7 @@ def test_trades_weighs_the_labels_of_clean_images_and_the_divergence_of_attacked
     np.testing.assert_allclose(made.weights, 0.1, rtol=1e-6)
 
 
+@pytest.mark.slow
 def test_awp_trains_on_what_pgd_does_from_the_worst_weights(tmp_path):
     pgd, awp = (made_by(method, **ways)[2] for method, ways in (("pgd", {}), ("awp", {"weight_epsilon": 0.02})))
     np.testing.assert_array_equal(pgd.images, awp.images)
@@ -164,6 +165,7 @@ def test_free_training_is_that_of_a_loop_by_hand(tmp_path):
         assert np.abs(wanted - before).max() > 0.01
 
 
+@pytest.mark.slow
 def test_free_training_ends_as_if_it_had_not_been_stopped(tmp_path, monkeypatch):
     splits, options = make_splits(), dataclasses.replace(FREE, batch_size=10, augment="light", optimizer="adam")
 

@@ -93,6 +93,7 @@ def test_a_search_trains_and_writes_what_the_training_scripts_read(here, capsys,
     assert ("val_pgd-auc_auc" in header) == (objective == "robust")
 
 
+@pytest.mark.slow
 def test_a_killed_search_continues(here, monkeypatch, capsys):
     code = "import os, signal, sys, tune; from chestrobust.training import search\n"
     code += "def train(trial, *rest):\n    if trial.number == 2: os.kill(os.getpid(), signal.SIGKILL)\n"
@@ -190,6 +191,7 @@ def tune_process(*more):
     )
 
 
+@pytest.mark.slow
 def test_two_that_start_together_share_a_new_study(here):
     both = [tune_process("--trials", "6") for _ in range(2)]
     outputs = [process.communicate()[0] for process in both]
