@@ -141,8 +141,8 @@ def import_tensorflow():
             _import_keras()
             import tensorflow
 
-            tensorflow.get_logger().setLevel("ERROR")  # It takes many models for one that is traced again and again.
-            # Looking for GPUs logs too, whether or not there are any.
+            # Many models are taken for one that is traced again; looking for GPUs logs whether or not there are any.
+            tensorflow.get_logger().addFilter(lambda record: "tf.function retracing" not in record.getMessage())
             if not tensorflow.config.list_physical_devices("GPU"):
                 # One operation at a time: each already uses all cores, and side by side they only need more memory.
                 tensorflow.config.threading.set_inter_op_parallelism_threads(1)

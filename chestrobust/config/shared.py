@@ -77,6 +77,7 @@ def resamples():
 
 
 def precision(what):
+    """The arithmetic of `what`."""
     return option(
         "auto",
         f"arithmetic of {what}; scores are always computed in float32. auto takes what the hardware is made for",
@@ -86,6 +87,7 @@ def precision(what):
 
 
 def strategy():
+    """Which devices take part."""
     return option(
         "auto",
         "devices: mirrored takes all GPUs of a machine, multiworker those of the machines in TF_CONFIG; "
@@ -96,6 +98,7 @@ def strategy():
 
 
 def debug():
+    """Whether expected errors keep their traceback."""
     text = "show where in the code an error arose, also one that you can put right"
     return option(False, text, bool, group="more: running")
 

@@ -108,7 +108,7 @@ def of_split(
         source: Another model to craft transferred images on, or None.
         undefended: Another model, undefended, which the same attack must break, or a text that says why there is none.
         known: Dictionary from `Attack`s to their `outcomes.Outcome`s on the whole split, which needn't be run again.
-        rows: The rows that are published, as `published.checks` takes them, or None.
+        rows: The rows that are published, as `published.CHECKS` take them, or None.
         train: The training `Split`, whose copies are looked for in `split`, or None.
         facts: Dictionary from the names in `FACTS` to what whoever loaded the model found, each a dictionary of
             `passed`, `value` and `text` as in `lines.judged`.

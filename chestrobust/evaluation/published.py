@@ -13,17 +13,6 @@ LEAST = 32  # images that an AUC must be of to tell anything
 SLACK = 0.03  # of macro AUC: what chance and rounding may explain on some hundred images
 
 
-def checks(rows):
-    """The `Line`s about rows.
-
-    Args:
-        rows: Dictionaries as `results.json` holds them, with `attack`, `epsilon`, `images`, `macro_auc` and, where it
-            is known, `max_perturbation`; of certified scores with `excess`, how far a logit under an attack lies out of
-            its bounds. Or None.
-    """
-    return [check(rows) for check in CHECKS]
-
-
 def _joint(rows):
     text = "how far the joint score lies above a row of its own radius; expected 0, as the worst of them is joint"
     return _lowest("joint is the worst", rows, "joint", text, "a joint score")
@@ -144,5 +133,7 @@ def _attacks(row):
     return row["attack"] not in ("joint", *EACH_LABEL)
 
 
-# In the order of `docs/audit.md`.
+# In the order of `docs/audit.md`: functions that return a `Line` of rows as `results.json` holds them, or of None. Rows
+# have `attack`, `epsilon`, `images`, `macro_auc` and, where known, `max_perturbation`; certified ones with `excess` say
+# how far a logit under an attack lies out of its bounds.
 CHECKS = (_joint, _floor, _weaker, _monotone, _inside, _certified, _stored)
